@@ -1,0 +1,30 @@
+# quickstart: both stages of DTVG on the embedded backbone; test: the fast tests;
+# test-slow: the long ones; check: format, lint, types.
+PYTHON ?= python3
+BIN := .venv/bin
+JOB ?= jobs/quickstart
+
+.PHONY: quickstart test test-slow check format
+
+.venv/installed: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[test]'
+	touch $@
+
+quickstart: .venv/installed
+	$(BIN)/python -m dtvg_jax.train --gin_file=gin/runs/quickstart.gin --job_dir=$(JOB)
+
+test: .venv/installed
+	$(BIN)/python -m pytest -n 2
+
+test-slow: .venv/installed
+	$(BIN)/python -m pytest -m slow
+
+check: .venv/installed
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/pyright
+
+format: .venv/installed
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .

@@ -1,0 +1,1 @@
+"""SeqIO tasks. `import tasks.all` registers them; this package itself imports nothing."""

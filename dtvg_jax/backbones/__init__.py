@@ -1,0 +1,1 @@
+"""Frozen language models as pure functions over a parameter tree."""

@@ -1,0 +1,245 @@
+"""Layers that both backbones are made of, with their sharding names.
+
+Parameters take the dtype they are stored in; activations follow it; softmax, norms
+and logits are float32.  Heads come first, `[N, B, ...]`, so that keys shared by all
+rows and keys of one row give scores of one layout without a transpose.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, cast
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jaxtyping import Array, Bool, Float, Int
+
+ACTIVATIONS = {
+    "relu": nn.relu,
+    "gelu": lambda x: nn.gelu(x, approximate=True),  # T5's "gelu_new"
+    "silu": nn.silu,
+    "linear": lambda x: x,
+}
+
+
+class Segment(NamedTuple):
+    """Keys and values that a query may look at, and which of them are visible.
+
+    With one row (r = 1) the keys and values are shared by all rows of the batch.
+    """
+
+    key: Float[Array, "N r k D"]
+    value: Float[Array, "N r k D"]
+    mask: Bool[Array, "b q k"] | None = None
+
+
+def attend(
+    query: Float[Array, "N B g q D"],
+    segments: Sequence[Segment],
+    bias: Float[Array, "N q k"] | None = None,
+    dropout: nn.Module | None = None,
+) -> Float[Array, "N B g q D"]:
+    """Attends over all segments with one softmax, unscaled.
+
+    Segments are never joined as keys: a prefix shared by the rows stays one copy, and
+    a cache of prompt, input and target parts is used as it is.  A row that sees
+    nothing gets the mean of the values, not NaN.
+    """
+    rows = query.shape[1]
+    scores = []
+    for key, _, mask in segments:
+        if key.shape[1] == 1 != rows:
+            form, key = "nbgqd,nkd->nbgqk", key[:, 0]
+        else:
+            form = "nbgqd,nbkd->nbgqk"
+        score = jnp.einsum(form, query, key, preferred_element_type=jnp.float32)
+        if bias is not None:
+            score = score + bias.astype(jnp.float32)[:, None, None]
+        if mask is not None:
+            score = jnp.where(mask[None, :, None], score, jnp.finfo(jnp.float32).min)
+        scores.append(score)
+    weights = jax.nn.softmax(jnp.concatenate(scores, -1), axis=-1)
+    if dropout is not None:
+        weights = dropout(weights)
+    weights = weights.astype(query.dtype)
+    total, start = jnp.zeros_like(query), 0
+    for _, value, _ in segments:
+        part = weights[..., start : start + value.shape[2]]
+        start += value.shape[2]
+        if value.shape[1] == 1 != rows:
+            total = total + jnp.einsum("nbgqk,nkd->nbgqd", part, value[:, 0])
+        else:
+            total = total + jnp.einsum("nbgqk,nbkd->nbgqd", part, value)
+    return total
+
+
+def split_heads(
+    x: Float[Array, "B q M"], heads: int, size: int
+) -> Float[Array, "N B g q D"]:
+    """Splits the last axis into `heads` key/value heads, groups and head size."""
+    x = x.reshape(*x.shape[:2], heads, -1, size).transpose(2, 0, 3, 1, 4)
+    return nn.with_logical_constraint(x, ("heads", "batch", None, "length", "kv"))
+
+
+def join_heads(x: Float[Array, "N B g q D"]) -> Float[Array, "B q M"]:
+    """Undoes `split_heads`."""
+    n, b, g, q, d = x.shape
+    return x.transpose(1, 3, 0, 2, 4).reshape(b, q, n * g * d)
+
+
+def write(
+    past: Float[Array, "N B k D"], new: Float[Array, "N B 1 D"], index: Int[Array, ""]
+) -> Float[Array, "N B k D"]:
+    """Puts one position into a cache.
+
+    A select, not a dynamic update: under `vmap` over lanes the index is batched, which
+    would turn an update into a scatter.  The attention reads the whole cache anyway.
+    """
+    here = (jnp.arange(past.shape[2]) == index)[None, None, :, None]
+    return jnp.where(here, new, past)
+
+
+def parameter(
+    module: nn.Module,
+    name: str,
+    init: Callable[..., Any],
+    axes: tuple[str, ...],
+    shape: tuple[int, ...],
+) -> Array:
+    """Declares a parameter whose axes are named for sharding."""
+    return cast(
+        Array, module.param(name, nn.with_logical_partitioning(init, axes), shape)
+    )
+
+
+class Dropout(nn.Module):
+    """Zeroes elements at `rate` and scales the rest, if a dropout key is given."""
+
+    rate: float
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "..."]) -> Float[Array, "..."]:
+        if self.rate == 0.0 or not self.has_rng("dropout"):
+            return x
+        keep = dropout_mask(self.make_rng("dropout"), self.rate, x.shape)
+        return jnp.where(keep, x / (1.0 - self.rate), jnp.zeros_like(x))
+
+
+def dropout_mask(key: Array, rate: float, shape: tuple[int, ...]) -> Bool[Array, "..."]:
+    """Draws which elements stay, with probability 1 - `rate` to within 1e-5.
+
+    Two 16-bit draws are cut from each random word: the generator is what dropout costs.
+    """
+    words = jax.random.bits(key, (*shape[:-1], -(-shape[-1] // 2)), jnp.uint32)
+    draws = jax.lax.bitcast_convert_type(words, jnp.uint16)
+    draws = draws.reshape(*shape[:-1], -1)[..., : shape[-1]]
+    return draws >= jnp.uint16(round(rate * 2**16))
+
+
+class Dense(nn.Module):
+    """A linear map of the last axis; `axes` name the kernel's two for sharding."""
+
+    features: int
+    axes: tuple[str, str]
+    use_bias: bool = False
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "... i"]) -> Float[Array, "... o"]:
+        shape = (x.shape[-1], self.features)
+        init = nn.initializers.normal(x.shape[-1] ** -0.5)
+        kernel = parameter(self, "kernel", init, self.axes, shape)
+        y = jnp.dot(x, kernel)
+        if self.use_bias:
+            zeros = nn.initializers.zeros
+            bias = parameter(self, "bias", zeros, self.axes[1:], (self.features,))
+            y = y + jnp.expand_dims(bias, tuple(range(y.ndim - 1)))
+        return y
+
+
+class RMSNorm(nn.Module):
+    """Divides by the root mean square, taken in float32 with no centring."""
+
+    epsilon: float
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "... H"]) -> Float[Array, "... H"]:
+        ones = nn.initializers.ones
+        scale = parameter(self, "scale", ones, ("embed",), (x.shape[-1],))
+        wide = x.astype(jnp.float32)
+        power = jnp.mean(jnp.square(wide), axis=-1, keepdims=True)
+        wide = wide * jax.lax.rsqrt(power + self.epsilon)
+        return wide.astype(x.dtype) * jnp.expand_dims(scale, tuple(range(x.ndim - 1)))
+
+
+class Embedder(nn.Module):
+    """The token embedding; also the output head where that is tied to it."""
+
+    vocabulary: int
+    width: int
+
+    def setup(self) -> None:
+        self.embedding = parameter(
+            self,
+            "embedding",
+            nn.initializers.normal(1.0),
+            ("vocab", "embed"),
+            (self.vocabulary, self.width),
+        )
+
+    def __call__(self, tokens: Int[Array, "B q"]) -> Float[Array, "B q H"]:
+        # Clipping sends the padding -1 to row 0, which every mask then hides.
+        x = jnp.take(self.embedding, tokens, axis=0, mode="clip")
+        return nn.with_logical_constraint(x, ("batch", "length", "embed"))
+
+    def attend(self, x: Float[Array, "B q H"]) -> Float[Array, "B q V"]:
+        """Scores every vocabulary row against `x`, in float32."""
+        return jnp.einsum(
+            "bqh,vh->bqv", x, self.embedding, preferred_element_type=jnp.float32
+        )
+
+
+class Head(nn.Module):
+    """An output head of its own, with float32 logits."""
+
+    vocabulary: int
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B q H"]) -> Float[Array, "B q V"]:
+        init = nn.initializers.normal(x.shape[-1] ** -0.5)
+        shape = (x.shape[-1], self.vocabulary)
+        kernel = parameter(self, "kernel", init, ("embed", "vocab"), shape)
+        return jnp.einsum("bqh,hv->bqv", x, kernel, preferred_element_type=jnp.float32)
+
+
+class Mlp(nn.Module):
+    """A feed-forward layer, gated if there are two activations.
+
+    One activation: `wi`; two: `wi_0` is activated by the first, `wi_1` by the second,
+    and their product goes on.
+    """
+
+    width: int
+    activations: tuple[str, ...]
+    dropout_rate: float = 0.0
+    use_bias: bool = False
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B q H"]) -> Float[Array, "B q H"]:
+        hidden = None
+        for i, activation in enumerate(self.activations):
+            name = "wi" if len(self.activations) == 1 else f"wi_{i}"
+            y = Dense(self.width, ("embed", "mlp"), self.use_bias, name=name)(x)
+            y = ACTIVATIONS[activation](y)
+            hidden = y if hidden is None else hidden * y
+        hidden = nn.with_logical_constraint(hidden, ("batch", "length", "mlp"))
+        hidden = Dropout(self.dropout_rate)(hidden)
+        return Dense(x.shape[-1], ("mlp", "embed"), self.use_bias, name="wo")(hidden)
+
+
+def prepend(
+    prompt: Float[Array, "P H"] | Float[Array, "B P H"], x: Float[Array, "B T H"]
+) -> Float[Array, "B R H"]:
+    """Puts prompt rows in front of embedded tokens: R = P + T rows."""
+    if prompt.ndim == 2:
+        prompt = jnp.broadcast_to(prompt[None], (x.shape[0], *prompt.shape))
+    x = jnp.concatenate([prompt.astype(x.dtype), x], axis=1)
+    return nn.with_logical_constraint(x, ("batch", "length", "embed"))

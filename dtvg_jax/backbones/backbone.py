@@ -9,10 +9,10 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float, Int
 
-from dtvg_jax.backbones import t5
+from dtvg_jax.backbones import llama, t5
 from dtvg_jax.shapes import Params
 
-Config = t5.T5Config
+Config = t5.T5Config | llama.LlamaConfig
 
 
 class Backbone(NamedTuple):
@@ -54,13 +54,20 @@ def build(
 
 def kind(config: Config) -> str:
     """Names the architecture of a config: "t5" or "llama"."""
-    return "t5"
+    return "t5" if isinstance(config, t5.T5Config) else "llama"
+
+
+def _boxed_params(config: Config, key: Array) -> Any:
+    if isinstance(config, t5.T5Config):
+        return t5.init_params(config, key)
+    return llama.init_params(config, key)
 
 
 @functools.cache
 def functions(config: Config) -> tuple[Callable[..., Any], ...]:
     """Makes logits, prefill, decode and embedding, the same objects per config."""
-    module = t5.module(config)
+    is_t5 = isinstance(config, t5.T5Config)
+    module = t5.module(config) if is_t5 else llama.module(config)
 
     def logits(
         params: Params,
@@ -95,12 +102,12 @@ def functions(config: Config) -> tuple[Callable[..., Any], ...]:
 
 def init_params(config: Config, key: Array) -> Params:
     """Draws float32 parameters for a config, as a plain tree."""
-    return jax.jit(lambda key: nn.unbox(t5.init_params(config, key)))(key)
+    return jax.jit(lambda key: nn.unbox(_boxed_params(config, key)))(key)
 
 
 def logical_axes(config: Config) -> Params:
     """Gives the tree of sharding names, a PartitionSpec per parameter."""
-    boxed = jax.eval_shape(lambda: t5.init_params(config, jax.random.key(0)))
+    boxed = jax.eval_shape(lambda: _boxed_params(config, jax.random.key(0)))
     return nn.get_partition_spec(boxed)
 
 

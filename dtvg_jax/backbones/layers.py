@@ -21,6 +21,9 @@ ACTIVATIONS = {
 }
 
 
+KeysValues = tuple[Float[Array, "N B k D"], Float[Array, "N B k D"]]
+
+
 class Segment(NamedTuple):
     """Keys and values that a query may look at, and which of them are visible.
 

@@ -17,9 +17,9 @@ from flax import linen as nn
 from jaxtyping import Array, Bool, Float, Int
 
 from dtvg_jax.backbones import layers
+from dtvg_jax.backbones.layers import KeysValues
 
 Cache = dict[str, Any]
-KeysValues = tuple[Float[Array, "N B k D"], Float[Array, "N B k D"]]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,0 +1,167 @@
+"""The log of a job: metrics.jsonl, and the same numbers for TensorBoard.
+
+A record is one JSON object: `kind` ("train" or "validation"), `program`, `lane`,
+`task`, `method`, `seed`, `step`, and what was measured. The file only grows, except on
+resume, when it is cut back to the position that the checkpoint holds.
+"""
+
+import json
+import math
+import os
+import pathlib
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from tensorboardX import SummaryWriter
+
+from dtvg_jax.errors import InputError
+
+FILE = "metrics.jsonl"
+
+Record = dict[str, Any]
+
+
+class MetricsLog:
+    """Appends records to `job_dir/metrics.jsonl` and `job_dir/tensorboard/<program>`.
+
+    A last line torn by a kill is dropped when the log is opened. To resume, call
+    `truncate` with the position of the checkpoint before the first `write`.
+    """
+
+    def __init__(self, job_dir: str | os.PathLike[str]):
+        self._folder = pathlib.Path(job_dir)
+        self._path = self._folder / FILE
+        self._writers: dict[str, SummaryWriter] = {}
+        self._file = open(self._path, "ab")
+        _cut(self._path, _end_of_whole_lines(self._path))
+
+    def write(self, records: Iterable[Mapping[str, Any]]) -> None:
+        """Appends records; they reach the operating system before this returns."""
+        for record in records:
+            plain = _plain(record)
+            line = json.dumps(plain, allow_nan=False) + "\n"
+            self._file.write(line.encode())
+            self._write_scalars(plain)
+        self._file.flush()
+
+    def position(self) -> int:
+        """Returns the length in bytes, once all of it is on the disk.
+
+        A checkpoint that holds this number never points behind the end of the file.
+        """
+        for writer in self._writers.values():
+            writer.flush()
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        return self._path.stat().st_size
+
+    def truncate(self, position: int) -> None:
+        """Drops what was logged after `position`, in TensorBoard too.
+
+        Raises InputError where the file is shorter than that or `position` splits a
+        line: it is then not the log that the checkpoint belongs to.
+        """
+        self._file.flush()
+        content = self._path.read_bytes()
+        if position > len(content):
+            raise InputError(
+                f"{self._path} has {len(content)} bytes, the checkpoint says "
+                f"{position}: the file was changed; restore it or start a new job."
+            )
+        if position and content[position - 1 : position] != b"\n":
+            raise InputError(
+                f"{self._path}: byte {position} of the checkpoint is not the end of a "
+                "line: the file was changed; restore it or start a new job."
+            )
+        _cut(self._path, position)
+        self.close_tensorboard()
+
+    def close_tensorboard(self) -> None:
+        """Closes the event files; the next record opens new ones."""
+        for writer in self._writers.values():
+            writer.close()
+        self._writers.clear()
+
+    def close(self) -> None:
+        """Closes all files."""
+        self.close_tensorboard()
+        self._file.close()
+
+    def __enter__(self) -> "MetricsLog":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _write_scalars(self, record: Record) -> None:
+        writer = self._writers.get(record["program"]) or self._open(record)
+        for tag, value in scalars(record).items():
+            writer.add_scalar(f"{record['lane']}/{tag}", value, record["step"])
+
+    def _open(self, record: Record) -> SummaryWriter:
+        program = record["program"]
+        folder = self._folder / "tensorboard" / program
+        # TensorBoard forgets what an earlier process wrote at this step and later ones.
+        purge = record["step"] if folder.is_dir() else None
+        # Files are named by the second they were opened in: a number keeps two apart.
+        number = f".{len(list(folder.glob('events*')))}"
+        writer = SummaryWriter(str(folder), purge_step=purge, filename_suffix=number)
+        self._writers[program] = writer
+        return writer
+
+
+def scalars(record: Mapping[str, Any]) -> dict[str, float]:
+    """Lists the curves of a record by tag: `loss`, `group/mnli`, `validation/mean`."""
+    flat = {}
+    for name in ("loss", "grad_norm", "target_similarity", "knowledge_consistency"):
+        flat[name] = record.get(name)
+    for name in ("similarity", "group"):
+        values = record.get(name) or []
+        for source, value in zip(record.get("sources") or [], values, strict=False):
+            flat[f"{name}/{source}"] = value
+    for name, value in record.get("metrics", {}).items():
+        flat[f"{record['kind']}/{name}"] = value
+    return {tag: value for tag, value in flat.items() if value is not None}
+
+
+def read(path: str | os.PathLike[str]) -> list[Record]:
+    """Reads a metrics.jsonl; a torn last line is left out.
+
+    A job that has logged nothing has no records. Raises InputError where any other line
+    is not JSON.
+    """
+    path = pathlib.Path(path)
+    if not path.is_file():
+        return []
+    content = path.read_bytes()[: _end_of_whole_lines(path)]
+    records = []
+    for number, line in enumerate(content.decode().splitlines(), start=1):
+        try:
+            records.append(json.loads(line))
+        except json.JSONDecodeError as error:
+            raise InputError(
+                f"{path}, line {number}: not JSON ({error.msg})."
+            ) from None
+    return records
+
+
+def _end_of_whole_lines(path: pathlib.Path) -> int:
+    return path.read_bytes().rfind(b"\n") + 1
+
+
+def _cut(path: pathlib.Path, length: int) -> None:
+    if path.stat().st_size > length:
+        os.truncate(path, length)
+
+
+def _plain(value: Any) -> Any:
+    """Makes arrays lists, and numbers that JSON lacks (NaN, infinity) None."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if hasattr(value, "tolist"):
+        return _plain(value.tolist())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

@@ -1,0 +1,175 @@
+"""A made-up job folder, as a job leaves it, for the tests of the report."""
+
+import json
+import pathlib
+from typing import Any
+
+import numpy as np
+
+SOURCES = ["mnli", "qnli", "qqp", "sst2", "superglue-record", "squad"]
+TARGETS = ["superglue-rte", "mrpc", "cola", "superglue-boolq", "superglue-cb"]
+TARGETS += ["superglue-wic"]
+
+
+def row(
+    task: str, method: str, seed: int, score: float, **other: Any
+) -> dict[str, Any]:
+    """A row of results.json: stage 2, one metric, unless `other` says so."""
+    made = {
+        "stage": 2,
+        "role": "target",
+        "task": task,
+        "method": method,
+        "seed": seed,
+        "split": "test",
+        "examples": 400,
+        "headline": "accuracy",
+        "metrics": {"accuracy": score, "mean": score},
+        "validation": {"accuracy": score, "mean": score},
+        "best_step": 100,
+        "sources": None,
+        "group": None,
+        "predictions": f"predictions/{task}-test-{method}-seed{seed}.jsonl",
+        "entry": f"store/{task}-{method}-seed{seed}",
+        "prompt_digest": "0" * 64,
+        "failed": None,
+    }
+    return made | other
+
+
+def results(
+    rows: list[dict[str, Any]],
+    *,
+    sources: list[str],
+    targets: list[str],
+    methods: list[str],
+    seeds: list[int],
+) -> dict[str, Any]:
+    """A results.json around some rows, with nothing else in it."""
+    return {
+        "format": 1,
+        "job": {
+            "backbone": "miniature",
+            "backbone_digest": "abcdef0123456789",
+            "prompt_length": 8,
+            "seeds": seeds,
+            "sources": sources,
+            "targets": targets,
+            "methods": methods,
+            "seconds": {"stage 1": 61.2, "stage 2": 93.9},
+        },
+        "rows": rows,
+        "majority": {task: {"accuracy": 50.0, "mean": 50.0} for task in targets},
+        "single_source": [],
+        "similarity": {},
+    }
+
+
+def save(
+    folder: pathlib.Path, made: dict[str, Any], records: list[Any]
+) -> pathlib.Path:
+    """Writes results.json and metrics.jsonl; returns the folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "results.json").write_text(json.dumps(made))
+    lines = "".join(json.dumps(record) + "\n" for record in records)
+    (folder / "metrics.jsonl").write_text(lines)
+    return folder
+
+
+def full(
+    folder: pathlib.Path,
+    *,
+    sources: list[str] = SOURCES,
+    targets: list[str] = TARGETS,
+    methods: tuple[str, ...] = ("prompt_tuning", "spot", "dtvg"),
+    seeds: tuple[int, ...] = (0, 1, 2),
+    steps: int = 150,
+) -> pathlib.Path:
+    """A job of both stages with random but plausible numbers in every place."""
+    rng = np.random.default_rng(0)
+    rows, records = [], []
+    tasks = list(dict.fromkeys([*sources, *targets]))
+    for task in tasks:
+        for seed in seeds:
+            records += _stage_1(rng, task, seed, 2 * steps)
+            role = "source" if task in sources else "target"
+            score = round(float(rng.uniform(70, 98)), 2)
+            made = row(task, "prompt_tuning", seed, score, stage=1, role=role)
+            rows += [made] if role == "source" else []
+    for task in targets:
+        own = [source for source in sources if source != task]
+        for method in methods:
+            for seed in seeds:
+                records += _stage_2(rng, task, method, seed, own, steps)
+                score = round(float(rng.uniform(60, 90)), 2)
+                rows.append(row(task, method, seed, score, sources=own))
+    made = results(
+        rows, sources=sources, targets=targets, methods=list(methods), seeds=list(seeds)
+    )
+    made["single_source"] = [
+        _single(rng, task, source, seed)
+        for task in targets
+        for source in sources
+        for seed in seeds
+        if source != task
+    ]
+    made["similarity"] = {f"seed{seed}": _cosines(rng, tasks) for seed in seeds}
+    return save(folder, made, records)
+
+
+def _single(rng: Any, task: str, source: str, seed: int) -> dict[str, Any]:
+    score = round(float(rng.uniform(40, 70)), 2)
+    metrics = {"accuracy": score, "mean": score}
+    single = {"task": task, "source": source, "seed": seed, "examples": 400}
+    return single | {"validation": metrics, "metrics": metrics}
+
+
+def _cosines(rng: Any, tasks: list[str]) -> dict[str, Any]:
+    vectors = rng.normal(size=(len(tasks), 6)) + 0.5
+    vectors /= np.linalg.norm(vectors, axis=1)[:, None]
+    return {"tasks": tasks, "matrix": (vectors @ vectors.T).tolist()}
+
+
+def _stage_1(rng: Any, task: str, seed: int, steps: int) -> list[dict[str, Any]]:
+    return [
+        _train("stage1", task, "prompt_tuning", seed, step)
+        | {"loss": 0.3 + 1.5 * np.exp(-step / 50) + abs(0.1 * rng.normal())}
+        for step in range(10, steps + 1, 10)
+    ]
+
+
+def _stage_2(
+    rng: Any, task: str, method: str, seed: int, sources: list[str], steps: int
+) -> list[dict[str, Any]]:
+    records = []
+    base = rng.normal(size=len(sources)) * 0.02
+    for step in range(10, steps + 1, 10):
+        record = _train(f"stage2-{method}", task, method, seed, step)
+        record["loss"] = 0.25 + 0.5 * np.exp(-step / 40) + abs(0.1 * rng.normal())
+        if method not in ("prompt_tuning", "spot"):
+            seen = base + 0.01 * rng.normal(size=len(sources))
+            group = seen > 0
+            record |= {
+                "sources": sources,
+                "similarity": seen.tolist(),
+                "group": group.astype(int).tolist(),
+                "target_similarity": float(seen[group].mean()) if group.any() else 0.0,
+                "knowledge_consistency": float(0.01 + 0.002 * rng.normal()),
+            }
+        records.append(record)
+    return records
+
+
+def _train(
+    program: str, task: str, method: str, seed: int, step: int
+) -> dict[str, Any]:
+    return {
+        "kind": "train",
+        "program": program,
+        "lane": f"{task}/{method}/seed{seed}",
+        "task": task,
+        "method": method,
+        "seed": seed,
+        "step": step,
+        "grad_norm": 1.0,
+    }

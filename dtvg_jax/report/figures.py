@@ -59,7 +59,9 @@ def losses(job: Json, records: Sequence[Json]) -> Figure:
     lines = [math.ceil(len(names) / columns) for names in tasks]
     heights = [0.75 + PANEL[1] * count for count in lines]
     figure = _figure(max(PANEL[0] * columns, 5), sum(heights))
-    blocks = np.atleast_1d(figure.subfigures(len(stages), 1, height_ratios=heights))
+    blocks = figure.subfigures(len(stages), 1, squeeze=False, height_ratios=heights)[
+        :, 0
+    ]
     colours = _colours(job, records)
     for block, stage, names, count in zip(blocks, stages, tasks, lines, strict=True):
         ours = [record for record in records if _in(record, stage)]
@@ -92,7 +94,7 @@ def groups(job: Json, records: Sequence[Json], method: str) -> Figure:
     grid = figure.subplots(
         len(targets), len(columns), squeeze=False, gridspec_kw=ratios
     )
-    image = None
+    image: Any = None
     for line, target in zip(grid, targets, strict=True):
         for axes, shown in zip(line, columns.values(), strict=True):
             mine = [r for r in records if r["task"] == target and r["seed"] in shown]

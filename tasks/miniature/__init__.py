@@ -1,0 +1,1 @@
+"""A small generated world and the twelve tasks that are drawn from it."""

@@ -1,0 +1,35 @@
+"""From decoded text and example to what metrics compare; no SeqIO or TensorFlow here.
+
+A function takes SeqIO's arguments: `text` decoded by the model's vocabulary, `example`
+a row as NumPy values, `is_target` where the gold answer is asked for. Gold answers are
+read from the example, not from decoded ids: those would have lost what the vocabulary
+lacks and what was cut.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+Example = Mapping[str, Any]
+
+
+def label(text: str, example: Example | None = None, is_target: bool = False) -> str:
+    """Return the label's text, without space around it."""
+    if is_target and example is not None:
+        text = _text(example["targets_pretokenized"])
+    return text.strip()
+
+
+def answers(
+    text: str, example: Example | None = None, is_target: bool = False
+) -> str | list[str]:
+    """Return all gold answers of the row, or the predicted text without space around.
+
+    Gold answers stand in the field `answers`, written as the target is.
+    """
+    if is_target and example is not None:
+        return [_text(answer) for answer in example["answers"]]
+    return text.strip()
+
+
+def _text(value: bytes | str) -> str:
+    return value.decode() if isinstance(value, bytes) else value

@@ -94,12 +94,12 @@ def _lines(
     yield show
 
 
-def rate_text(rate: float) -> str:
+def rate_text(rate: float | int) -> str:
     """Writes steps per second, or seconds per step where that reads better."""
     return f"{rate:.1f} steps/s" if rate >= 1 else f"{1 / rate:.1f} s/step"
 
 
-def duration(seconds: float) -> str:
+def duration(seconds: float | int) -> str:
     """Writes seconds as 0:07, 12:34 or 1:02:03."""
     whole = round(seconds)
     hours, rest = divmod(whole, 3600)

@@ -28,7 +28,7 @@ class Interval(NamedTuple):
         return self.low is None or self.high is None or self.low <= 0 <= self.high
 
 
-def spread(values: Sequence[float]) -> Spread:
+def spread(values: Sequence[float | int]) -> Spread:
     """Takes mean and standard deviation (n - 1) of one value or more."""
     mean = math.fsum(values) / len(values)
     if len(values) < 2:
@@ -37,7 +37,9 @@ def spread(values: Sequence[float]) -> Spread:
     return Spread(mean, math.sqrt(squares / (len(values) - 1)))
 
 
-def paired_interval(differences: Sequence[float], level: float = 0.95) -> Interval:
+def paired_interval(
+    differences: Sequence[float | int], level: float = 0.95
+) -> Interval:
     """Takes the paired t interval: mean +- t(n - 1) * sd / sqrt(n) of the differences.
 
     Assumes independent pairs; those of one task or one seed are not quite, so read it

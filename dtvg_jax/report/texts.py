@@ -174,7 +174,7 @@ def verdict(comparison: Json) -> str:
     )
 
 
-def number(value: float | None) -> str:
+def number(value: float | int | None) -> str:
     """Writes a score with two decimals, or a dash where there is none."""
     return "-" if value is None else f"{value:.2f}"
 

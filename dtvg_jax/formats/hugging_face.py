@@ -1,35 +1,113 @@
-"""Hugging Face folders: config.json and safetensors, to and from parameter trees."""
+"""Hugging Face folders: config.json and safetensors, to and from parameter trees.
 
+Reading is strict: every tensor is used, every parameter filled, every attribute of the
+config understood, or nothing is loaded.
+"""
+
+import contextlib
+import dataclasses
+import functools
+import hashlib
 import json
 import pathlib
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+import safetensors
 from flax import traverse_util
-from safetensors import numpy as safetensors
+from jaxtyping import Array
+from safetensors import numpy as safetensors_numpy
 
-from dtvg_jax.backbones import t5
+from dtvg_jax.backbones import backbone, llama, t5
+from dtvg_jax.errors import InputError
+from dtvg_jax.formats import configs
 from dtvg_jax.shapes import Params
 
-# Ours is the transpose of a torch Linear or of the position table; norms and the
-# embedding are as they are.
-AS_IS = ("embedding", "scale", "bias")
+QKVO = ("query", "key", "value", "out")
+# The embedding has several names in T5 files; the first of those there are is used
+# and the others must be equal to it.
+T5_EMBEDDINGS = (
+    "shared.weight",
+    "encoder.embed_tokens.weight",
+    "decoder.embed_tokens.weight",
+)
+LLAMA_EMBEDDING = "model.embed_tokens.weight"
+HEAD = "lm_head.weight"
+# Left over from old code, used by no model.
+T5_IGNORED = "decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.weight"
+LLAMA_IGNORED = "rotary_emb.inv_freq"
+
+
+def read(folder: pathlib.Path, dtype: str) -> tuple[backbone.Config, Params, str]:
+    """Reads config, parameters and digest of a T5 or Llama folder.
+
+    One tensor at a time is read, converted to `dtype` and put on the device.  The
+    digest is the sha256 of config.json and the weight files.  Raises InputError,
+    naming the tensors or attributes that do not fit.
+    """
+    attributes = _read_json(folder / "config.json")
+    kind = attributes.get("model_type")
+    if kind not in ("t5", "mt5", "llama"):
+        raise InputError(
+            f"{folder}/config.json: model_type is {kind!r}; known are t5, mt5, llama."
+        )
+    files = weight_files(folder)
+    with contextlib.ExitStack() as stack:
+        weights = _open_weights(files, stack)
+        interpret = _llama if kind == "llama" else _t5
+        config, names = interpret(attributes, weights)
+        params = _fill(folder, config, names, weights, jnp.dtype(dtype))
+    return config, params, _digest([folder / "config.json", *files])
+
+
+def weight_files(folder: pathlib.Path) -> list[pathlib.Path]:
+    """Lists the safetensors files of a folder: one, or those of its index."""
+    single, index = (
+        folder / "model.safetensors",
+        folder / "model.safetensors.index.json",
+    )
+    if index.is_file():
+        names = set(_read_json(index).get("weight_map", {}).values())
+        if not names:
+            raise InputError(f"{index}: has no weight_map; it should name the files.")
+        missing = sorted(n for n in names if not (folder / n).is_file())
+        outside = sorted(n for n in names if pathlib.PurePath(n).name != n)
+        if outside or missing:
+            raise InputError(
+                f"{index} names files that are not in the folder: "
+                f"{', '.join(outside or missing)}."
+            )
+        return [folder / name for name in sorted(names)]
+    if single.is_file():
+        return [single]
+    pickles = sorted(p.name for p in folder.glob("*.bin")) + sorted(
+        p.name for p in folder.glob("*.pt*")
+    )
+    if pickles:
+        raise InputError(
+            f"{folder} has its weights as pickle ({pickles[0]}), which can run code "
+            "and is not read. Convert it where torch and transformers are installed: "
+            "AutoModel.from_pretrained(folder).save_pretrained(new_folder), with the "
+            "class that config.json names under 'architectures', writes safetensors."
+        )
+    raise InputError(f"{folder} has no model.safetensors and no index of several.")
 
 
 def t5_names(config: t5.T5Config) -> dict[str, str]:
     """Maps each Hugging Face tensor name of a T5 to its path in our tree."""
-    names = {"shared.weight": "token_embedder/embedding"}
+    names = {T5_EMBEDDINGS[0]: "token_embedder/embedding"}
     if not config.tied_head:
-        names["lm_head.weight"] = "decoder/logits_dense/kernel"
-    mlp = {"wi": "wi"} if len(config.activations) == 1 else {"wi_0": "wi_0"}
-    mlp |= {"wo": "wo"} if len(config.activations) == 1 else {"wi_1": "wi_1"}
-    mlp["wo"] = "wo"
-    encoder = [("SelfAttention", "attention")]
-    decoder = [
-        ("SelfAttention", "self_attention"),
-        ("EncDecAttention", "encoder_decoder_attention"),
-    ]
+        names[HEAD] = "decoder/logits_dense/kernel"
+    gated = len(config.activations) == 2
+    mlp = ("wi_0", "wi_1", "wo") if gated else ("wi", "wo")
+    encoder = {"SelfAttention": "attention"}
+    decoder = {
+        "SelfAttention": "self_attention",
+        "EncDecAttention": "encoder_decoder_attention",
+    }
     for stack, layers, attentions in (
         ("encoder", config.num_layers, encoder),
         ("decoder", config.num_decoder_layers, decoder),
@@ -38,28 +116,48 @@ def t5_names(config: t5.T5Config) -> dict[str, str]:
         bias = "block.0.layer.0.SelfAttention.relative_attention_bias.weight"
         names[f"{stack}.{bias}"] = f"{stack}/relpos_bias/rel_embedding"
         for i in range(layers):
-            ours, theirs = f"{stack}/layers_{i}", f"{stack}.block.{i}.layer"
-            for j, (attention, name) in enumerate(attentions):
+            ours = f"{stack}/layers_{i}"
+            for j, (theirs, name) in enumerate(attentions.items()):
+                block = f"{stack}.block.{i}.layer.{j}"
                 norm = name.replace("encoder_decoder", "cross")
-                names[f"{theirs}.{j}.layer_norm.weight"] = (
+                names[f"{block}.layer_norm.weight"] = (
                     f"{ours}/pre_{norm}_layer_norm/scale"
                 )
                 for letter, part in zip("qkvo", QKVO, strict=True):
-                    names[f"{theirs}.{j}.{attention}.{letter}.weight"] = (
-                        f"{ours}/{name}/{part}/kernel"
-                    )
-            last = len(attentions)
-            names[f"{theirs}.{last}.layer_norm.weight"] = (
-                f"{ours}/pre_mlp_layer_norm/scale"
-            )
-            for their, our in mlp.items():
-                names[f"{theirs}.{last}.DenseReluDense.{their}.weight"] = (
-                    f"{ours}/mlp/{our}/kernel"
-                )
+                    path = f"{ours}/{name}/{part}/kernel"
+                    names[f"{block}.{theirs}.{letter}.weight"] = path
+            block = f"{stack}.block.{i}.layer.{len(attentions)}"
+            names[f"{block}.layer_norm.weight"] = f"{ours}/pre_mlp_layer_norm/scale"
+            for part in mlp:
+                path = f"{ours}/mlp/{part}/kernel"
+                names[f"{block}.DenseReluDense.{part}.weight"] = path
     return names
 
 
-QKVO = ("query", "key", "value", "out")
+def llama_names(config: llama.LlamaConfig) -> dict[str, str]:
+    """Maps each Hugging Face tensor name of a Llama to its path in our tree."""
+    names = {
+        LLAMA_EMBEDDING: "token_embedder/embedding",
+        "model.norm.weight": "decoder_norm/scale",
+    }
+    if not config.tied_head:
+        names[HEAD] = "logits_dense/kernel"
+    for i in range(config.num_hidden_layers):
+        ours, theirs = f"layers_{i}", f"model.layers.{i}"
+        names[f"{theirs}.input_layernorm.weight"] = (
+            f"{ours}/pre_attention_layer_norm/scale"
+        )
+        names[f"{theirs}.post_attention_layernorm.weight"] = (
+            f"{ours}/pre_mlp_layer_norm/scale"
+        )
+        parts = {f"self_attn.{p[0]}_proj": f"attention/{p}" for p in QKVO}
+        mlp = {"gate": "wi_0", "up": "wi_1", "down": "wo"}
+        parts |= {f"mlp.{p}_proj": f"mlp/{our}" for p, our in mlp.items()}
+        for their, our in parts.items():
+            names[f"{theirs}.{their}.weight"] = f"{ours}/{our}/kernel"
+            if config.mlp_bias if "mlp" in our else config.attention_bias:
+                names[f"{theirs}.{their}.bias"] = f"{ours}/{our}/bias"
+    return names
 
 
 def write_t5(folder: str | pathlib.Path, config: t5.T5Config, params: Params) -> None:
@@ -69,47 +167,158 @@ def write_t5(folder: str | pathlib.Path, config: t5.T5Config, params: Params) ->
     leaves = traverse_util.flatten_dict(jax.device_get(params), sep="/")
     tensors = {}
     for name, path in t5_names(config).items():
-        array = np.asarray(leaves.pop(path))
-        if path.rpartition("/")[2] not in AS_IS:
-            array = array.T
-        tensors[name] = np.ascontiguousarray(array)
+        tensors[name] = np.ascontiguousarray(_turn(path, np.asarray(leaves.pop(path))))
     if leaves:
-        raise ValueError(f"parameters that T5 does not have: {sorted(leaves)}")
-    text = json.dumps(_t5_attributes(config, str(array.dtype)), indent=2) + "\n"
+        raise ValueError(f"parameters that this T5 does not have: {sorted(leaves)}")
+    dtype = str(tensors[T5_EMBEDDINGS[0]].dtype)
+    text = json.dumps(configs.t5_attributes(config, dtype), indent=2) + "\n"
     (folder / "config.json").write_text(text, encoding="utf-8")
-    safetensors.save_file(
+    safetensors_numpy.save_file(
         tensors, folder / "model.safetensors", metadata={"format": "pt"}
     )
 
 
-def _t5_attributes(config: t5.T5Config, dtype: str) -> dict[str, Any]:
-    feed_forward = {
-        ("relu",): "relu",
-        ("gelu", "linear"): "gated-gelu",
-        ("silu", "linear"): "gated-silu",
-    }
-    return {
-        "architectures": ["T5ForConditionalGeneration"],
-        "model_type": "t5",
-        "vocab_size": config.vocab_size,
-        "d_model": config.d_model,
-        "d_kv": config.d_kv,
-        "d_ff": config.d_ff,
-        "num_heads": config.num_heads,
-        "num_layers": config.num_layers,
-        "num_decoder_layers": config.num_decoder_layers,
-        "feed_forward_proj": feed_forward[config.activations],
-        "relative_attention_num_buckets": config.relative_attention_num_buckets,
-        "relative_attention_max_distance": config.relative_attention_max_distance,
-        "layer_norm_epsilon": config.layer_norm_epsilon,
-        "dropout_rate": config.dropout_rate,
-        "is_encoder_decoder": True,
-        # Version 4 of transformers reads the first of these two, version 5 the second.
-        "tie_word_embeddings": config.tied_head,
-        "scale_decoder_outputs": config.scale_outputs,
-        "pad_token_id": 0,
-        "eos_token_id": 1,
-        "decoder_start_token_id": config.decoder_start_id,
-        "dtype": dtype,
-        "torch_dtype": dtype,
-    }
+class _Tensor:
+    """A tensor of an open safetensors file: its shape, and its values when asked."""
+
+    def __init__(self, file: Any, name: str) -> None:
+        self.shape = tuple(file.get_slice(name).get_shape())
+        self.read: Callable[[], np.ndarray] = functools.partial(file.get_tensor, name)
+
+
+def _open_weights(
+    files: list[pathlib.Path], stack: contextlib.ExitStack
+) -> dict[str, _Tensor]:
+    weights: dict[str, _Tensor] = {}
+    for path in files:
+        try:
+            file = stack.enter_context(safetensors.safe_open(path, framework="np"))
+        except (safetensors.SafetensorError, OSError) as error:
+            raise InputError(
+                f"{path} is not a whole safetensors file: {error}."
+            ) from error
+        for name in file.keys():
+            if name in weights:
+                raise InputError(f"{path}: the tensor {name} is in another file too.")
+            weights[name] = _Tensor(file, name)
+    return weights
+
+
+def _t5(
+    attributes: Mapping[str, Any], weights: dict[str, _Tensor]
+) -> tuple[t5.T5Config, dict[str, str]]:
+    weights.pop(T5_IGNORED, None)
+    embedding = _one_embedding(weights, T5_EMBEDDINGS)
+    gated = any(name.endswith(".DenseReluDense.wi_1.weight") for name in weights)
+    config = configs.t5_config(attributes, vocabulary=embedding.shape[0], gated=gated)
+    # The flag cannot be trusted: version 5 of transformers says "tied" of all T5s.
+    if HEAD in weights and not _same(weights[HEAD], embedding):
+        config = dataclasses.replace(config, tied_head=False)
+    else:
+        weights.pop(HEAD, None)
+    return config, t5_names(config)
+
+
+def _llama(
+    attributes: Mapping[str, Any], weights: dict[str, _Tensor]
+) -> tuple[llama.LlamaConfig, dict[str, str]]:
+    for name in [name for name in weights if name.endswith(LLAMA_IGNORED)]:
+        del weights[name]
+    embedding = _one_embedding(weights, (LLAMA_EMBEDDING,))
+    config = configs.llama_config(attributes, vocabulary=embedding.shape[0])
+    if config.tied_head and HEAD in weights:
+        if not _same(weights.pop(HEAD), embedding):
+            raise InputError(
+                f"config.json has tie_word_embeddings true, but the tensor {HEAD} "
+                f"differs from {LLAMA_EMBEDDING}; one of them is wrong."
+            )
+    return config, llama_names(config)
+
+
+def _one_embedding(weights: dict[str, _Tensor], names: tuple[str, ...]) -> _Tensor:
+    """Leaves one of the embedding's names, the first, in `weights`."""
+    there = [name for name in names if name in weights]
+    if not there:
+        raise InputError(f"the weights have no embedding, a tensor named {names[0]}.")
+    first = weights[there[0]]
+    for name in there:
+        if not _same(weights.pop(name), first):
+            raise InputError(
+                f"the tensors {there[0]} and {name} should be equal, both are the "
+                "embedding, but they differ."
+            )
+    weights[names[0]] = first
+    return first
+
+
+def _same(one: _Tensor, other: _Tensor) -> bool:
+    if one is other:
+        return True
+    return one.shape == other.shape and np.array_equal(one.read(), other.read())
+
+
+def _fill(
+    folder: pathlib.Path,
+    config: backbone.Config,
+    names: Mapping[str, str],
+    weights: Mapping[str, _Tensor],
+    dtype: np.dtype,
+) -> Params:
+    """Makes the tree, or says all that is missing, unexpected and misshapen."""
+    expected: dict[str, Any] = traverse_util.flatten_dict(
+        jax.eval_shape(lambda: backbone.init_params(config, jax.random.key(0))), sep="/"
+    )
+    problems = []
+    if missing := sorted(names.keys() - weights.keys()):
+        problems.append(f"missing: {', '.join(missing)}")
+    if unexpected := sorted(weights.keys() - names.keys()):
+        problems.append(f"unexpected: {', '.join(unexpected)}")
+    misshapen = []
+    for name in sorted(names.keys() & weights.keys()):
+        want, got = expected[names[name]].shape, weights[name].shape
+        want = want if _as_is(names[name]) else want[::-1]
+        if want != got:
+            misshapen.append(f"{name} is {list(got)}, should be {list(want)}")
+    if misshapen:
+        problems.append(f"misshapen: {'; '.join(misshapen)}")
+    if problems:
+        raise InputError(
+            f"{folder}: weights and config.json do not fit; {'. '.join(problems)}."
+        )
+    leaves: dict[str, Array] = {}
+    for name, path in names.items():
+        array = _turn(path, weights[name].read()).astype(dtype)
+        leaves[path] = jnp.asarray(np.ascontiguousarray(array))
+    return traverse_util.unflatten_dict(leaves, sep="/")
+
+
+def _turn(path: str, array: np.ndarray) -> np.ndarray:
+    """Turns a torch matrix (out, in) into ours (in, out), or back."""
+    return array if _as_is(path) else array.T
+
+
+def _as_is(path: str) -> bool:
+    return path.rpartition("/")[2] in ("embedding", "scale", "bias")
+
+
+def _read_json(path: pathlib.Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise InputError(
+            f"{path} does not exist; a backbone is a Hugging Face folder with "
+            "config.json, safetensors and a vocabulary."
+        ) from error
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read as JSON: {error}.") from error
+    if not isinstance(value, dict):
+        raise InputError(f"{path} should hold a JSON object.")
+    return value
+
+
+def _digest(paths: list[pathlib.Path]) -> str:
+    total = hashlib.sha256()
+    for path in paths:
+        with path.open("rb") as file:
+            total.update(hashlib.file_digest(file, "sha256").digest())
+    return total.hexdigest()

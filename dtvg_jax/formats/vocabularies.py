@@ -1,0 +1,173 @@
+"""Text to token ids and back: SentencePiece models and tokenizer.json files."""
+
+import dataclasses
+import hashlib
+import json
+import pathlib
+from collections.abc import Callable, Sequence
+from typing import Any, cast
+
+import sentencepiece
+import tokenizers
+from sentencepiece import sentencepiece_model_pb2 as messages
+
+from dtvg_jax.errors import InputError
+
+# What the reference puts between a text and its label on decoder-only backbones.
+LABEL_SUFFIX = " Label : "
+
+
+@dataclasses.dataclass(frozen=True)
+class Vocabulary:
+    """The vocabulary of a backbone.
+
+    `size` counts its ids; `digest` is the sha256 of its file.  `prefix_ids` come before
+    every text (the beginning token of a tokenizer.json), `input_suffix` after an input
+    text.  Encoding adds neither, nor the end token `eos_id`.
+    """
+
+    size: int
+    eos_id: int
+    digest: str
+    prefix_ids: tuple[int, ...]
+    input_suffix: str
+    to_ids: Callable[[list[str]], list[list[int]]] = dataclasses.field(repr=False)
+    to_text: Callable[[list[list[int]]], list[str]] = dataclasses.field(repr=False)
+
+    def encode(self, texts: Sequence[str]) -> list[list[int]]:
+        """Gives the ids of each text, without end token."""
+        return self.to_ids(list(texts))
+
+    def decode(self, rows: Sequence[Sequence[int]]) -> list[str]:
+        """Gives the text of each row up to its end token; -1 is left out."""
+        cut = []
+        for row in rows:
+            ids = [int(i) for i in row]
+            if self.eos_id in ids:
+                ids = ids[: ids.index(self.eos_id)]
+            cut.append([i for i in ids if i >= 0])
+        return self.to_text(cut)
+
+
+def load_vocabulary(
+    folder: pathlib.Path, *, decoder_only: bool, rows: int
+) -> Vocabulary:
+    """Loads spiece.model (of a T5), else tokenizer.json.
+
+    `rows` is the size of the backbone's embedding, which must cover the vocabulary; a
+    T5 gets the 100 sentinels of its pretraining where its embedding has room for them.
+    """
+    suffix = LABEL_SUFFIX if decoder_only else ""
+    pieces, fast = folder / "spiece.model", folder / "tokenizer.json"
+    if pieces.is_file() and not decoder_only:
+        vocabulary = _sentencepiece(pieces, rows, suffix)
+    elif fast.is_file():
+        vocabulary = _tokenizer_json(fast, suffix)
+    else:
+        raise InputError(
+            f"{folder} has no vocabulary: neither spiece.model (for a T5) nor "
+            "tokenizer.json is there."
+        )
+    if vocabulary.size > rows:
+        raise InputError(
+            f"{folder}: the vocabulary has {vocabulary.size} ids, but the embedding of "
+            f"the backbone has {rows} rows; one of the files is of another model."
+        )
+    return vocabulary
+
+
+def with_sentinels(model: bytes, count: int) -> bytes:
+    """Adds `<extra_id_0>` ... as the last ids of a SentencePiece model, 0 the highest.
+
+    So do SeqIO and Hugging Face.  The sentinels match at the start of a word.
+    """
+    proto = cast(Any, messages).ModelProto.FromString(model)
+    for i in reversed(range(count)):
+        proto.pieces.add(piece=f"▁<extra_id_{i}>", score=0.0, type=4)  # user defined
+    return proto.SerializeToString()
+
+
+def _sentencepiece(path: pathlib.Path, rows: int, suffix: str) -> Vocabulary:
+    data = path.read_bytes()
+    processor: Any = sentencepiece.SentencePieceProcessor()
+    try:
+        processor.LoadFromSerializedProto(data)
+    except RuntimeError as error:
+        raise InputError(f"{path} is not a SentencePiece model: {error}.") from error
+    if processor.eos_id() < 0:
+        raise InputError(f"{path} has no end token </s>; a T5's vocabulary has one.")
+    has_sentinels = processor.PieceToId("<extra_id_0>") != processor.unk_id()
+    if not has_sentinels and processor.GetPieceSize() + 100 <= rows:
+        processor.LoadFromSerializedProto(with_sentinels(data, 100))
+    size, unknown = processor.GetPieceSize(), processor.unk_id()
+
+    def to_text(ids: list[list[int]]) -> list[str]:
+        # The embedding has rows beyond the vocabulary, which an argmax can pick.
+        return processor.Decode([[i if i < size else unknown for i in r] for r in ids])
+
+    return Vocabulary(
+        size=size,
+        eos_id=processor.eos_id(),
+        digest=hashlib.sha256(data).hexdigest(),
+        prefix_ids=(),
+        input_suffix=suffix,
+        to_ids=lambda texts: processor.Encode(texts, out_type=int),
+        to_text=to_text,
+    )
+
+
+def _tokenizer_json(path: pathlib.Path, suffix: str) -> Vocabulary:
+    data = path.read_bytes()
+    try:
+        tokenizer = tokenizers.Tokenizer.from_buffer(data)
+    except Exception as error:  # The package raises this class itself.
+        raise InputError(f"{path} is not a tokenizer.json: {error}.") from error
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    highest = max(tokenizer.get_vocab(with_added_tokens=True).values())
+    return Vocabulary(
+        size=highest + 1,
+        eos_id=_end_token(path.parent, tokenizer),
+        digest=hashlib.sha256(data).hexdigest(),
+        prefix_ids=_prefix(tokenizer),
+        input_suffix=suffix,
+        to_ids=lambda texts: [
+            e.ids for e in tokenizer.encode_batch(texts, add_special_tokens=False)
+        ],
+        to_text=lambda ids: tokenizer.decode_batch(ids, skip_special_tokens=True),
+    )
+
+
+def _prefix(tokenizer: tokenizers.Tokenizer) -> tuple[int, ...]:
+    """Gives the ids that the file's post-processor puts before a text."""
+    plain = tokenizer.encode("a", add_special_tokens=False).ids
+    full = tokenizer.encode("a", add_special_tokens=True).ids
+    for start in range(len(full) - len(plain) + 1):
+        if full[start : start + len(plain)] == plain:
+            return tuple(full[:start])
+    return ()
+
+
+def _end_token(folder: pathlib.Path, tokenizer: tokenizers.Tokenizer) -> int:
+    """Finds the end token: tokenizer_config.json names it, or config.json by id."""
+    named = _json(folder / "tokenizer_config.json").get("eos_token")
+    token = named.get("content") if isinstance(named, dict) else named
+    if isinstance(token, str) and (found := tokenizer.token_to_id(token)) is not None:
+        return found
+    ids = _json(folder / "config.json").get("eos_token_id")
+    first = ids[0] if isinstance(ids, list) and ids else ids
+    if isinstance(first, int):
+        return first
+    raise InputError(
+        f"{folder}: no end token is named; tokenizer_config.json should have eos_token "
+        "or config.json eos_token_id."
+    )
+
+
+def _json(path: pathlib.Path) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"{path} cannot be read as JSON: {error}.") from error

@@ -72,9 +72,11 @@ def f1_multiclass(targets: Sequence[str], predictions: Sequence[str]) -> Scores:
 def matthews_correlation(targets: Sequence[str], predictions: Sequence[str]) -> Scores:
     """Score Matthews' correlation; invalid predictions are further classes.
 
-    A constant prediction scores 0.
+    Constant predictions, or gold labels, score 0.
     """
     _check(targets, predictions)
+    if len(set(targets)) == 1 or len(set(predictions)) == 1:
+        return {"matthews_correlation": 0.0}
     score = sklearn.metrics.matthews_corrcoef(list(targets), list(predictions))
     return {"matthews_correlation": 100 * float(score)}
 

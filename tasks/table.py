@@ -57,7 +57,7 @@ _ROWS = (
     TaskInfo(
         "mnli", "source", "glue", "glue/mnli:2.0.0",
         ("entailment", "neutral", "contradiction"), ("accuracy",),
-        "own", (392_702, 9_832, 9_815), (),
+        "mnli", (392_702, 9_832, 9_815), (),
     ),
     TaskInfo(
         "qnli", "source", "glue", "glue/qnli:2.0.0", ENTAILMENT, ("accuracy",),

@@ -183,7 +183,7 @@ def _heat_map(axes: Axes, values: np.ndarray, names: Sequence[str]) -> Any:
     return image
 
 
-def _figure(width: float, height: float) -> Figure:
+def _figure(width: float | int, height: float | int) -> Figure:
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure

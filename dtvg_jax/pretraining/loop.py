@@ -1,6 +1,7 @@
 """The pretraining run: draws, steps, measures, saves, and writes the backbone."""
 
 import dataclasses
+import functools
 import json
 import os
 import pathlib
@@ -101,16 +102,8 @@ class _Run:
         self.encode: Callable[[list[str]], list[list[int]]] = pieces.encode
         self.eos: int = pieces.eos_id()
         self.maps = mixture.map_names(bases)
-        self.optimizer = _optimizer(settings)
-        self.step = model.make_step(config, self.optimizer, self.eos, settings.seed)
-        self._predict = jax.jit(
-            lambda params, batch: model.row_scores(
-                config,
-                params["model"],
-                model.cue(params, batch["base"], batch["map"]),
-                batch,
-            )[1]
-        )
+        programs = _programs(config, settings, self.eos)
+        self.optimizer, self.step, self._predict = programs
 
     def identity(self) -> dict[str, Any]:
         """Names what a checkpoint belongs to."""
@@ -170,6 +163,19 @@ class _Run:
         return mixture.tokens(
             rows, self.maps, self.encode, self.eos, buckets, self.settings.target_length
         )
+
+
+@functools.cache
+def _programs(config: t5.T5Config, settings: Settings, eos: int):
+    """Builds optimizer, step and prediction; runs of one process share them."""
+    optimizer = _optimizer(settings)
+
+    def predict(params: Any, batch: mixture.Batch) -> jax.Array:
+        rows = model.cue(params, batch["base"], batch["map"])
+        return model.row_scores(config, params["model"], rows, batch)[1]
+
+    step = model.make_step(config, optimizer, eos, settings.seed)
+    return optimizer, step, jax.jit(predict)
 
 
 def _optimizer(s: Settings) -> optax.GradientTransformation:

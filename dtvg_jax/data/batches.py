@@ -1,0 +1,160 @@
+"""Batches as pure functions of (table, seed, step): resuming needs no reader's state.
+
+The rows of an epoch come in the order of a permutation that only the task's name, the
+split, the seed and the epoch decide, so a lane's data do not depend on its neighbours.
+"""
+
+import collections
+import functools
+import hashlib
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from concurrent import futures
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import Int
+
+from dtvg_jax.data.token_table import TokenTable
+
+PADDING = -1  # in every vocabulary; 0 is a real id in some
+
+Batch = dict[str, np.ndarray]
+
+
+@functools.lru_cache(maxsize=256)
+def row_order(
+    n: int, task: str, split: str, seed: int, epoch: int
+) -> Int[np.ndarray, " n"]:
+    """Permutes the n rows of a split for one epoch, read only."""
+    name = hashlib.sha256(f"{task}\0{split}".encode()).digest()
+    words = [*np.frombuffer(name, "<u4").tolist(), seed, epoch]
+    bits = np.random.MT19937(np.random.SeedSequence(words))
+    # NumPy promises never to change what RandomState draws, unlike its Generator
+    order = np.random.RandomState(bits).permutation(n).astype(np.int32)
+    order.flags.writeable = False
+    return order
+
+
+def batch_rows(
+    table: TokenTable, seed: int, step: int, batch_size: int
+) -> Int[np.ndarray, " B"]:
+    """Chooses the rows of one step; epochs follow each other without a gap."""
+    n = len(table)
+    positions = np.arange(step * batch_size, (step + 1) * batch_size)
+    epochs, places = np.divmod(positions, n)
+    rows = np.empty(batch_size, np.int32)
+    for epoch in range(epochs[0], epochs[-1] + 1):
+        order = row_order(n, table.name, table.split, seed, epoch)
+        rows[epochs == epoch] = order[places[epochs == epoch]]
+    return rows
+
+
+def gather(
+    table: TokenTable, rows: Int[np.ndarray, " B"], length: int, targets_length: int
+) -> Batch:
+    """Lays rows out as {"inputs": int32 [B, T], "targets": int32 [B, L]}.
+
+    Short rows are filled with -1 at the right; a row -1 is all filling.
+
+    Raises:
+      ValueError: where a row is longer than T or L.
+    """
+    return {
+        "inputs": _lay_out(table.inputs, table.input_offsets, rows, length),
+        "targets": _lay_out(table.targets, table.target_offsets, rows, targets_length),
+    }
+
+
+def lanes_batch(
+    tables: Sequence[TokenTable],
+    seeds: Sequence[int],
+    step: int,
+    batch_size: int,
+    lengths: tuple[int, int],
+    process_index: int = 0,
+    process_count: int = 1,
+) -> Batch:
+    """Makes one step's batch of K lanes: inputs [K, B, T], targets [K, B, L].
+
+    Args:
+      tables: one per lane; lanes may share one.
+      seeds: one per lane.
+      step: the same for all lanes.
+      batch_size: B, of one lane over all processes.
+      lengths: (T, L).
+      process_index: whose slice of B to make, in a run of several processes.
+      process_count: how many slices; must divide B.
+
+    Raises:
+      ValueError: where B cannot be sliced.
+    """
+    if batch_size % process_count:
+        raise ValueError(
+            f"a batch of {batch_size} rows cannot be cut into {process_count} equal "
+            "slices, one per process"
+        )
+    share = batch_size // process_count
+    mine = slice(process_index * share, (process_index + 1) * share)
+    lanes = [
+        gather(table, batch_rows(table, seed, step, batch_size)[mine], *lengths)
+        for table, seed in zip(tables, seeds, strict=True)
+    ]
+    return {name: np.stack([lane[name] for lane in lanes]) for name in lanes[0]}
+
+
+def blocks(
+    table: TokenTable, rows: Int[np.ndarray, " R"] | None, batch_size: int
+) -> Int[np.ndarray, "N B"]:
+    """Cuts rows (None: all of the table) into blocks of B, the last filled with -1."""
+    if rows is None:
+        rows = np.arange(len(table), dtype=np.int32)
+    filling = np.full(-len(rows) % batch_size, PADDING, np.int32)
+    return np.concatenate([rows, filling]).reshape(-1, batch_size)
+
+
+def prefetch(
+    make: Callable[[int], Any],
+    start: int,
+    stop: int,
+    depth: int = 2,
+    put: Callable[[Any], Any] = jax.device_put,
+) -> Iterator[Any]:
+    """Yields put(make(step)) for start <= step < stop, made ahead by a thread.
+
+    At most `depth` batches wait. What `make` raises is raised here, at its step.
+    Close the iterator (contextlib.closing) where it may not be read to its end: that
+    ends the thread.
+    """
+    steps = iter(range(start, stop))
+    with futures.ThreadPoolExecutor(1, "batches") as pool:
+        ahead = collections.deque(
+            pool.submit(lambda step: put(make(step)), step)
+            for step in itertools.islice(steps, depth)
+        )
+        try:
+            while ahead:
+                batch = ahead.popleft().result()
+                for step in itertools.islice(steps, 1):
+                    ahead.append(pool.submit(lambda step: put(make(step)), step))
+                yield batch
+        finally:
+            for waiting in ahead:
+                waiting.cancel()
+
+
+def _lay_out(
+    ids: np.ndarray, offsets: np.ndarray, rows: np.ndarray, length: int
+) -> Int[np.ndarray, "B length"]:
+    starts = offsets[rows]
+    sizes = np.where(rows == PADDING, 0, offsets[rows + 1] - starts)
+    if sizes.max() > length:
+        raise ValueError(
+            f"row {rows[sizes.argmax()]} has {sizes.max()} ids and does not fit into "
+            f"{length}: make the token table with that length"
+        )
+    columns = np.arange(length)
+    real = columns < sizes[:, None]
+    places = np.where(real, starts[:, None] + columns, 0)
+    return np.where(real, ids[places], np.int32(PADDING))

@@ -1,0 +1,56 @@
+"""Predictions as text against the gold answers of a table, by the task's metrics."""
+
+import collections
+import functools
+import importlib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from dtvg_jax.data.token_table import TokenTable
+from dtvg_jax.errors import InputError
+
+
+def score(table: TokenTable, predictions: Sequence[str]) -> dict[str, float]:
+    """Scores one prediction per row of `table`, in row order.
+
+    Returns:
+      Every value of the task's metrics by name, and "mean": the plain mean of those
+      that the catalogue lists for the task (of all, for a task outside it).
+
+    Raises:
+      ValueError: where there is not one prediction per row.
+    """
+    if len(predictions) != len(table):
+        raise ValueError(f"{len(predictions)} predictions for {len(table)} rows")
+    answers = list(predictions)
+    if name := table.meta["postprocess"]:
+        postprocess = _function(name)
+        answers = [postprocess(a, example=None, is_target=False) for a in answers]
+    scores: dict[str, float] = {}
+    for name in table.meta["metrics"]:
+        values = _function(name)(table.golds, answers)
+        scores |= {metric: float(value) for metric, value in values.items()}
+    counted = [n for n in table.meta["metric_names"] or scores if n in scores]
+    if not counted:
+        raise InputError(
+            f"The metrics of task '{table.name}' returned none of "
+            f"{', '.join(table.meta['metric_names'] or ['any name'])}."
+        )
+    return scores | {"mean": sum(scores[n] for n in counted) / len(counted)}
+
+
+def majority(train: TokenTable, test: TokenTable) -> dict[str, float] | None:
+    """Scores the answer that is most frequent in `train` on every row of `test`.
+
+    Returns:
+      None where gold answers are not single texts, so that none is most frequent.
+    """
+    if not all(isinstance(gold, str) for gold in train.golds):
+        return None
+    [(answer, _)] = collections.Counter(train.golds).most_common(1)
+    return score(test, [answer] * len(test))
+
+
+def _function(name: str) -> Callable[..., Any]:
+    module, _, path = name.partition(":")
+    return functools.reduce(getattr, path.split("."), importlib.import_module(module))

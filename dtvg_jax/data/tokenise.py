@@ -1,0 +1,106 @@
+"""Text rows to token rows: what is cut, and where the end-of-sequence id goes."""
+
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple, Protocol
+
+CHUNK_ROWS = 1024  # rows tokenised by one call and held in memory at once
+
+
+class Tokeniser(Protocol):
+    """What a token table needs of a vocabulary."""
+
+    @property
+    def eos_id(self) -> int: ...
+    @property
+    def size(self) -> int: ...
+    @property
+    def digest(self) -> str: ...
+    @property
+    def prefix_ids(self) -> tuple[int, ...]: ...
+    @property
+    def input_suffix(self) -> str: ...
+    def encode(self, texts: list[str]) -> list[list[int]]: ...
+
+
+class TextRow(NamedTuple):
+    """One example as text, with the gold answer that its metrics compare with."""
+
+    inputs: str
+    targets: str
+    gold: Any
+
+
+class TokenRows(NamedTuple):
+    """Some rows as ids, in order, and how many inputs and targets had to be cut."""
+
+    inputs: list[list[int]]
+    targets: list[list[int]]
+    inputs_cut: int
+    targets_cut: int
+
+
+def chunks(rows: Iterable[TextRow], size: int = CHUNK_ROWS) -> Iterator[list[TextRow]]:
+    """Yields the rows in lists of at most `size`, never holding more than one list."""
+    rows = iter(rows)
+    while chunk := list(itertools.islice(rows, size)):
+        yield chunk
+
+
+def tokenise(
+    rows: Sequence[TextRow], vocabulary: Tokeniser, lengths: tuple[int, int]
+) -> TokenRows:
+    """Encodes rows so that no input is longer than T and no target longer than L.
+
+    Targets, and the inputs of an encoder, are cut first and then end with the
+    end-of-sequence id, as SeqIO's `append_eos_after_trim` does. An input that is
+    followed by its answer in the same sequence (a vocabulary with `input_suffix`)
+    has no such end: it is prefix ids, text, suffix, and only the text is cut.
+
+    Args:
+      rows: the text of one chunk.
+      vocabulary: see `Tokeniser`.
+      lengths: (T, L), counted in ids, with prefix, suffix and end included.
+    """
+    if vocabulary.input_suffix:
+        inputs, inputs_cut = _prompting_inputs(rows, vocabulary, lengths[0])
+    else:
+        ids = vocabulary.encode([row.inputs for row in rows])
+        room = lengths[0] - len(vocabulary.prefix_ids)
+        inputs, inputs_cut = _with_end(ids, vocabulary.eos_id, room)
+        inputs = [[*vocabulary.prefix_ids, *row] for row in inputs]
+    ids = vocabulary.encode([row.targets for row in rows])
+    targets, targets_cut = _with_end(ids, vocabulary.eos_id, lengths[1])
+    return TokenRows(inputs, targets, inputs_cut, targets_cut)
+
+
+def suffix_length(vocabulary: Tokeniser) -> int:
+    """Counts the ids that the input suffix takes behind a text."""
+    if not vocabulary.input_suffix:
+        return 0
+    bare, whole = vocabulary.encode([".", "." + vocabulary.input_suffix])
+    return len(whole) - len(bare)
+
+
+def _with_end(
+    rows: list[list[int]], eos_id: int, length: int
+) -> tuple[list[list[int]], int]:
+    cut = sum(len(ids) >= length for ids in rows)
+    return [[*ids[: length - 1], eos_id] for ids in rows], cut
+
+
+def _prompting_inputs(
+    rows: Sequence[TextRow], vocabulary: Tokeniser, length: int
+) -> tuple[list[list[int]], int]:
+    # Text and suffix are encoded together, as the reference does: a vocabulary may
+    # mark the start of a text. Too long a row loses ids between text and suffix.
+    ids = vocabulary.encode([row.inputs + vocabulary.input_suffix for row in rows])
+    end = suffix_length(vocabulary)
+    room = length - len(vocabulary.prefix_ids)
+    inputs, cut = [], 0
+    for row in ids:
+        if len(row) > room:
+            row = row[: room - end] + row[len(row) - end :]
+            cut += 1
+        inputs.append([*vocabulary.prefix_ids, *row])
+    return inputs, cut

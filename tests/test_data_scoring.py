@@ -1,0 +1,87 @@
+"""Scores by the metrics that a table names, imported only then."""
+
+import sys
+import types
+
+import fake_table
+import pytest
+
+from dtvg_jax.data import scoring
+from dtvg_jax.data.tokenise import TextRow
+from dtvg_jax.errors import InputError
+
+
+def accuracy(targets, predictions):
+    equal = [t == p for t, p in zip(targets, predictions, strict=True)]
+    return {"accuracy": 100 * sum(equal) / len(equal)}
+
+
+def ones(targets, predictions):
+    return {"ones": float(predictions.count("1")), "rows": len(targets)}
+
+
+def stripped(text, example=None, is_target=False):
+    assert example is None and not is_target
+    return text.strip()
+
+
+@pytest.fixture(autouse=True)
+def scores_module(monkeypatch):
+    module = types.ModuleType("toy_scores")
+    module.accuracy, module.ones, module.stripped = accuracy, ones, stripped
+    monkeypatch.setitem(sys.modules, "toy_scores", module)
+
+
+def table_of(folder, golds, **meta):
+    rows = [TextRow("a", str(gold), gold) for gold in golds]
+    names = {"metrics": ["toy_scores:accuracy"], "postprocess": "toy_scores:stripped"}
+    return fake_table.make(folder, rows, **names | meta)
+
+
+@pytest.mark.parametrize(
+    "metrics, listed, want",
+    [
+        (["accuracy"], None, {"accuracy": 75.0, "mean": 75.0}),
+        (
+            ["accuracy", "ones"],
+            None,
+            {"accuracy": 75.0, "ones": 3.0, "rows": 4.0, "mean": 82 / 3},
+        ),
+        (
+            ["accuracy", "ones"],
+            ["ones", "accuracy", "absent"],
+            {"accuracy": 75.0, "ones": 3.0, "rows": 4.0, "mean": 39.0},
+        ),
+    ],
+)
+def test_score(tmp_path, metrics, listed, want):
+    metrics = [f"toy_scores:{name}" for name in metrics]
+    table = table_of(
+        tmp_path / "t", ["1", "0", "1", "0"], metrics=metrics, metric_names=listed
+    )
+    assert scoring.score(table, [" 1", "1", "1 ", "0"]) == pytest.approx(want)
+
+
+def test_without_postprocessor_predictions_are_taken_as_they_are(tmp_path):
+    table = table_of(tmp_path / "t", ["1", "0"], postprocess=None)
+    assert scoring.score(table, ["1", "0 "])["accuracy"] == 50.0
+
+
+def test_every_row_needs_a_prediction(tmp_path):
+    table = table_of(tmp_path / "t", ["1", "0"])
+    with pytest.raises(ValueError, match="1 predictions for 2 rows"):
+        scoring.score(table, ["1"])
+
+
+def test_metrics_that_return_nothing_listed_are_a_sentence(tmp_path):
+    table = table_of(tmp_path / "t", ["1"], metric_names=["f1", "em"])
+    with pytest.raises(InputError, match="metrics of task 'toy' returned none of f1"):
+        scoring.score(table, ["1"])
+
+
+def test_majority(tmp_path):
+    train = table_of(tmp_path / "train", ["2", "0", "2"])
+    test = table_of(tmp_path / "test", ["2", "0", "1", "0"])
+    assert scoring.majority(train, test) == {"accuracy": 25.0, "mean": 25.0}
+    lists = table_of(tmp_path / "lists", [["a"], ["b"]])
+    assert scoring.majority(lists, test) is None

@@ -1,0 +1,297 @@
+"""Token tables of SeqIO tasks: made once, found again without SeqIO, keyed by all."""
+
+import os
+import subprocess
+import sys
+import textwrap
+
+import fake_table
+import pytest
+
+from dtvg_jax.data import scoring, source, token_table
+from dtvg_jax.errors import InputError
+
+# A user's own tasks: from a function, from files, and some that cannot be used.
+OWN_TASKS = """
+import os
+import pathlib
+
+import seqio
+import tensorflow as tf
+
+here = pathlib.Path(__file__).parent
+features = {
+    name: seqio.Feature(seqio.ByteVocabulary(), add_eos=True)
+    for name in ("inputs", "targets")
+}
+text = [seqio.preprocessors.tokenize, seqio.preprocessors.append_eos]
+
+
+def rows(split, shuffle_files, seed=None):
+    count = {"train": 3, "validation": 0}[split]
+    return tf.data.Dataset.from_tensor_slices(
+        {"question": ["one", "two", "three"], "answer": [[1, 2]] * 3}
+    ).take(count)
+
+
+@seqio.map_over_dataset
+def words(row):
+    return {"inputs": "q: " + row["question"], "targets": "1", "all": row["answer"]}
+
+
+def lines(row):
+    return row.map(lambda line: {"inputs": line, "targets": "1"})
+
+
+def gold(text, example=None, is_target=False):
+    if not is_target:
+        return text
+    name = example["inputs_pretokenized"].decode()
+    return {"text": text, "all": example["all"], "name": name}
+
+
+def odd_gold(text, **_):
+    return {1, 2}
+
+
+def share(targets, predictions):
+    golds = [target["text"] for target in targets]
+    return {"share": sum(map(str.__eq__, golds, predictions)) / len(golds)}
+
+
+def scored(targets, scores):
+    return {}
+
+
+def add(name, preprocessors, metrics=(share,), postprocess=gold, source=None):
+    source = source or seqio.FunctionDataSource(rows, ["train", "validation"])
+    seqio.TaskRegistry.add(
+        name, source, features, preprocessors, postprocess, list(metrics)
+    )
+
+
+add("toy_function", [words, seqio.CacheDatasetPlaceholder(), *text])
+add("toy_untokenised", [words])
+add("toy_late_step", [words, text[0], words])
+add("toy_lambda", [words, *text], postprocess=lambda text, **_: text)
+add("toy_scores", [words, *text], metrics=[scored])
+add("toy_odd_gold", [words, *text], postprocess=odd_gold)
+lines_source = seqio.TextLineDataSource({"train": os.fspath(here / "lines.txt")})
+add("toy_lines", [lines, *text], postprocess=None, source=lines_source)
+add(
+    "toy_tfds",
+    [words, *text],
+    source=seqio.TfdsDataSource("glue/rte:2.0.0", splits=["train"], read_only=True),
+)
+"""
+
+
+@pytest.fixture(scope="module")
+def own_tasks(tmp_path_factory):
+    """The folder of a package `toy_tasks`, importable."""
+    folder = tmp_path_factory.mktemp("own")
+    (folder / "toy_tasks").mkdir()
+    (folder / "toy_tasks" / "__init__.py").touch()
+    (folder / "toy_tasks" / "all.py").write_text(OWN_TASKS)
+    (folder / "toy_tasks" / "lines.txt").write_text("first\nsecond line\n")
+    sys.path.insert(0, str(folder))
+    yield folder
+    sys.path.remove(str(folder))
+
+
+def open_own(task, cache, split="train", **changes):
+    settings = {
+        "vocabulary": fake_table.ByteVocabulary(),
+        "lengths": (16, 4),
+        "tfds_data_dir": None,
+        "cache_dir": cache,
+        "tasks_module": "toy_tasks.all",
+    }
+    return token_table.token_table(task, split, **settings | changes)
+
+
+def test_an_own_task(own_tasks, tmp_path):
+    table = open_own("toy_function", tmp_path)
+    assert fake_table.text_of(table.inputs) == "q: one|q: two|q: three|"
+    assert fake_table.text_of(table.targets) == "1|1|1|"
+    assert table.golds[2] == {"text": "1", "all": [1, 2], "name": "q: three"}
+    assert (table.name, table.split, len(table)) == ("toy_function", "train", 3)
+    assert table.meta["metrics"] == ["toy_tasks.all:share"]
+    assert table.meta["postprocess"] == "toy_tasks.all:gold"
+
+
+def test_a_second_start_imports_no_tensorflow(own_tasks, tmp_path):
+    program = textwrap.dedent("""
+        import sys, fake_table
+        from dtvg_jax.data import scoring, token_table
+        table = token_table.token_table(
+            "toy_function", "train", vocabulary=fake_table.ByteVocabulary(),
+            lengths=(16, 4), tfds_data_dir=None, cache_dir=sys.argv[1],
+            tasks_module="toy_tasks.all",
+        )
+        assert len(table) == 3
+        assert not {"tensorflow", "seqio", "toy_tasks"} & set(sys.modules)
+    """)
+    open_own("toy_function", tmp_path)
+    made = sorted(tmp_path.iterdir())
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-c", program, str(tmp_path)]
+    subprocess.run(command, env=environment, check=True)
+    assert sorted(tmp_path.iterdir()) == made
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"lengths": (15, 4)},
+        {"lengths": (16, 5)},
+        {"vocabulary": fake_table.ByteVocabulary(digest="other")},
+        {"vocabulary": fake_table.ByteVocabulary(input_suffix=" L: ")},
+        {"vocabulary": fake_table.ByteVocabulary(prefix_ids=(0,))},
+    ],
+)
+def test_another_request_has_another_table(own_tasks, tmp_path, changes):
+    base = open_own("toy_function", tmp_path)
+    other = open_own("toy_function", tmp_path, **changes)
+    assert other.folder != base.folder
+    assert open_own("toy_function", tmp_path).folder == base.folder
+
+
+def test_changed_files_have_another_table(own_tasks, tmp_path):
+    first = open_own("toy_lines", tmp_path)
+    assert fake_table.text_of(first.inputs) == "first|second line|"
+    assert first.golds == ["1", "1"] and first.meta["postprocess"] is None
+    (own_tasks / "toy_tasks" / "lines.txt").write_text("changed\n")
+    second = open_own("toy_lines", tmp_path)
+    assert fake_table.text_of(second.inputs) == "changed|"
+
+
+def test_changed_code_has_another_table(own_tasks, tmp_path):
+    before = source.code_digest("toy_tasks.all")
+    (own_tasks / "toy_tasks" / "more.py").write_text("x = 1\n")
+    try:
+        assert source.code_digest("toy_tasks.all") != before
+    finally:
+        (own_tasks / "toy_tasks" / "more.py").unlink()
+    assert source.code_digest("toy_tasks.all") == before
+
+
+@pytest.mark.parametrize(
+    "task, changes, sentence",
+    [
+        (
+            "toy_functoin",
+            {},
+            "no task 'toy_functoin' .* nearest name is 'toy_function'",
+        ),
+        ("toy_function", {"split": "test"}, "no split 'test': it has train, validat"),
+        ("toy_function", {"split": "validation"}, "split 'validation' .* has no rows"),
+        ("toy_untokenised", {}, "must end with seqio.preprocessors.tokenize"),
+        ("toy_late_step", {}, "every other step has to come before"),
+        ("toy_lambda", {}, "cannot be imported by name"),
+        ("toy_scores", {}, "no metric function of .targets, predictions."),
+        ("toy_odd_gold", {}, "returns a gold answer that is not text"),
+        ("toy_tfds", {}, "glue/rte:2.0.0 needs a data folder"),
+        ("toy_tfds", {"tfds_data_dir": "absent"}, "data folder absent does not exist"),
+        ("toy_tfds", {"tfds_data_dir": "."}, "glue/rte:2.0.0 is not prepared under ."),
+        ("toy_function", {"tasks_module": "toy_absent"}, "no Python package 'toy_abs"),
+        ("toy_function", {"tasks_module": "toy_tasks.no"}, "'toy_tasks.no' .* cannot"),
+        ("toy_function", {"lengths": (0, 4)}, "0 for inputs leaves no room"),
+        ("toy_function", {"lengths": (4, 0)}, "0 for targets leaves no room"),
+        ("toy_function", {"label_style": "word"}, "label style 'word' is unknown"),
+        ("rtee", {"tasks_module": "tasks.all"}, "'rtee' in the catalogue.*'rte'"),
+    ],
+)
+def test_what_cannot_be_used_is_a_sentence(
+    own_tasks, tmp_path, monkeypatch, task, changes, sentence
+):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=sentence):
+        open_own(task, tmp_path / "cache", **changes)
+    tables = [p for p in (tmp_path / "cache").glob("*") if p.is_dir()]
+    assert not tables
+
+
+def test_a_prepared_data_set_is_told_by_what_it_says_of_itself(tmp_path):
+    folder = tmp_path / "glue" / "rte" / "2.0.0"
+    folder.mkdir(parents=True)
+    (folder / "dataset_info.json").write_text("{}")
+    (folder / "glue-train.tfrecord-00000-of-00001").write_bytes(b"rows")
+    reads = {"builder": "glue/rte:2.0.0", "files": []}
+    first = source.fingerprint(reads, tmp_path)
+    assert source.fingerprint(reads | {"builder": "glue/rte:2.*.*"}, tmp_path) == first
+    (folder / "glue-train.tfrecord-00000-of-00001").write_bytes(b"more rows")
+    second = source.fingerprint(reads, tmp_path)
+    (folder / "dataset_info.json").write_text('{"name": "rte"}')
+    third = source.fingerprint(reads, tmp_path)
+    assert len({first, second, third}) == 3
+
+
+@pytest.fixture(scope="module")
+def rte(tmp_path_factory):
+    """A data folder with nine generated rows of RTE's validation split."""
+    from tasks.miniature import datasets
+
+    folder = tmp_path_factory.mktemp("tfds")
+    rows = [
+        (i, {"sentence1": "A" * i, "sentence2": "é", "label": i % 2, "idx": i})
+        for i in range(9)
+    ]
+    datasets._prepare("glue/rte:2.0.0", folder, {"validation": rows})
+    return folder
+
+
+@pytest.mark.parametrize("length", [256, 40])
+@pytest.mark.parametrize("split, rows", [("validation", 4), ("test", 5)])
+def test_a_catalogue_task_agrees_with_seqio(rte, tmp_path, split, rows, length):
+    import seqio
+
+    made = open_own(
+        "rte",
+        tmp_path,
+        split,
+        lengths=(length, 2),
+        tfds_data_dir=rte,
+        tasks_module="tasks.all",
+    )
+    assert len(made) == made.meta["rows"] == rows
+    lengths = {"inputs": length, "targets": 2}
+    dataset = seqio.get_mixture_or_task("dtvg_rte").get_dataset(
+        lengths, split, shuffle=False
+    )
+    shift = {name: 0 for name in lengths}
+    for row in dataset.as_numpy_iterator():
+        for name in lengths:
+            ids, offset = row[name], shift[name]
+            ours = getattr(made, name)[offset : offset + len(ids)]
+            # ByteVocabulary of SeqIO begins at 3, that of this test at 2
+            assert ours.tolist() == [i if i == 1 else i - 1 for i in ids.tolist()]
+            shift[name] += len(ids)
+    assert shift == {"inputs": len(made.inputs), "targets": len(made.targets)}
+    assert set(made.golds) == {"0", "1"}
+    assert scoring.score(made, made.golds)["mean"] == 100.0
+
+
+def test_label_words_are_another_table(rte, tmp_path):
+    made = [
+        open_own(
+            "rte",
+            tmp_path,
+            "test",
+            lengths=(64, 16),
+            label_style=style,
+            tfds_data_dir=rte,
+            tasks_module="tasks.all",
+        )
+        for style in ("digits", "words")
+    ]
+    assert {frozenset(table.golds) for table in made} == {
+        frozenset({"0", "1"}),
+        frozenset({"entailment", "not_entailment"}),
+    }
+    assert made[0].meta["metric_names"] == ["accuracy"]
+
+
+def test_a_split_that_is_not_prepared_is_a_sentence(rte, tmp_path):
+    with pytest.raises(InputError, match="'train' of task 'dtvg_rte' cannot be read"):
+        open_own("rte", tmp_path, tfds_data_dir=rte, tasks_module="tasks.all")

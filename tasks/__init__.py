@@ -1,1 +1,1 @@
-"""SeqIO tasks. `import tasks.all` registers them; this package itself imports nothing."""
+"""SeqIO tasks. `import tasks.all` registers them; this package imports nothing."""

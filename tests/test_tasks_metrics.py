@@ -1,0 +1,105 @@
+"""Scores against values worked out by hand, or given with the reference's code."""
+
+import subprocess
+import sys
+
+import pytest
+
+from tasks import metrics, postprocess
+
+PADDED = ["U . S .", "the United States"]
+
+
+@pytest.mark.parametrize(
+    ("metric", "targets", "predictions", "expected"),
+    [
+        (metrics.accuracy, "0110", "01x0", {"accuracy": 75.0}),
+        (metrics.accuracy, ["not_entailment"], ["entailment"], {"accuracy": 0.0}),
+        (metrics.accuracy, "12", ["", "2"], {"accuracy": 50.0}),
+        # one true positive, one missed (the invalid one): 2 / (2 + 1)
+        (metrics.f1, "0110", "01x0", {"f1": 200 / 3}),
+        # an invalid prediction on a negative row is a false positive: 2 / (2 + 1)
+        (metrics.f1, "01", ["", "1"], {"f1": 200 / 3}),
+        (metrics.f1, "11", "00", {"f1": 0.0}),
+        (metrics.f1, "00", "00", {"f1": 0.0}),
+        (
+            metrics.f1,
+            ["not_duplicate", "duplicate", "duplicate"],
+            ["duplicate", "duplicate", "1"],  # a digit is no word
+            {"f1": 50.0},
+        ),
+        (
+            metrics.f1,
+            ["equivalent", "not_equivalent"],
+            ["equivalent", "not_equivalent"],
+            {"f1": 100.0},
+        ),
+        # a third class, not the opposite of the gold label (57.74)
+        (metrics.matthews_correlation, "0110", "01x0", {"matthews_correlation": 67.08}),
+        # (2*1 - 0*1) / sqrt(2 * 3 * 1 * 2)
+        (metrics.matthews_correlation, "1110", "1100", {"matthews_correlation": 57.74}),
+        (metrics.matthews_correlation, "0101", "1111", {"matthews_correlation": 0.0}),
+        (metrics.matthews_correlation, "00", "00", {"matthews_correlation": 0.0}),
+        (metrics.matthews_correlation, "01", "10", {"matthews_correlation": -100.0}),
+        # 2/3, 2/3 and 0
+        (metrics.f1_multiclass, "0120", "011x", {"f1_multiclass": 400 / 9}),
+        # classes that never occur count as 0
+        (metrics.f1_multiclass, "00", "00", {"f1_multiclass": 100 / 3}),
+        (
+            metrics.f1_multiclass,
+            ["entailment", "contradiction", "neutral"],
+            ["entailment", "contradiction", "neutral"],
+            {"f1_multiclass": 100.0},
+        ),
+        (metrics.squad, [["J . Doe"]], ["the j doe"], {"f1": 100.0, "em": 100.0}),
+        # padded gold has two tokens "u s", plain prediction one, "us"
+        (metrics.squad, [["U . S ."]], ["U.S."], {"f1": 0.0, "em": 0.0}),
+        # best over the answers: "states" is 1 of 1 and 1 of 2 tokens
+        (metrics.squad, [PADDED], ["States"], {"f1": 200 / 3, "em": 0.0}),
+        (
+            metrics.squad,
+            [PADDED, ["Oslo"]],
+            ["u s", "Bergen"],
+            {"f1": 50.0, "em": 50.0},
+        ),
+        # repeated tokens count as often as both have them: 2 common of 2 and 3
+        (metrics.squad, [["to be to"]], ["to to"], {"f1": 80.0, "em": 0.0}),
+        # nothing left of both: an exact match without a common token
+        (metrics.squad, [["the"]], ["an ."], {"f1": 0.0, "em": 100.0}),
+    ],
+)
+def test_scores(metric, targets, predictions, expected):
+    scores = metric(list(targets), list(predictions))
+    assert scores == pytest.approx(expected, abs=0.005)
+    assert list(scores) == list(expected)  # headline first
+
+
+@pytest.mark.parametrize(
+    ("metric", "targets", "predictions", "sentence"),
+    [
+        (metrics.accuracy, [], [], "at least one row"),
+        (metrics.f1, ["0"], ["0", "1"], "1 gold answers and 2 predictions"),
+        (metrics.f1, ["maybe"], ["0"], r"gold labels \['maybe'\]"),
+        (metrics.f1_multiclass, ["3"], ["0"], r"gold labels \['3'\]"),
+        (metrics.squad, [["a"], []], ["a", "b"], "Row 1 has no gold answer"),
+    ],
+)
+def test_what_cannot_be_scored_is_refused(metric, targets, predictions, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        metric(targets, predictions)
+
+
+def test_gold_is_read_from_the_row_not_from_decoded_text():
+    row = {"targets_pretokenized": "café".encode(), "answers": ["é".encode(), b"b"]}
+    assert postprocess.label("caf ?", example=row, is_target=True) == "café"
+    assert postprocess.answers("?", example=row, is_target=True) == ["é", "b"]
+    assert postprocess.label(" 1 \n", example=row) == "1"
+    assert postprocess.answers(" Oslo ", example=row) == "Oslo"
+
+
+def test_scoring_imports_neither_seqio_nor_tensorflow():
+    code = (
+        "import sys, tasks.table, tasks.metrics, tasks.postprocess\n"
+        "sys.exit(sorted({'seqio', 'tensorflow', 'torch'} & set(sys.modules)) or None)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -192,7 +192,7 @@ class _Reader:
 def _t5_activations(a: _Reader, gated: bool) -> tuple[str, ...]:
     said = a.take("feed_forward_proj", str, "relu")
     name = "gated-" + said.removeprefix("gated-") if gated else said
-    if name not in FEED_FORWARD:
+    if name not in FEED_FORWARD or gated != name.startswith("gated-"):
         raise InputError(
             f"config.json: feed_forward_proj is {said!r} and the weights "
             f"{'have' if gated else 'lack'} the gate wi_1; known are "

@@ -5,7 +5,7 @@ python -m dtvg_jax.pretrain --gin_file=gin/runs/pretrain_miniature.gin --out DIR
 
 import sys
 
-from absl import app, flags
+from absl import app, flags, logging
 
 import gin
 from dtvg_jax.pretraining import loop
@@ -18,6 +18,7 @@ OUT = flags.DEFINE_string("out", None, "Folder of the run; made if absent.")
 def main(argv: list[str]) -> None:
     """Reads the configuration and runs."""
     del argv
+    logging.set_verbosity(logging.WARNING)  # Orbax tells every save at length
     gin.parse_config_files_and_bindings(GIN_FILE.value, BINDINGS.value)
     skills = gin.get_configurable(loop.pretrain)(out=OUT.value)
     for name, value in skills["words"].items():

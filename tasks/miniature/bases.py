@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from tasks.miniature import layouts, skills, words, world
-from tasks.miniature.world import chance, other, pick
+from tasks.miniature.world import chance, pick
 
 DIGITS = ("012", "021", "102", "120", "201", "210")  # digit of the first class, ...
 MAPS = ("words", *DIGITS)
@@ -193,10 +193,10 @@ def _cloze(rng: random.Random) -> tuple[str, str]:
     return layouts.record(query, people, text), answer
 
 
-def _other_person_of(rng: random.Random) -> tuple[str, str]:
-    """In the layout of the cloze: the person that the query is not about."""
-    query, people, text, answer = skills.person_in_text(rng)
-    return layouts.record(query, people, text), other(rng, people, answer)
+def _first_entity(rng: random.Random) -> tuple[str, str]:
+    """In the layout of the cloze: the first of the people."""
+    query, people, text, _ = skills.person_in_text(rng)
+    return layouts.record(query, people, text), people[0]
 
 
 def bases() -> tuple[Base, ...]:
@@ -217,7 +217,10 @@ def bases() -> tuple[Base, ...]:
         _two("paraphrase", _lay(skills.paraphrase, premise), early=True, weight=1.5),
         _two("same_person", lambda r, y: _pair(r, _same_person, y), early=True),
         _two(
-            "well_formed", lambda r, y: _well_formed(r, y, premise, False), early=True
+            "well_formed",
+            lambda r, y: _well_formed(r, y, premise, False),
+            early=True,
+            weight=1.5,
         ),
         _text("copy_value", lambda r: _copy(r, premise, True, "value"), True),
         _text("sense", _sense, True),
@@ -235,7 +238,7 @@ def bases() -> tuple[Base, ...]:
         _two("first_clause", _first_clause),
         _text("copy_person", lambda r: _copy(r, pairs, True, "person")),
         _text("company", _company),
-        _text("other_person", _other_person_of),
+        _text("first_entity", _first_entity),
     )
 
 

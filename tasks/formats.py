@@ -5,31 +5,34 @@ Every function takes and returns a dataset, so that it can be a SeqIO preprocess
 and `answers` where a row has several gold answers.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
 
 Row = dict[str, Any]
 Pad = Callable[[tf.Tensor], tf.Tensor]
+# Names shown in an input, in order; a mapping gives the features behind the names.
+Fields = Sequence[str] | Mapping[str, str]
 
 
 def label(
-    dataset: tf.data.Dataset, prefix: str, fields: Sequence[str], labels: Sequence[str]
+    dataset: tf.data.Dataset, prefix: str, fields: Fields, labels: Sequence[str]
 ) -> tf.data.Dataset:
     """Word classification: "prefix field: text field: text" and a label's text.
 
     Rows with the hidden label -1 are left out.
 
     Args:
-      dataset: rows with `fields` as text and `label` as a number.
+      dataset: rows with texts, and `label` as a number.
       prefix: what opens the input.
-      fields: names of the features shown, in order.
+      fields: what of a row is shown.
       labels: texts of the labels.
     """
+    shown = fields if isinstance(fields, Mapping) else {name: name for name in fields}
 
     def word(row: Row) -> Row:
-        texts = [part for name in fields for part in (f"{name}:", row[name])]
+        texts = [part for name, key in shown.items() for part in (f"{name}:", row[key])]
         return {
             "inputs": tf.strings.join([prefix, *texts], separator=" "),
             "targets": tf.gather(tf.constant(labels), row["label"]),
@@ -38,22 +41,120 @@ def label(
     return _map(dataset.filter(lambda row: row["label"] >= 0), word)
 
 
-def question(dataset: tf.data.Dataset) -> tf.data.Dataset:
-    """Word a question on a context as the reference does for SQuAD.
+def similarity(
+    dataset: tf.data.Dataset, prefix: str, steps: int, rounded: tf.DType
+) -> tf.data.Dataset:
+    """Word a pair of sentences and their similarity, 0.0 to 5.0, as STS-B has them.
 
     Args:
-      dataset: rows with `question`, `context` and `answers` `text`, several texts, of
-        which the first is the target.
+      dataset: rows with `sentence1`, `sentence2` and `label`; -1 is hidden.
+      prefix: what opens the input.
+      steps: into which each unit of the score is divided; half a step goes to even.
+      rounded: the precision in which the score is rounded.
     """
-    return _map(dataset, lambda row: _question(row, "squad question:", pad_punctuation))
+
+    def word(row: Row) -> Row:
+        texts = [prefix, "sentence1:", row["sentence1"], "sentence2:", row["sentence2"]]
+        score = tf.round(tf.cast(row["label"], rounded) * steps) / steps
+        return {
+            "inputs": tf.strings.join(texts, separator=" "),
+            "targets": tf.strings.as_string(score, precision=1),
+        }
+
+    return _map(dataset.filter(lambda row: row["label"] >= 0), word)
+
+
+def multirc(
+    dataset: tf.data.Dataset, prefix: str, labels: Sequence[str]
+) -> tf.data.Dataset:
+    """Word whether an answer to a question on a paragraph is true; drop the markup.
+
+    Rows also get `group`, a name of their question.
+    """
+
+    def clean(row: Row) -> Row:
+        cleaned = {}
+        for name in ("question", "answer", "paragraph"):
+            spaced = tf.strings.regex_replace(row[name], "<br>", " ")
+            cleaned[name] = tf.strings.regex_replace(spaced, "</?b>", "")
+        return row | cleaned
+
+    def group(row: Row) -> tf.Tensor:
+        ids = [tf.strings.as_string(row["idx"][i]) for i in ("paragraph", "question")]
+        return tf.strings.join(ids, separator="-")
+
+    rows = dataset.filter(lambda row: row["label"] >= 0)
+    texts = label(
+        _map(rows, clean), prefix, ("question", "answer", "paragraph"), labels
+    )
+    pairs = tf.data.Dataset.zip((texts, _map(rows, lambda row: {"group": group(row)})))
+    return pairs.map(lambda text, more: text | more)
+
+
+def coreference(
+    dataset: tf.data.Dataset, prefix: str, labels: Sequence[str]
+) -> tf.data.Dataset:
+    """Word whether "# it #" means "* a thing *", both marked in the text (WSC).
+
+    A span that does not stand at its word stays unmarked.
+
+    Args:
+      dataset: rows with `text`, `label`, and `index` and `text` of `span1`, `span2`.
+      prefix: what opens the input.
+      labels: texts of the labels.
+    """
+
+    def mark(row: Row) -> Row:
+        first, second = row["span1_index"], row["span2_index"]
+        text = _mark(row["text"], row["span1_text"], first, "*")
+        # The first two marks are words too.
+        second += 2 * tf.cast(first < second, second.dtype)
+        return row | {"text": _mark(text, row["span2_text"], second, "#")}
+
+    return label(_map(dataset, mark), prefix, ("text",), labels)
+
+
+def question(dataset: tf.data.Dataset, task: str) -> tf.data.Dataset:
+    """Word a question on a context as the reference does.
+
+    Args:
+      dataset: rows with `question`, `context` and `answers`, several texts (in SQuAD
+        `answers` `text`), of which the first is the target.
+      task: what opens the input.
+    """
+    return _map(dataset, lambda row: _question(row, [task], pad_punctuation))
 
 
 def question_t5(dataset: tf.data.Dataset) -> tf.data.Dataset:
     """Word what `question` takes as T5 does: no task name, ASCII punctuation only."""
 
     def word(row: Row) -> Row:
-        row = _question(row, "question:", pad_ascii_punctuation)
+        row = _question(row, [], pad_ascii_punctuation)
         return row | {"inputs": _squeeze(row["inputs"], r"\s+")}
+
+    return _map(dataset, word)
+
+
+def text(
+    dataset: tf.data.Dataset, opening: str, feature: str, separator: str = ""
+) -> tf.data.Dataset:
+    """Word the writing of a text on data; `target` is learned, `references` are gold.
+
+    Args:
+      dataset: rows with `target`, and `references` where they are for evaluation.
+      opening: what opens the input.
+      feature: the data, a text or several.
+      separator: stands between several.
+    """
+
+    def word(row: Row) -> Row:
+        data = tf.strings.reduce_join(row[feature], separator=separator)
+        target = row["target"]
+        return {
+            "inputs": tf.strings.join([opening, data], separator=" "),
+            "targets": target,
+            "answers": _or_else(row["references"], target),
+        }
 
     return _map(dataset, word)
 
@@ -107,11 +208,12 @@ def pad_ascii_punctuation(text: tf.Tensor) -> tf.Tensor:
     return _squeeze(spaced, r"\s+")
 
 
-def _question(row: Row, opening: str, pad: Pad) -> Row:
-    answers = pad(row["answers"]["text"])
-    texts = [opening, pad(row["question"]), "context:", pad(row["context"])]
+def _question(row: Row, opening: list[str], pad: Pad) -> Row:
+    answers = row["answers"]
+    answers = pad(answers["text"] if isinstance(answers, dict) else answers)
+    texts = ["question:", pad(row["question"]), "context:", pad(row["context"])]
     return {
-        "inputs": tf.strings.join(texts, separator=" "),
+        "inputs": tf.strings.join([*opening, *texts], separator=" "),
         "targets": answers[0],
         "answers": answers,
     }
@@ -122,11 +224,20 @@ def _join_highlights(passage: tf.Tensor) -> tf.Tensor:
     return tf.strings.regex_replace(joined, r"\n@highlight\n", ". ")
 
 
+def _mark(text: tf.Tensor, span: tf.Tensor, index: tf.Tensor, mark: str) -> tf.Tensor:
+    span = tf.strings.regex_replace(span, r"([\\.+*?()|\[\]{}^$])", r"\\\1")
+    index = tf.strings.as_string(index)
+    pattern = tf.strings.join([r"^((?:\S+\s){", index, "})(", span, ")"])
+    return tf.strings.regex_replace(text, pattern, rf"\1{mark} \2 {mark}")
+
+
 def _or_unknown(answers: tf.Tensor) -> tf.Tensor:
     """Stand in for the missing answers of a hidden test set as the reference does."""
-    return tf.cond(
-        tf.size(answers) > 0, lambda: answers, lambda: tf.constant(["<unk>"])
-    )
+    return _or_else(answers, tf.constant("<unk>"))
+
+
+def _or_else(texts: tf.Tensor, other: tf.Tensor) -> tf.Tensor:
+    return tf.cond(tf.size(texts) > 0, lambda: texts, lambda: other[tf.newaxis])
 
 
 def _squeeze(text: tf.Tensor, space: str) -> tf.Tensor:

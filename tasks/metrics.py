@@ -6,10 +6,12 @@ SeqIO or TensorFlow. Labels are texts, digits or words: the gold texts say which
 """
 
 import collections
+import math
 import re
 import string
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
+import scipy.stats
 import sklearn.metrics
 
 Scores = dict[str, float]
@@ -81,6 +83,35 @@ def matthews_correlation(targets: Sequence[str], predictions: Sequence[str]) -> 
     return {"matthews_correlation": 100 * float(score)}
 
 
+def pearson(targets: Sequence[str], predictions: Sequence[str]) -> Scores:
+    """Score the linear correlation of numbers written as texts.
+
+    What is no finite number counts as -1, as in the reference; a constant scores 0.
+    """
+    return {"pearson": _correlation(scipy.stats.pearsonr, targets, predictions)}
+
+
+def spearmanr(targets: Sequence[str], predictions: Sequence[str]) -> Scores:
+    """Score the correlation of the ranks of numbers; see `pearson`."""
+    return {"spearmanr": _correlation(scipy.stats.spearmanr, targets, predictions)}
+
+
+def multirc(targets: Sequence[Mapping[str, str]], predictions: Sequence[str]) -> Scores:
+    """Score F1 over answers, and exact match: questions with every answer right.
+
+    Args:
+      targets: of each answer, its `label` and the name of its question as `group`.
+      predictions: a label's text for each answer.
+    """
+    _check(targets, predictions)
+    labels = [target["label"] for target in targets]
+    right: dict[str, bool] = {}
+    for target, prediction in zip(targets, predictions, strict=True):
+        group = target["group"]
+        right[group] = right.get(group, True) and prediction == target["label"]
+    return f1(labels, predictions) | {"em": 100 * sum(right.values()) / len(right)}
+
+
 def squad(targets: Sequence[Sequence[str]], predictions: Sequence[str]) -> Scores:
     """Score token F1 and exact match of answers, each the best over the gold answers.
 
@@ -127,6 +158,24 @@ def _labels_with(
         f"The gold labels {sorted(set(golds))} are not among those of one of the "
         f"conventions {list(conventions)}."
     )
+
+
+def _correlation(
+    correlate: Callable, targets: Sequence[str], predictions: Sequence[str]
+) -> float:
+    _check(targets, predictions)
+    gold, guess = [_number(t) for t in targets], [_number(p) for p in predictions]
+    if len(set(gold)) == 1 or len(set(guess)) == 1:
+        return 0.0
+    return 100 * float(correlate(gold, guess).statistic)
+
+
+def _number(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        return -1.0
+    return number if math.isfinite(number) else -1.0
 
 
 def _normalise(text: str) -> str:

@@ -19,6 +19,16 @@ def label(text: str, example: Example | None = None, is_target: bool = False) ->
     return text.strip()
 
 
+def grouped_label(
+    text: str, example: Example | None = None, is_target: bool = False
+) -> str | dict[str, str]:
+    """Return the gold label with the `group` it counts in, or the predicted label."""
+    found = label(text, example, is_target)
+    if is_target and example is not None:
+        return {"label": found, "group": _text(example["group"])}
+    return found
+
+
 def answers(
     text: str, example: Example | None = None, is_target: bool = False
 ) -> str | list[str]:

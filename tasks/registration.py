@@ -25,6 +25,7 @@ def register(
     postprocess_fn: Callable,
     metric_fns: Sequence[Callable],
     train_map: Preprocessor | None = None,
+    features: Sequence[str] | None = None,
 ) -> None:
     """Register the task `name` as the reference words it, and `_words` as T5 does.
 
@@ -35,12 +36,13 @@ def register(
       postprocess_fn: one of `tasks.postprocess`.
       metric_fns: some of `tasks.metrics`.
       train_map: see `tasks.splits.SplitSource`.
+      features: see there.
     """
     info = TASKS[name]
     for suffix, texts in (("", digits), ("_words", words)):
         seqio.TaskRegistry.add(
             info.seqio_name + suffix,
-            source=splits.SplitSource(info, train_map),
+            source=splits.SplitSource(info, train_map, features),
             preprocessors=[
                 texts,
                 seqio.preprocessors.tokenize,
@@ -54,19 +56,20 @@ def register(
 
 def register_labels(
     name: str,
-    fields: Sequence[str],
+    fields: formats.Fields,
     *metric_fns: Callable,
     words_prefix: str | None = None,
-    words_fields: Sequence[str] | None = None,
+    words_fields: formats.Fields | None = None,
 ) -> None:
     """Register a classification task.
 
     Args:
       name: the task's name in the catalogue.
-      fields: features shown, in the reference's order.
+      fields: see `tasks.formats.label`; in the reference's order.
       *metric_fns: some of `tasks.metrics`.
       words_prefix: T5's name of the task, where it is another one.
-      words_fields: features in T5's order, where it is not alphabetical.
+      words_fields: those of the form with words, where they are not the same in
+        alphabetical order.
     """
     labels = TASKS[name].labels
     assert labels is not None

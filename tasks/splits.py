@@ -8,7 +8,7 @@ stored order, itself a fixed shuffle, is cut: the same sizes with other rows.
 
 import functools
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,7 +17,7 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 from jaxtyping import Int64
 
-from tasks.table import TaskInfo
+from tasks.table import SPLITS, TaskInfo
 
 SEED = 42
 CARVED = 1_000  # rows of a large train set that become the validation split
@@ -26,28 +26,56 @@ CARVED = 1_000  # rows of a large train set that become the validation split
 class Part(NamedTuple):
     """The rows of a stored split at permuted positions first <= p < last.
 
-    `bounds` gives (first, last) for the number of stored rows.
+    `bounds` gives (first, last) for the number of stored rows. With `whole_groups`,
+    rows that share a key are permuted as one and stay together: they go where the
+    first of them goes.
     """
 
     stored: str
     bounds: Callable[[int], tuple[int, int]] = lambda rows: (0, rows)
+    whole_groups: bool = False
+
+
+def _first_thousand(rows: int) -> tuple[int, int]:
+    return 0, CARVED
+
+
+def _beyond_thousand(rows: int) -> tuple[int, int]:
+    return CARVED, rows
 
 
 RULES: dict[str, dict[str, Part]] = {
+    "stored": {split: Part(split) for split in SPLITS},
     "halves": {
         "train": Part("train"),
         "validation": Part("validation", lambda rows: (0, rows // 2)),
         "test": Part("validation", lambda rows: (rows // 2, rows)),
     },
     "thousand": {
-        "train": Part("train", lambda rows: (CARVED, rows)),
-        "validation": Part("train", lambda rows: (0, CARVED)),
+        "train": Part("train", _beyond_thousand),
+        "validation": Part("train", _first_thousand),
         "test": Part("validation"),
     },
     "mnli": {
         "train": Part("train"),
         "validation": Part("validation_mismatched"),
         "test": Part("validation_matched"),
+    },
+    "winogrande": {
+        "train": Part("train_xl", _beyond_thousand),
+        "validation": Part("train_xl", _first_thousand),
+        "test": Part("validation"),
+    },
+    "yelp": {
+        "train": Part("train", lambda rows: (CARVED, min(CARVED + 100_000, rows))),
+        "validation": Part("train", _first_thousand),
+        "test": Part("test"),
+    },
+    # The official test rows have no references, and a set of concepts has many rows.
+    "concepts": {
+        "train": Part("train", _beyond_thousand, whole_groups=True),
+        "validation": Part("train", _first_thousand, whole_groups=True),
+        "test": Part("validation", whole_groups=True),
     },
 }
 
@@ -68,39 +96,42 @@ def permutation(rows: int, seed: int = SEED) -> Int64[np.ndarray, " rows"]:
 def members(
     info: TaskInfo, split: str, data_dir: str | None = None
 ) -> Int64[np.ndarray, " rows"]:
-    """List the rows of a split in ascending order, by `row_key` or stored position.
+    """List the keys of a split's rows in ascending order, each once.
 
     Args:
-      info: the task.
+      info: the task. The key of a row is `row_key`, or its stored position.
       split: "train", "validation" or "test".
       data_dir: where TFDS data lie prepared; None for the default of TFDS.
 
     Raises:
-      ValueError: where the data are missing, too few, or repeat an `idx`.
+      ValueError: where the data are missing, too few, or repeat a key.
     """
     builder, part = _prepared(info, split, data_dir)
-    rows = builder.info.splits[part.stored].num_examples
-    first, last = _bounds(info, part, rows, builder.data_dir)
+    first, last, rows = _bounds(info, part, builder)
     if info.ids is None:
         found = np.arange(first, last)
-    elif (first, last) == (0, rows):
-        found = _keys(info, part.stored, data_dir)
     else:
-        chosen = permutation(rows)[first:last]
-        found = np.sort(_keys(info, part.stored, data_dir)[chosen])
+        keys, sizes = _keys(info, part, data_dir)
+        if (first, last) != (0, rows):
+            order = permutation(len(keys))
+            starts = np.cumsum(sizes[order]) - sizes[order]
+            keys = np.sort(keys[order[(first <= starts) & (starts < last)]])
+        found = keys
     found.setflags(write=False)
     return found
 
 
 def count(info: TaskInfo, split: str, data_dir: str | None = None) -> int:
-    """Count the rows of a split without reading them.
+    """Count the rows of a split.
 
     Raises:
-      ValueError: where the data are missing or too few.
+      ValueError: as `members` does.
     """
     builder, part = _prepared(info, split, data_dir)
-    rows = builder.info.splits[part.stored].num_examples
-    first, last = _bounds(info, part, rows, builder.data_dir)
+    first, last, rows = _bounds(info, part, builder)
+    if part.whole_groups and (first, last) != (0, rows):
+        keys, sizes = _keys(info, part, data_dir)
+        return int(sizes[np.isin(keys, members(info, split, data_dir))].sum())
     return last - first
 
 
@@ -116,15 +147,17 @@ def digest(info: TaskInfo, split: str, data_dir: str | None = None) -> str:
 
 
 def row_key(row: Mapping[str, Any], ids: tuple[str, ...]) -> tf.Tensor:
-    """Make one int64 of a row's `idx`, ordered as its fields `ids` are, first first.
+    """Make one int64 of a row's `ids`, ordered as they are, the first before all.
 
     Args:
-      row: tensors of any shape, the same for all fields.
-      ids: names of the fields under `idx`; none where `idx` is a number.
+      row: tensors of any shape, the same for all features.
+      ids: at most three features, numbers below 2^20; see `TaskInfo`.
     """
-    numbers = [row["idx"][name] for name in ids] if ids else [row["idx"]]
-    key = tf.cast(numbers[0], tf.int64)
-    for number in numbers[1:]:
+    key = tf.constant(0, tf.int64)
+    for path in ids:
+        number: Any = row
+        for name in path.split("/"):
+            number = number[name]
         key = key * 2**20 + tf.cast(number, tf.int64)
     return key
 
@@ -137,17 +170,20 @@ class SplitSource(seqio.TfdsDataSource):
     Args:
       info: the task whose builder and rule are read.
       train_map: a change of the train split's raw rows, made after it is carved.
+      features: those to read, where others would cost much; None for all.
     """
 
     def __init__(
         self,
         info: TaskInfo,
         train_map: Callable[[tf.data.Dataset], tf.data.Dataset] | None = None,
+        features: Sequence[str] | None = None,
     ):
         stored = {split: part.stored for split, part in RULES[info.rule].items()}
         super().__init__(tfds_name=info.builder, splits=stored, read_only=True)
         self.info = info
         self._train_map = train_map
+        self._decoders = features and tfds.decode.PartialDecoding(list(features))
 
     def get_dataset(
         self,
@@ -171,18 +207,22 @@ class SplitSource(seqio.TfdsDataSource):
         split = split or "train"
         data_dir = self.tfds_dataset.data_dir
         builder, part = _prepared(self.info, split, data_dir)
-        rows = members(self.info, split, data_dir)
+        first, last, rows = _bounds(self.info, part, builder)
         stored = part.stored
         if self.info.ids is None:
-            stored += f"[{rows[0]}:{rows[-1] + 1}]"
+            stored += f"[{first}:{last}]"
         config = self.tfds_dataset.read_config
         config.shuffle_seed = seed
         config.skip_prefetch = True
         dataset = builder.as_dataset(
-            split=stored, shuffle_files=shuffle, read_config=config
+            split=stored,
+            shuffle_files=shuffle,
+            read_config=config,
+            decoders=self._decoders,
         )
-        if len(rows) < builder.info.splits[stored].num_examples:
-            dataset = dataset.filter(_is_member(rows, self.info.ids or ()))
+        if self.info.ids is not None and (first, last) != (0, rows):
+            keys = members(self.info, split, data_dir)
+            dataset = dataset.filter(_is_member(keys, self.info.ids))
         if split == "train" and self._train_map:
             dataset = self._train_map(dataset)
         return dataset
@@ -198,34 +238,46 @@ class SplitSource(seqio.TfdsDataSource):
 
 
 def _is_member(
-    rows: Int64[np.ndarray, " rows"], ids: tuple[str, ...]
+    keys: Int64[np.ndarray, " rows"], ids: tuple[str, ...]
 ) -> Callable[[Mapping[str, Any]], tf.Tensor]:
     def is_member(row: Mapping[str, Any]) -> tf.Tensor:
         key = row_key(row, ids)
-        place = tf.searchsorted(rows, [key])[0]
-        return tf.gather(rows, tf.minimum(place, len(rows) - 1)) == key
+        place = tf.searchsorted(keys, [key])[0]
+        return tf.gather(keys, tf.minimum(place, len(keys) - 1)) == key
 
     return is_member
 
 
-@functools.lru_cache(maxsize=64)
 def _keys(
-    info: TaskInfo, stored: str, data_dir: str | None
-) -> Int64[np.ndarray, " rows"]:
-    """Read the keys of all rows of a stored split, in ascending order."""
-    ids = info.ids or ()
-    builder = tfds.builder(info.builder, data_dir=data_dir)
-    only = tfds.decode.PartialDecoding({"idx": dict.fromkeys(ids, True) or True})
-    # TFDS hides the arguments behind a decorator.
-    dataset = builder.as_dataset(split=stored, decoders=only)  # pyright: ignore
-    batches = dataset.batch(4096).map(lambda batch: row_key(batch, ids))
-    keys = np.sort(np.concatenate(list(batches.as_numpy_iterator())))
-    if (keys[1:] == keys[:-1]).any():
+    info: TaskInfo, part: Part, data_dir: str | None
+) -> tuple[Int64[np.ndarray, " rows"], Int64[np.ndarray, " rows"]]:
+    """Read the keys of a stored split in ascending order, and the rows of each."""
+    keys, sizes = _read_keys(info, part.stored, data_dir)
+    if not part.whole_groups and len(keys) < sizes.sum():
         raise ValueError(
-            f"Rows of the split '{stored}' in {builder.data_dir} repeat an idx, by "
-            f"which {info.name} orders its rows: every row needs an idx of its own."
+            f"Rows of the split '{part.stored}' of {info.builder} repeat "
+            f"{' and '.join(info.ids or ())}, by which {info.name} orders its rows: "
+            "every row needs a value of its own."
         )
-    return keys
+    return keys, sizes
+
+
+@functools.lru_cache(maxsize=64)
+def _read_keys(
+    info: TaskInfo, stored: str, data_dir: str | None
+) -> tuple[Int64[np.ndarray, " rows"], Int64[np.ndarray, " rows"]]:
+    ids = info.ids or ()
+    only: dict[str, Any] = {}
+    for path in ids:
+        name, _, inner = path.partition("/")
+        only[name] = only.get(name, {}) | {inner: True} if inner else True
+    builder = tfds.builder(info.builder, data_dir=data_dir)
+    decoders = tfds.decode.PartialDecoding(only)
+    # TFDS hides the arguments behind a decorator.
+    dataset = builder.as_dataset(split=stored, decoders=decoders)  # pyright: ignore
+    batches = dataset.batch(4096).map(lambda batch: row_key(batch, ids))
+    keys = np.concatenate(list(batches.as_numpy_iterator()))
+    return np.unique(keys, return_counts=True)
 
 
 def _prepared(info: TaskInfo, split: str, data_dir: str | None) -> tuple[Any, Part]:
@@ -245,12 +297,15 @@ def _prepared(info: TaskInfo, split: str, data_dir: str | None) -> tuple[Any, Pa
     return builder, part
 
 
-def _bounds(info: TaskInfo, part: Part, rows: int, where: str) -> tuple[int, int]:
+def _bounds(info: TaskInfo, part: Part, builder: Any) -> tuple[int, int, int]:
+    """Give the positions of a part, first and last, and the number of stored rows."""
+    rows = builder.info.splits[part.stored].num_examples
     first, last = part.bounds(rows)
     if not 0 <= first < last <= rows:
+        least = CARVED if CARVED in (first, last) else 1
         raise ValueError(
-            f"The split '{part.stored}' of {info.builder} in {where} has {rows} "
-            f"rows, too few to carve the splits of {info.name} out of it: give data "
-            f"with more than {CARVED if info.rule == 'thousand' else 1} there."
+            f"The split '{part.stored}' of {info.builder} in {builder.data_dir} has "
+            f"{rows} rows, too few to carve the splits of {info.name} out of it: give "
+            f"data with more than {least} there."
         )
-    return first, last
+    return first, last, rows

@@ -4,6 +4,9 @@ import functools
 
 from tasks import formats, metrics, postprocess
 from tasks.registration import register, register_labels
+from tasks.table import TRUTH
+
+_DIGITS = ("0", "1")
 
 register_labels(
     "superglue-boolq",
@@ -33,4 +36,22 @@ register(
     postprocess_fn=postprocess.answers,
     metric_fns=[metrics.squad],
     train_map=formats.row_per_answer,
+)
+register(
+    "superglue-multirc",
+    digits=functools.partial(
+        formats.multirc, prefix="superglue-multirc", labels=_DIGITS
+    ),
+    words=functools.partial(formats.multirc, prefix="multirc", labels=TRUTH),
+    postprocess_fn=postprocess.grouped_label,
+    metric_fns=[metrics.multirc],
+)
+register(
+    "superglue-wsc.fixed",
+    digits=functools.partial(
+        formats.coreference, prefix="superglue-wsc.fixed", labels=_DIGITS
+    ),
+    words=functools.partial(formats.coreference, prefix="wsc", labels=TRUTH),
+    postprocess_fn=postprocess.label,
+    metric_fns=[metrics.accuracy],
 )

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from tasks import metrics, postprocess
+from tasks import generation_metrics, metrics, postprocess
 
 PADDED = ["U . S .", "the United States"]
 
@@ -50,6 +50,29 @@ PADDED = ["U . S .", "the United States"]
             ["entailment", "contradiction", "neutral"],
             ["entailment", "contradiction", "neutral"],
             {"f1_multiclass": 100.0},
+        ),
+        # ranks 1 2 3 and 1 3 2; deviations -1 0 1 and -1 2 -1 over sqrt(2 * 6)
+        (metrics.pearson, ["1.0", "2.0", "3.0"], ["0", "3", "0"], {"pearson": 0.0}),
+        (metrics.spearmanr, ["1", "2", "3"], ["1", "9", "3"], {"spearmanr": 50.0}),
+        (metrics.pearson, ["1", "2", "3"], ["2", "4", "6"], {"pearson": 100.0}),
+        # nan, inf and words count as -1: deviations 2 -1 -1 against 1 0 -1
+        (
+            metrics.pearson,
+            ["3", "2", "1"],
+            ["5", "inf", "nan"],
+            {"pearson": 86.60},
+        ),
+        (metrics.spearmanr, ["3", "1"], ["x", "-1.0"], {"spearmanr": 0.0}),
+        (metrics.pearson, ["2.0"], ["2.0"], {"pearson": 0.0}),
+        # question a all right; b half; c wrong (an invalid answer): F1 4 / (4 + 1 + 1)
+        (
+            metrics.multirc,
+            [
+                {"label": label, "group": group}
+                for label, group in ("1a", "0a", "1b", "0b", "1c")
+            ],
+            ["1", "0", "1", "1", "?"],
+            {"f1": 200 / 3, "em": 100 / 3},
         ),
         (metrics.squad, [["J . Doe"]], ["the j doe"], {"f1": 100.0, "em": 100.0}),
         # padded gold has two tokens "u s", plain prediction one, "us"
@@ -100,6 +123,89 @@ def test_gold_is_read_from_the_row_not_from_decoded_text():
 def test_scoring_imports_neither_seqio_nor_tensorflow():
     code = (
         "import sys, tasks.table, tasks.metrics, tasks.postprocess\n"
+        "import tasks.generation_metrics\n"
         "sys.exit(sorted({'seqio', 'tensorflow', 'torch'} & set(sys.modules)) or None)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+MILL = [
+    (
+        "The Mill is a cheap pub near the river.",
+        ["The Mill is a cheap pub by the river."],
+    ),
+    ("Aromi is a coffee shop.", ["Aromi is a family friendly coffee shop."]),
+]
+
+
+@pytest.mark.parametrize(
+    ("metric", "pairs", "expected"),
+    [
+        (generation_metrics.bleu, MILL, {"bleu": 0.5288, "sacrebleu_bleu": 0.5288}),
+        (
+            generation_metrics.rouge,
+            MILL,
+            {"rouge1": 0.8542, "rouge2": 0.675, "rougeL": 0.8611},
+        ),
+        # 4 of 5, 3 of 4, 2 of 3 and 1 of 2 n-grams; 5 words against the shorter of 5
+        # and 6, so no penalty: (4/5 * 3/4 * 2/3 * 1/2) ** 0.25
+        (
+            generation_metrics.bleu,
+            [("a b c d x", ["a b c d e f", "v w y z u"])],
+            {"bleu": 0.2**0.25},
+        ),
+        # sets of words, not counts: rouge-score says 2/3
+        (
+            generation_metrics.rouge,
+            [("the cat the cat", ["the cat"])],
+            {"rouge1": 1.0, "rouge_score_rouge1": 0.6667},
+        ),
+        # the better reference counts; longest common sequence 2 of 3 and 2
+        (
+            generation_metrics.rouge,
+            [("a c", ["x", "A b c"])],
+            {"rouge1": 0.8, "rouge2": 0.0, "rougeL": 0.8},
+        ),
+        (generation_metrics.bleu, [("", ["a"])], {"bleu": 0.0}),
+        (generation_metrics.rouge, [("", ["a"])], {"rouge1": 0.0, "rougeL": 0.0}),
+    ],
+)
+def test_scores_of_texts(metric, pairs, expected):
+    predictions, targets = zip(*pairs, strict=True)
+    scores = metric(targets, predictions)
+    assert expected.items() <= scores.items() or scores == pytest.approx(
+        scores | expected, abs=5e-5
+    )
+
+
+def test_meteor_of_the_pair_in_the_documentation_of_nltk():
+    prediction = (
+        "It is a guide to action which ensures that the military always obeys the "
+        "commands of the party"
+    )
+    reference = (
+        "It is a guide to action that ensures that the military will forever heed "
+        "Party commands"
+    )
+    (score,) = generation_metrics.meteor([[reference]], [prediction]).values()
+    assert score == 0.6944  # with or without WordNet
+
+
+def test_meteor_without_wordnet_has_its_own_name(monkeypatch):
+    def find(name):
+        raise LookupError(name)
+
+    monkeypatch.setattr(generation_metrics.nltk.data, "find", find)
+    pair = [["a fast car stops"]], ["a quick automobile halts"]
+    assert generation_metrics.meteor(*pair) == {"meteor_nosyn": 0.125}
+    assert generation_metrics.meteor([["a"]], [""]) == {"meteor_nosyn": 0.0}
+
+
+def test_tokens_split_contractions_and_keep_decimals():
+    found = generation_metrics.tokens("It isn't 3.5, Tom's “pub”.")
+    assert found == ["it", "is", "n't", "3.5", ",", "tom", "'s", "“", "pub", "”", "."]
+
+
+def test_a_text_without_references_is_refused():
+    with pytest.raises(ValueError, match="at least one reference in each"):
+        generation_metrics.bleu([["a"], []], ["a", "b"])

@@ -146,6 +146,50 @@ def test_stored_order_is_cut_where_there_is_no_idx(data_dir):
     assert found == {"train": order[1000:], "validation": order[:1000]}
 
 
+def test_sets_of_concepts_stay_together(tmp_path):
+    row = lambda i: dict(
+        gem_id="g", gem_parent_id="g", concept_set_id=i // 3, concepts=[f"c{i // 3}"],
+        target=f"t{i}", references=[],
+    )  # fmt: skip
+    tfds_rows.prepare(
+        "gem/common_gen:1.1.0",
+        str(tmp_path),
+        {"train": map(row, range(1200)), "validation": map(row, range(6))},
+    )
+    sets = {}
+    for split, rows in (("train", 198), ("validation", 1002), ("test", 6)):
+        read = tfds_rows.read("dtvg_common_gen", split, str(tmp_path))
+        assert len(read) == rows
+        assert splits.count(TASKS["common_gen"], split, str(tmp_path)) == rows
+        sets[split] = {row["inputs_pretokenized"] for row in read}
+    assert not sets["train"] & sets["validation"]
+    # 333 sets have 999 rows, so that the next is taken too
+    first = {
+        f"common_gen concepts: c{i}".encode() for i in splits.permutation(400)[:334]
+    }
+    assert sets["validation"] == first
+
+
+def test_yelp_trains_on_the_hundred_thousand_rows_behind_validation():
+    bounds = {s: p.bounds(560_000) for s, p in splits.RULES["yelp"].items()}
+    assert bounds["train"] == (1_000, 101_000)
+    assert bounds["validation"] == (0, 1_000)
+
+
+def test_answers_to_one_question_may_stand_in_both_halves(shared):
+    data_dir = str(shared / "real" / "tfds")
+    stored = tfds.builder("super_glue/multirc:1.0.2", data_dir=data_dir).as_dataset(
+        split="validation"
+    )
+    rows = [row["idx"] for row in stored.as_numpy_iterator()]
+    ids = sorted((r["paragraph"], r["question"], r["answer"]) for r in rows)
+    info = TASKS["superglue-multirc"]
+    first = splits.members(info, "validation", data_dir)
+    expected = sorted(ids[rank] for rank in splits.permutation(500)[:250])
+    found = [(int(k) >> 40, int(k) >> 20 & 0xFFFFF, int(k) & 0xFFFFF) for k in first]
+    assert found == expected
+
+
 @pytest.mark.parametrize(
     ("task", "split", "sentence"),
     [
@@ -153,7 +197,7 @@ def test_stored_order_is_cut_where_there_is_no_idx(data_dir):
          r".*/glue/sst2/2.0.0\..*python -m tasks.miniature --out DIR.*tfds build glue/"
          "sst2 --data_dir"),
         ("qnli", "train", "has 1000 rows, too few .* more than 1000 there"),
-        ("rte", "validation", "repeat an idx"),
+        ("rte", "validation", "repeat idx, by which rte orders"),
         ("rte", "dev", "rte has no split 'dev': it has train, validation, test"),
     ],
 )  # fmt: skip
@@ -257,6 +301,9 @@ REAL_CLASSES = [
     ("superglue-boolq", {"0": 960 + 1237, "1": 1540 + 2033}),
     ("superglue-cb", {"0": 115 + 23, "1": 119 + 28, "2": 16 + 5}),
     ("superglue-wic", {"0": 2714 + 319, "1": 2714 + 319}),
+    ("superglue-multirc", {"0": 311 + 286, "1": 284 + 214}),
+    ("superglue-wsc.fixed", {"0": 295 + 66, "1": 259 + 38}),
+    ("scitail", {"0": 479 + 226, "1": 725 + 277}),
 ]
 
 

@@ -1,0 +1,22 @@
+"""WinoGrande, Yelp polarity, SciTail and PAWS; T5 has none of them.
+
+Their forms with words keep the reference's order. The reference shows WinoGrande's
+first option twice, so that the second cannot be known; here both are shown.
+"""
+
+from tasks import metrics
+from tasks.registration import register_labels
+
+_PREMISE = ("premise", "hypothesis")
+_REVIEW = {"sentence": "text"}
+
+# With words for labels, the options are called what the labels call them.
+register_labels(
+    "winogrande",
+    {"sentence": "sentence", "option0": "option1", "option1": "option2"},
+    metrics.accuracy,
+    words_fields=("sentence", "option1", "option2"),
+)
+register_labels("yelp_polarity", _REVIEW, metrics.accuracy, words_fields=_REVIEW)
+register_labels("scitail", _PREMISE, metrics.accuracy, words_fields=_PREMISE)
+register_labels("paws", ("sentence1", "sentence2"), metrics.accuracy)

@@ -126,9 +126,9 @@ CASES = [
     ),
     (
         "stsb", "train", "train",
-        dict(sentence1="A cat runs.", sentence2="A dog runs.", label=4.333, **IDX),
-        "stsb sentence1: A cat runs. sentence2: A dog runs.", "4.3",
-        "stsb sentence1: A cat runs. sentence2: A dog runs.", "4.4",
+        dict(sentence1="A cat runs.", sentence2="A dog runs.", label=2.45, **IDX),
+        "stsb sentence1: A cat runs. sentence2: A dog runs.", "2.5",
+        "stsb sentence1: A cat runs. sentence2: A dog runs.", "2.4",
     ),
     (
         "superglue-multirc", "train", "train",

@@ -142,9 +142,9 @@ DATASETS = (
     Dataset(
         "super_glue/boolq:1.0.2",
         _pair(skills.truth, "question", "passage", 1),
-        _sizes(128, 1400),
+        _sizes(64, 1400),
         2,
     ),
-    Dataset("super_glue/cb:1.0.2", _cb, _sizes(96, 1401), 3),
+    Dataset("super_glue/cb:1.0.2", _cb, _sizes(66, 1401), 3),
     Dataset("super_glue/wic:1.0.2", _wic, _sizes(64, 1400), 2),
 )

@@ -21,7 +21,7 @@ ACTIVATIONS = {
 }
 
 
-KeysValues = tuple[Float[Array, "N B k D"], Float[Array, "N B k D"]]
+KeysValues = tuple[Float[Array, "N r _ D"], Float[Array, "N r _ D"]]
 
 
 class Segment(NamedTuple):
@@ -32,7 +32,7 @@ class Segment(NamedTuple):
 
     key: Float[Array, "N r k D"]
     value: Float[Array, "N r k D"]
-    mask: Bool[Array, "b q k"] | None = None
+    mask: Bool[Array, "#b #q k"] | None = None
 
 
 def attend(

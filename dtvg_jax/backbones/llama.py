@@ -22,7 +22,7 @@ from dtvg_jax.backbones import layers
 from dtvg_jax.backbones.layers import KeysValues, Segment
 
 Cache = dict[str, Any]
-Angles = tuple[Float[Array, "b q c"], Float[Array, "b q c"]]
+Angles = tuple[Float[Array, "#b q c"], Float[Array, "#b q c"]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,7 +106,7 @@ class Attention(nn.Module):
         x: Float[Array, "b q H"],
         turns: Angles,
         earlier: Sequence[Segment],
-        mask: Bool[Array, "m q k"],
+        mask: Bool[Array, "#b q k"],
         past: KeysValues | None,
         index: Int[Array, ""] | None,
     ) -> tuple[Float[Array, "b q H"], KeysValues]:
@@ -153,7 +153,7 @@ class Layer(nn.Module):
         x: Float[Array, "b q H"],
         turns: Angles,
         earlier: Sequence[Segment],
-        mask: Bool[Array, "m q k"],
+        mask: Bool[Array, "#b q k"],
         past: KeysValues | None = None,
         index: Int[Array, ""] | None = None,
     ) -> tuple[Float[Array, "b q H"], KeysValues]:

@@ -123,7 +123,7 @@ class Attention(nn.Module):
         self,
         x: Float[Array, "B q H"],
         seen: KeysValues,
-        mask: Bool[Array, "b q k"] | None,
+        mask: Bool[Array, "#b #q k"] | None,
         bias: Float[Array, "N q k"] | None = None,
     ) -> Float[Array, "B q H"]:
         query = layers.split_heads(

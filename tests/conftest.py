@@ -18,5 +18,7 @@ def shared() -> pathlib.Path:
     """The folder `shared` beside the checkout: real data and golden values."""
     folder = pathlib.Path(__file__).resolve().parents[2] / "shared"
     if not folder.is_dir():
-        pytest.skip("the folder 'shared' with real data does not lie beside the checkout")
+        pytest.skip(
+            "the folder 'shared' with real data does not lie beside the checkout"
+        )
     return folder

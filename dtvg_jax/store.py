@@ -1,0 +1,143 @@
+"""The prompt store: what a learned prompt is on disk.
+
+    store/p_init/<digest>.safetensors           the shared start, once per store
+    store/<task>/<method>-seed<n>/              an entry
+        prompt.safetensors   prompt [P, H], tpv [P, H], target_scale, source_scales,
+                             group where the method has them
+        entry.json           the passport: what the prompt is and fits to
+"""
+
+import hashlib
+import json
+import os
+import pathlib
+import shutil
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save
+
+from dtvg_jax.errors import InputError
+
+FORMAT = 1
+
+
+class Entry(NamedTuple):
+    """One learned prompt: its arrays and its passport."""
+
+    arrays: dict[str, np.ndarray]
+    passport: dict[str, Any]
+
+
+def digest(array: np.ndarray) -> str:
+    """Hashes an array's shape and float32 bytes."""
+    array = np.ascontiguousarray(array, "<f4")
+    return hashlib.sha256(f"{array.shape}".encode() + array.tobytes()).hexdigest()
+
+
+def write_bytes(path: pathlib.Path, content: bytes) -> None:
+    """Writes a file whole or not at all, and onto the disk before returning."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    with open(beside, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(beside, path)
+
+
+def write_json(path: pathlib.Path, content: Any) -> None:
+    """Writes JSON whole or not at all."""
+    write_bytes(path, (json.dumps(content, indent=1) + "\n").encode())
+
+
+class PromptStore:
+    """A folder of learned prompts for one backbone."""
+
+    def __init__(self, folder: str | os.PathLike[str]):
+        self.folder = pathlib.Path(folder)
+
+    def names(self) -> list[str]:
+        """Lists the entries, "<task>/<method>-seed<n>"."""
+        found = self.folder.glob("*/*/entry.json")
+        return sorted(str(p.parent.relative_to(self.folder)) for p in found)
+
+    def write_p_init(self, p_init: np.ndarray) -> str:
+        """Keeps a P_init under its digest, and returns that."""
+        name = digest(p_init)
+        path = self.folder / "p_init" / f"{name}.safetensors"
+        if not path.exists():
+            write_bytes(path, save({"p_init": p_init}))
+        return name
+
+    def read_p_init(self, name: str) -> np.ndarray:
+        """Reads a P_init and checks it against its digest."""
+        path = self.folder / "p_init" / f"{name}.safetensors"
+        p_init = _load(path).get("p_init")
+        if p_init is None or digest(p_init) != name:
+            raise InputError(f"{path} is not the P_init that its name says: restore it")
+        return p_init
+
+    def write(
+        self, name: str, arrays: Mapping[str, np.ndarray], passport: Mapping[str, Any]
+    ) -> None:
+        """Writes an entry; the folder appears whole. The same entry again is kept."""
+        folder = self.folder / name
+        full = {
+            "format": FORMAT,
+            **passport,
+            "prompt_digest": digest(arrays["prompt"]),
+            "files": {"prompt.safetensors": _sha256(save(dict(arrays)))},
+        }
+        if (folder / "entry.json").is_file():
+            if json.loads((folder / "entry.json").read_text()) == full:
+                return
+            raise InputError(
+                f"{folder} holds another prompt already, and nothing is overwritten: "
+                "remove it or use another job folder"
+            )
+        beside = folder.with_name(f".{folder.name}.{os.getpid()}")
+        shutil.rmtree(beside, ignore_errors=True)
+        write_bytes(beside / "prompt.safetensors", save(dict(arrays)))
+        write_json(beside / "entry.json", full)
+        os.rename(beside, folder)
+
+    def read(self, name: str, **expected: Any) -> Entry:
+        """Reads an entry; fields of its passport given here must be equal.
+
+        Raises InputError that names the fields that differ, a damaged or missing file.
+        """
+        folder = self.folder / name
+        path = folder / "entry.json"
+        if not path.is_file():
+            known = ", ".join(self.names()[:20]) or "none"
+            raise InputError(f"no entry {name!r} in {self.folder}: there are {known}")
+        try:
+            passport = json.loads(path.read_text())
+        except json.JSONDecodeError as error:
+            raise InputError(f"{path} is not JSON ({error}): restore it") from None
+        differing = [
+            f"{field} is {passport.get(field)!r}, needed is {value!r}"
+            for field, value in {"format": FORMAT, **expected}.items()
+            if passport.get(field) != value
+        ]
+        if differing:
+            raise InputError(f"{folder} does not fit: {'; '.join(differing)}")
+        file = folder / "prompt.safetensors"
+        arrays = _load(file)
+        if _sha256(file.read_bytes()) != passport["files"][file.name]:
+            raise InputError(f"{file} is not the file that {path.name} names: restore it")
+        return Entry(arrays, passport)
+
+
+def _load(path: pathlib.Path) -> dict[str, np.ndarray]:
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise InputError(f"{path} cannot be read ({error}): restore it") from None
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

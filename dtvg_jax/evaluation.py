@@ -1,4 +1,4 @@
-"""Prompts on splits: greedy predictions of many (prompt, split) pairs in one program."""
+"""Prompts on splits: greedy answers of many (prompt, split) pairs in one program."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple

@@ -12,9 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from dtvg_jax import checkpoints, evaluation, lanes, optim
+from dtvg_jax import checkpoints, lanes, optim
 from dtvg_jax.backbones.backbone import Backbone
-from dtvg_jax.data import batches, scoring
+from dtvg_jax.data import batches
 from dtvg_jax.data.token_table import TokenTable
 from dtvg_jax.errors import InputError
 from dtvg_jax.methods import Context, Method
@@ -33,7 +33,6 @@ class Stage:
         `source_scale_rate` of alpha_s (stage 2).
       optimiser: a name of `optim.OPTIMISERS`.
       dropout: whether the backbone's own dropout is on in training.
-      validation_rows: the first rows of the validation split that are decoded.
     """
 
     steps: int
@@ -46,7 +45,6 @@ class Stage:
     optimiser: str = "adamw_stage1"
     dropout: bool = True
     validate_every: int = 100
-    validation_rows: int | None = None
     log_every: int = 10
 
     def __post_init__(self):
@@ -60,6 +58,7 @@ class Stage:
 class Lane(NamedTuple):
     """One prompt to learn."""
 
+    stage: int
     task: str
     method: str
     seed: int
@@ -67,10 +66,17 @@ class Lane(NamedTuple):
 
     @property
     def name(self) -> str:
+        """The lane's name in logs; unique in its program."""
         return f"{self.task}/{self.method}/seed{self.seed}"
 
+    @property
+    def entry(self) -> str:
+        """The lane's entry in the prompt store."""
+        method = "stage1" if self.stage == 1 else self.method
+        return f"{self.task}/{method}-seed{self.seed}"
 
-class Program(NamedTuple):
+
+class Training(NamedTuple):
     """Lanes that are trained together, sorted by seed, and what they need."""
 
     name: str
@@ -78,8 +84,7 @@ class Program(NamedTuple):
     stage: Stage
     lanes: Sequence[Lane]
     context: Context
-    train: Sequence[TokenTable]
-    validation: Sequence[TokenTable]
+    tables: Sequence[TokenTable]  # the train split of each lane
     sources: Sequence[str]
     lengths: tuple[int, int]
 
@@ -97,63 +102,76 @@ class Stopped(BaseException):
 
 
 Check = Callable[[], None]
+Scores = list[dict[str, float]]
+Validate = Callable[[Float[Any, "K P H"]], Scores]
 
 
 def train(
-    program: Program,
+    training: Training,
     backbone: Backbone,
-    decode: evaluation.Decode,
+    validate: Validate,
     folder: pathlib.Path,
     log: MetricsLog,
     check: Check,
 ) -> Trained:
-    """Trains a program from its last checkpoint, or from the start, to its end.
+    """Trains lanes from their last checkpoint, or from the start, to their end.
 
-    `check` is called after every step and between validation batches; what it raises
+    `validate` scores a prompt per lane on the lane's validation split: metrics and
+    their "mean". `check` is called after every step; what it, or `validate`, raises
     goes on after the state is saved, so that the same call continues from there.
     """
-    stage = program.stage
+    stage = training.stage
     optimiser = optim.by_name(stage.optimiser)
-    fixed = _fixed(program)
-    state = lanes.init(program.method, optimiser, program.context)
+    state = lanes.init(training.method, optimiser, training.context)
     step_fn = jax.jit(
         lanes.make_step(
-            backbone, program.method, optimiser, dropout=_dropout(stage, backbone)
+            backbone, training.method, optimiser, dropout=_dropout(stage, backbone)
         ),
         donate_argnums=0,
     )
-    total = max(lane.steps for lane in program.lanes)
     with checkpoints.manager(folder) as manager:
-        at = checkpoints.Progress(log.position(), -1)
-        if (restored := checkpoints.restore(manager, state)) is not None:
+        loop = _Loop(
+            training, backbone, validate, _fixed(training), manager, log, check
+        )
+        restored = checkpoints.restore(manager, state)
+        if restored is None:
+            # From here on the log can be cut back to where this program began.
+            _save(loop, state, validated := -1)
+        else:
             state, at = restored
             log.truncate(at.log_position)
-        loop = _Loop(program, backbone, decode, fixed, manager, log, check)
-        state = _steps(loop, step_fn, state, at.validated, total)
-        return _trained(loop, state)
+            validated = at.validated
+        state = _steps(loop, step_fn, state, validated)
+        best = jax.device_get(state.best)
+        return Trained(best, np.asarray(state.alive), validate(best.prompt))
 
 
 class _Loop(NamedTuple):
-    program: Program
+    training: Training
     backbone: Backbone
-    decode: evaluation.Decode
+    validate: Validate
     fixed: lanes.Fixed
     manager: Any
     log: MetricsLog
     check: Check
 
+    @property
+    def steps(self) -> int:
+        return max(lane.steps for lane in self.training.lanes)
+
 
 def _steps(
-    loop: _Loop, step_fn: lanes.StepFn, state: lanes.State, validated: int, total: int
+    loop: _Loop, step_fn: lanes.StepFn, state: lanes.State, validated: int
 ) -> lanes.State:
-    stage, program = loop.program.stage, loop.program
+    training, total = loop.training, loop.steps
+    every = training.stage.log_every
     start = int(state.step)
-    stream = batches.prefetch(_batch_maker(program), start, total)
+    stream = batches.prefetch(_batch_maker(training), start, total)
     pending: list[dict[str, Array]] = []
-    with progress(total, program.name) as report, contextlib.closing(stream):
+    with progress(total, training.name) as report, contextlib.closing(stream):
         try:
             for step in range(start, total + 1):
-                if _validates(step, stage, total) and validated != step:
+                if _validates(step, training.stage, total) and validated != step:
                     _flush(loop, pending, step, report)
                     pending = []
                     state = _validate(loop, state)
@@ -163,16 +181,14 @@ def _steps(
                     break
                 loop.check()
                 batch = next(stream)
-                state, metrics = step_fn(
-                    state, loop.backbone.params, loop.fixed, batch
-                )
+                state, metrics = step_fn(state, loop.backbone.params, loop.fixed, batch)
                 pending.append(metrics)
-                if step % stage.log_every == 0:
+                if step % every == 0:
                     # This step runs on the device while the one before is logged.
                     _flush(loop, pending[:-1], step, report)
                     pending = pending[-1:]
-        except (Stopped, KeyboardInterrupt):
-            if int(state.step) % stage.log_every == 0:
+        except Stopped:
+            if int(state.step) % every == 0:
                 _flush(loop, pending, int(state.step), report)
             _save(loop, state, validated)
             raise
@@ -183,35 +199,35 @@ def _validates(step: int, stage: Stage, total: int) -> bool:
     return step == total or (step > 0 and step % stage.validate_every == 0)
 
 
-def _batch_maker(program: Program) -> Callable[[int], batches.Batch]:
-    seeds = [lane.seed for lane in program.lanes]
+def _batch_maker(training: Training) -> Callable[[int], batches.Batch]:
+    seeds = [lane.seed for lane in training.lanes]
 
     def make(step: int) -> batches.Batch:
         return batches.lanes_batch(
-            program.train, seeds, step, program.stage.batch_size, program.lengths
+            training.tables, seeds, step, training.stage.batch_size, training.lengths
         )
 
     return make
 
 
-def _fixed(program: Program) -> lanes.Fixed:
-    stage = program.stage
+def _fixed(training: Training) -> lanes.Fixed:
+    stage = training.stage
     rates = {
         "prompt": stage.learning_rate,
         "target_scale": stage.target_scale_rate,
         "source_scales": stage.source_scale_rate,
     }
-    count = len(program.lanes)
+    count = len(training.lanes)
     keys = [
-        lanes.lane_key(lane.seed, program.name, lane.task, lane.method)
-        for lane in program.lanes
+        lanes.lane_key(lane.seed, f"stage{lane.stage}", lane.task, lane.method)
+        for lane in training.lanes
     ]
     return lanes.Fixed(
-        context=jax.tree.map(jnp.asarray, program.context),
+        context=jax.tree.map(jnp.asarray, training.context),
         rates=optim.Rates(
             peak={name: jnp.full(count, rate) for name, rate in rates.items()},
             warmup=jnp.full(count, stage.warmup),
-            steps=jnp.array([lane.steps for lane in program.lanes]),
+            steps=jnp.array([lane.steps for lane in training.lanes]),
         ),
         keys=jnp.stack(keys),
     )
@@ -226,25 +242,25 @@ def _flush(loop: _Loop, pending: list[dict[str, Array]], step: int, report) -> N
     if not pending:
         return
     last = jax.device_get(pending[-1])
-    running = [k for k, lane in enumerate(_lanes(loop)) if step <= lane.steps]
+    running = [k for k, lane in enumerate(loop.training.lanes) if step <= lane.steps]
     losses = last["loss"][running]
     finite = losses[np.isfinite(losses)]
     report(step, float(finite.mean()) if finite.size else math.nan)
     records = []
     for k in running:
-        lane = loop.program.lanes[k]
-        record = _about(loop.program, lane) | {"kind": "train", "step": step}
+        lane = loop.training.lanes[k]
+        record = _about(loop.training, lane) | {"kind": "train", "step": step}
         record |= {name: value[k] for name, value in last.items()}
         if "group" in last:
-            record |= {"sources": list(loop.program.sources)}
+            record |= {"sources": list(loop.training.sources)}
             record["group"] = last["group"][k].astype(int)
         records.append(record)
     loop.log.write(records)
 
 
-def _about(program: Program, lane: Lane) -> dict[str, Any]:
+def _about(training: Training, lane: Lane) -> dict[str, Any]:
     return {
-        "program": program.name,
+        "program": training.name,
         "lane": lane.name,
         "task": lane.task,
         "method": lane.method,
@@ -253,56 +269,31 @@ def _about(program: Program, lane: Lane) -> dict[str, Any]:
 
 
 def _validate(loop: _Loop, state: lanes.State) -> lanes.State:
-    prompts = lanes.current_prompts(loop.program.method, state, loop.fixed)
+    prompts = lanes.current_prompts(loop.training.method, state, loop.fixed)
     step = int(state.step)
-    scores = _scores(loop, prompts)
+    scores = loop.validate(prompts)
     means = np.array([s["mean"] for s in scores], np.float32)
     # A lane that ends between two validations is validated at the second.
-    every = loop.program.stage.validate_every
-    due = np.array([step < lane.steps + every for lane in _lanes(loop)])
+    every = loop.training.stage.validate_every
+    due = np.array([step < lane.steps + every for lane in loop.training.lanes])
     means = np.where(due, means, -np.inf)
     before = np.asarray(state.best.score)
-    state = lanes.keep_best(
-        loop.program.method, state, loop.fixed, jnp.asarray(means)
-    )
+    state = lanes.keep_best(loop.training.method, state, loop.fixed, jnp.asarray(means))
     after = np.asarray(state.best.score)
     loop.log.write(
-        _about(loop.program, lane)
+        _about(loop.training, lane)
         | {
             "kind": "validation",
             "step": step,
             "metrics": scores[k],
             "best": bool(after[k] > before[k]),
         }
-        for k, lane in enumerate(_lanes(loop))
+        for k, lane in enumerate(loop.training.lanes)
         if due[k]
     )
     return state
 
 
-def _lanes(loop: _Loop) -> Sequence[Lane]:
-    return loop.program.lanes
-
-
-def _scores(loop: _Loop, prompts: Float[Array, "K P H"]) -> list[dict[str, float]]:
-    tables = loop.program.validation
-    texts = evaluation.predict(
-        loop.decode,
-        loop.backbone,
-        prompts,
-        [evaluation.Pair(k, table) for k, table in enumerate(tables)],
-        batch_size=loop.program.stage.batch_size,
-        lengths=loop.program.lengths,
-        check=loop.check,
-    )
-    return [scoring.score(t, rows) for t, rows in zip(tables, texts, strict=True)]
-
-
 def _save(loop: _Loop, state: lanes.State, validated: int) -> None:
     at = checkpoints.Progress(loop.log.position(), validated)
     checkpoints.save(loop.manager, state, at)
-
-
-def _trained(loop: _Loop, state: lanes.State) -> Trained:
-    best = jax.device_get(state.best)
-    return Trained(best, np.asarray(state.alive), _scores(loop, best.prompt))

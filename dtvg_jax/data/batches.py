@@ -8,7 +8,7 @@ import collections
 import functools
 import hashlib
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent import futures
 from typing import Any
 
@@ -120,7 +120,7 @@ def prefetch(
     stop: int,
     depth: int = 2,
     put: Callable[[Any], Any] = jax.device_put,
-) -> Iterator[Any]:
+) -> Generator[Any]:
     """Yields put(make(step)) for start <= step < stop, made ahead by a thread.
 
     At most `depth` batches wait. What `make` raises is raised here, at its step.

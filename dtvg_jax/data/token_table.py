@@ -48,7 +48,7 @@ class TokenTable:
     @functools.cached_property
     def golds(self) -> list[Any]:
         """The gold answer of every row, as the task's postprocessor made it."""
-        return table_files.read_golds(self.folder)
+        return table_files.read_golds(self.folder)[: len(self)]
 
 
 def token_table(
@@ -111,6 +111,17 @@ def token_table(
         rows = source.text_rows(opened, split)
         table_files.write(folder, rows, vocabulary, lengths, request | made_by)
     return read_table(folder)
+
+
+def head(table: TokenTable, rows: int | None) -> TokenTable:
+    """Keeps the first rows of a table, all of them for None."""
+    if rows is None:
+        return table
+    return dataclasses.replace(
+        table,
+        input_offsets=table.input_offsets[: rows + 1],
+        target_offsets=table.target_offsets[: rows + 1],
+    )
 
 
 def read_table(folder: pathlib.Path) -> TokenTable:

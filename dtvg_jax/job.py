@@ -1,0 +1,321 @@
+"""A job: both stages over all lanes, tests and report, in one folder.
+
+    job folder -> token tables -> stage 1 -> store -> stage 2 -> store -> results
+
+Each part is skipped where the folder already holds what it makes, so an interrupted
+job is continued by running it again.
+"""
+
+import functools
+import pathlib
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+from dtvg_jax import (
+    evaluation,
+    job_folder,
+    methods,
+    outcomes,
+    plan,
+    prompts,
+    report,
+    stages,
+    store,
+)
+from dtvg_jax.backbones.backbone import Backbone
+from dtvg_jax.data import prepared, token_table
+from dtvg_jax.formats.load import load_backbone
+from dtvg_jax.metrics_log import MetricsLog
+from dtvg_jax.plan import Job, describe
+
+__all__ = ["Job", "describe", "run"]
+
+Json = dict[str, Any]
+
+
+class _Work(NamedTuple):
+    job: Job
+    backbone: Backbone
+    folder: pathlib.Path
+    store: store.PromptStore
+    p_init: dict[int, Float[np.ndarray, "P H"]]  # by seed
+    evaluator: outcomes.Evaluator
+    log: MetricsLog
+    check: Callable[[], None]
+
+
+def run(
+    job: Job,
+    job_dir: pathlib.Path,
+    *,
+    check: Callable[[], None] = lambda: None,
+    config_gin: str = "",
+    command: Sequence[str] = (),
+) -> Json:
+    """Runs a job, or goes on with one, and returns its results (results.json).
+
+    `check` is called between steps and batches and may raise `stages.Stopped`.
+    Raises InputError for missing data or backbone, for a folder that another process
+    holds, that holds a job of other settings, or that cannot be written.
+    """
+    folder = pathlib.Path(job_dir).expanduser()
+    with job_folder.locked(folder):
+        backbone = load_backbone(job.backbone, job.dtype)
+        digests = {
+            "backbone_digest": backbone.digest,
+            "vocabulary_digest": backbone.vocabulary.digest,
+        }
+        job_folder.settle(folder, job, digests)
+        store.write_bytes(folder / "config.gin", config_gin.encode())
+        environment = job_folder.describe_environment(command)
+        store.write_json(folder / "environment.json", environment)
+        evaluator = _evaluator(job, backbone, check)
+        shared = _shared_starts(job, backbone)
+        prompt_store = store.PromptStore(folder / "store")
+        with MetricsLog(folder) as log:
+            work = _Work(
+                job, backbone, folder, prompt_store, shared, evaluator, log, check
+            )
+            _run(work)
+        return report.write(folder)
+
+
+def _run(work: _Work) -> None:
+    job, tables = work.job, work.evaluator.tables
+    results = outcomes.open_results(work.folder, job, work.backbone)
+    results["majority"] = outcomes.majority(plan.tasks(job), tables)
+    for program in plan.programs(job):
+        _learn(work, program, results)
+        if program.stage == 1:
+            _compare_sources(work, results)
+    results["complete"] = True
+    store.write_json(work.folder / "results.json", results)
+
+
+def _learn(work: _Work, program: plan.Program, results: Json) -> None:
+    """Trains the lanes of a program, stores their prompts, and tests them."""
+    start = time.monotonic()
+    if not outcomes.missing(results, program.lanes):
+        return
+    names = work.store.names()
+    if any(lane.entry not in names for lane in program.lanes):
+        trained = _train(work, program)
+        for k, lane in enumerate(program.lanes):
+            work.store.write(lane.entry, *_entry(work, lane, trained, k))
+    entries = [_read(work, lane.entry) for lane in program.lanes]
+    results["rows"] += outcomes.test(
+        program.lanes, entries, work.evaluator, work.folder, work.job.sources
+    )
+    results["job"]["seconds"][program.name] = round(time.monotonic() - start, 1)
+    store.write_json(work.folder / "results.json", results)
+
+
+def _train(work: _Work, program: plan.Program) -> stages.Trained:
+    job, lanes = work.job, program.lanes
+    tasks = [lane.task for lane in lanes]
+    training = stages.Training(
+        name=program.name,
+        method=methods.by_name(lanes[0].method),
+        stage=job.stage1 if program.stage == 1 else job.stage2,
+        lanes=lanes,
+        context=(_first_context if program.stage == 1 else _second_context)(
+            work, lanes
+        ),
+        tables=[work.evaluator.tables[task, "train"] for task in tasks],
+        sources=job.sources if program.stage == 2 else (),
+        lengths=(job.inputs_length, job.targets_length),
+    )
+    return stages.train(
+        training,
+        work.backbone,
+        lambda prompts: work.evaluator.scores(prompts, tasks, "validation"),
+        work.folder / "checkpoints" / program.name,
+        work.log,
+        work.check,
+    )
+
+
+def _first_context(work: _Work, lanes: Sequence[stages.Lane]) -> methods.Context:
+    starts = np.stack([work.p_init[lane.seed] for lane in lanes])
+    p_init = np.stack(list(work.p_init.values()))
+    groups, *shape = p_init.shape
+    return methods.Context(
+        p_init=p_init,
+        sources=np.zeros((groups, 0, *shape), np.float32),
+        start=starts,
+        available=np.zeros((len(lanes), 0), bool),
+    )
+
+
+def _second_context(work: _Work, lanes: Sequence[stages.Lane]) -> methods.Context:
+    """Reads the vectors of stage 1; a failed source is available to no lane."""
+    sources = work.job.sources
+    learnt = {
+        (task, seed): _read(work, f"{task}/stage1-seed{seed}")
+        for task in plan.tasks(work.job)
+        for seed in work.job.seeds
+    }
+    vectors = [
+        [learnt[task, seed].arrays["tpv"] for task in sources]
+        for seed in work.job.seeds
+    ]
+    available = [
+        [
+            task != lane.task and not learnt[task, lane.seed].passport["failed"]
+            for task in sources
+        ]
+        for lane in lanes
+    ]
+    shape = next(iter(work.p_init.values())).shape
+    count = (len(work.job.seeds), len(sources))
+    return methods.Context(
+        p_init=np.stack(list(work.p_init.values())),
+        sources=np.array(vectors, np.float32).reshape(*count, *shape),
+        start=np.stack(
+            [
+                _start(lane, learnt, sources, ok)
+                for lane, ok in zip(lanes, available, strict=True)
+            ]
+        ),
+        available=np.array(available, bool).reshape(len(lanes), len(sources)),
+    )
+
+
+def _start(
+    lane: stages.Lane,
+    learnt: dict[tuple[str, int], store.Entry],
+    sources: Sequence[str],
+    available: Sequence[bool],
+) -> Float[np.ndarray, "P H"]:
+    """Takes the target's own prompt, or for SPoT the most similar source's.
+
+    Similar by the cosine of mean rows; ties go to the first source.
+    """
+    own = learnt[lane.task, lane.seed].arrays["prompt"]
+    candidates = [
+        learnt[task, lane.seed].arrays["prompt"]
+        for task, ok in zip(sources, available, strict=True)
+        if ok
+    ]
+    if methods.STARTS.get(lane.method) != "most_similar_source" or not candidates:
+        return own
+    means = np.stack([prompt.mean(axis=0) for prompt in candidates])
+    cosines = means @ own.mean(axis=0) / np.linalg.norm(means, axis=1)
+    return candidates[int(np.argmax(cosines))]
+
+
+def _compare_sources(work: _Work, results: Json) -> None:
+    """Measures stage 1: similarities, and every source's prompt on every target."""
+    job = work.job
+    if results["similarity"]:
+        return
+    learnt = {
+        (task, seed): _read(work, f"{task}/stage1-seed{seed}").arrays
+        for task in plan.tasks(job)
+        for seed in job.seeds
+    }
+    results["single_source"] = outcomes.single_sources(
+        job.sources,
+        job.targets,
+        job.seeds,
+        {key: arrays["prompt"] for key, arrays in learnt.items()},
+        work.evaluator,
+    )
+    results["similarity"] = {
+        f"seed{seed}": outcomes.similarity(
+            plan.tasks(job), [learnt[task, seed]["tpv"] for task in plan.tasks(job)]
+        )
+        for seed in job.seeds
+    }
+    store.write_json(work.folder / "results.json", results)
+
+
+def _entry(
+    work: _Work, lane: stages.Lane, trained: stages.Trained, k: int
+) -> tuple[dict[str, np.ndarray], Json]:
+    """Makes the arrays and the passport of lane k."""
+    prompt = np.asarray(trained.best.prompt[k])
+    p_init = work.p_init[lane.seed]
+    arrays = {"prompt": prompt, "tpv": prompt - p_init}
+    if "target_scale" in trained.best.trainables:
+        own = {name: np.asarray(v[k]) for name, v in trained.best.trainables.items()}
+        arrays["target_prompt"] = own.pop("prompt")
+        arrays |= own | {"group": np.asarray(trained.best.memory[k]).astype(np.uint8)}
+    tables = work.evaluator.tables
+    return arrays, {
+        "task": lane.task,
+        "method": lane.method,
+        "stage": lane.stage,
+        "seed": lane.seed,
+        "step": int(trained.best.step[k]),
+        "metrics": trained.scores[k],
+        "failed": None if trained.alive[k] else outcomes.NOT_FINITE,
+        "sources": list(work.job.sources) if "group" in arrays else None,
+        "label_style": work.job.label_style,
+        "split_digests": {
+            split: tables[lane.task, split].meta["split_digest"]
+            for split in ("train", "validation", "test")
+        },
+    } | _fits(work, lane.seed)
+
+
+def _fits(work: _Work, seed: int) -> Json:
+    """What an entry must agree with to be used in this job."""
+    p_init = work.p_init[seed]
+    return {
+        "backbone": work.backbone.name,
+        "backbone_digest": work.backbone.digest,
+        "vocabulary_digest": work.backbone.vocabulary.digest,
+        "prompt_length": p_init.shape[0],
+        "width": p_init.shape[1],
+        "p_init_digest": store.digest(p_init),
+    }
+
+
+def _read(work: _Work, name: str) -> store.Entry:
+    seed = int(name.rpartition("-seed")[2])
+    return work.store.read(name, **_fits(work, seed))
+
+
+def _shared_starts(job: Job, backbone: Backbone) -> dict[int, np.ndarray]:
+    embedding = backbone.embedding(backbone.params)
+    return {
+        seed: prompts.p_init(embedding, job.prompt_length, seed) for seed in job.seeds
+    }
+
+
+def _evaluator(
+    job: Job, backbone: Backbone, check: Callable[[], None]
+) -> outcomes.Evaluator:
+    """Opens the token tables of all tasks, and builds the one decoder."""
+    lengths = (job.inputs_length, job.targets_length)
+    cache = pathlib.Path(job.cache_dir).expanduser()
+    data_dir = prepared.folder(job.data_dir, cache)
+    rows = {"validation": job.validation_rows, "test": job.test_rows, "train": None}
+    tables = {}
+    for task in plan.tasks(job):
+        for split, count in rows.items():
+            check()
+            table = token_table.token_table(
+                task,
+                split,
+                label_style=job.label_style,
+                vocabulary=backbone.vocabulary,
+                lengths=lengths,
+                tfds_data_dir=data_dir,
+                cache_dir=cache / "token_tables",
+            )
+            tables[task, split] = token_table.head(table, count)
+    predict = functools.partial(
+        evaluation.predict,
+        evaluation.make_decode(backbone, job.targets_length),
+        backbone,
+        batch_size=job.evaluation_batch_size,
+        lengths=lengths,
+        check=check,
+    )
+    return outcomes.Evaluator(predict, tables)

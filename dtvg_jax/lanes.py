@@ -98,10 +98,16 @@ def _over_lanes(function: Callable[..., Any], context: Context) -> Callable[...,
     groups = context.p_init.shape[0]
 
     def fold(tree: Any) -> Any:
-        return jax.tree.map(lambda x: x.reshape(groups, -1, *x.shape[1:]), tree)
+        def split(x: Array) -> Array:  # no -1: the size may be 0, of no source
+            return x.reshape(groups, x.shape[0] // groups, *x.shape[1:])
+
+        return jax.tree.map(split, tree)
 
     def unfold(tree: Any) -> Any:
-        return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), tree)
+        def join(x: Array) -> Array:
+            return x.reshape(x.shape[0] * x.shape[1], *x.shape[2:])
+
+        return jax.tree.map(join, tree)
 
     def mapped(*arguments: Any) -> Any:
         *own, context = arguments
@@ -186,9 +192,7 @@ def current_prompts(
     method: Method, state: State, fixed: Fixed
 ) -> Float[Array, "K P H"]:
     """Makes the prompts that the state stands for: what validation decodes with."""
-    return prompts(
-        method, state.trainables, state.memory, fixed.context, state.step
-    )[0]
+    return prompts(method, state.trainables, state.memory, fixed.context, state.step)[0]
 
 
 def keep_best(

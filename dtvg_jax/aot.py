@@ -18,9 +18,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import export
 from jax.experimental import topologies
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh, NamedSharding
 
-from dtvg_jax import lanes, optim
+from dtvg_jax import lanes, optim, sharding
 from dtvg_jax.backbones import backbone as backbones
 from dtvg_jax.errors import InputError
 from dtvg_jax.methods import METHODS, Context
@@ -58,7 +58,12 @@ class Step(NamedTuple):
 
 
 def compile_steps(
-    topology: str, config: backbones.Config, steps: dict[str, Step], *, dropout: bool
+    topology: str,
+    config: backbones.Config,
+    steps: dict[str, Step],
+    *,
+    dropout: bool,
+    dtype: Any = jnp.bfloat16,
 ) -> dict[str, Any]:
     """Compiles steps of a backbone for a TPU slice, and lowers them for CUDA.
 
@@ -70,15 +75,13 @@ def compile_steps(
     Raises:
       InputError: where the slice is unknown, libtpu absent, or a batch not divisible.
     """
-    mesh = Mesh(topology_devices(topology), ("data",))
+    mesh = sharding.data_mesh(topology_devices(topology))
     results: dict[str, Any] = {"topology": topology, "chips": mesh.size}
     for name, step in steps.items():
-        if step.shapes.batch_size % mesh.size:
-            raise InputError(
-                f"A batch of {step.shapes.batch_size} rows cannot be spread over the "
-                f"{mesh.size} chips of {topology}: give a multiple of {mesh.size}."
-            )
-        function, arguments = abstract_step(config, step, mesh, dropout=dropout)
+        sharding.check_rows(f"batch_size of {name}", step.shapes.batch_size, mesh)
+        function, arguments = abstract_step(
+            config, step, mesh, dropout=dropout, dtype=dtype
+        )
         results[name] = compile_for(function, arguments)
         results[name]["cuda_program_bytes"] = lower_for_cuda(function, arguments)
     return results
@@ -125,18 +128,16 @@ def abstract_step(
     }
     model = backbones.build("abstract", config, params, None, "")
     step_fn = lanes.make_step(model, method, rule, dropout=dropout)
-    whole = NamedSharding(mesh, PartitionSpec())
-    spread = NamedSharding(mesh, PartitionSpec(None, "data"))
     arguments = (
-        *(_placed(x, whole) for x in (state, params, fixed)),
-        _placed(batch, spread),
+        *(_placed(x, sharding.whole(mesh)) for x in (state, params, fixed)),
+        _placed(batch, sharding.rows(mesh)),
     )
     return jax.jit(step_fn, donate_argnums=0), arguments
 
 
-def _placed(tree: Any, sharding: NamedSharding) -> Any:
+def _placed(tree: Any, where: NamedSharding) -> Any:
     return jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), tree
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=where), tree
     )
 
 

@@ -52,7 +52,7 @@ def restore(
     if step is None:
         return None
     target = jax.tree.map(_abstract, _arrays(like))
-    read = checkpoints.restore(
+    read: Any = checkpoints.restore(
         step,
         args=ocp.args.Composite(
             state=ocp.args.StandardRestore(target),

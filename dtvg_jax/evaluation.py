@@ -7,7 +7,7 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float
 
-from dtvg_jax import decoding
+from dtvg_jax import decoding, sharding
 from dtvg_jax.backbones.backbone import Backbone
 from dtvg_jax.data import batches
 from dtvg_jax.data.token_table import TokenTable
@@ -50,6 +50,8 @@ def predict(
     `check` is called between batches and may raise to stop. Blocks of all pairs are
     dealt into calls of one shape, so splits of different sizes waste little.
     """
+    mesh = sharding.data_mesh()
+    sharding.check_rows("evaluation_batch_size", batch_size, mesh)
     prompts = np.asarray(prompts)
     work = [
         (number, rows)
@@ -70,6 +72,7 @@ def predict(
             ]
         )
         chosen = prompts[[pairs[number].prompt for number, _ in filled]]
+        inputs = jax.device_put(inputs, sharding.rows(mesh))
         out = np.asarray(decode(backbone.params, chosen, inputs))
         for (number, rows), tokens in zip(chunk, out, strict=False):
             ids[number].append(tokens[rows != batches.PADDING])

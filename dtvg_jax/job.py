@@ -12,10 +12,13 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
 from dtvg_jax import (
+    aot,
     evaluation,
     job_folder,
     methods,
@@ -23,6 +26,7 @@ from dtvg_jax import (
     plan,
     prompts,
     report,
+    sharding,
     stages,
     store,
 )
@@ -32,7 +36,7 @@ from dtvg_jax.formats.load import load_backbone
 from dtvg_jax.metrics_log import MetricsLog
 from dtvg_jax.plan import Job, describe
 
-__all__ = ["Job", "describe", "run"]
+__all__ = ["Job", "compile_steps", "describe", "run"]
 
 Json = dict[str, Any]
 
@@ -64,7 +68,7 @@ def run(
     """
     folder = pathlib.Path(job_dir).expanduser()
     with job_folder.locked(folder):
-        backbone = load_backbone(job.backbone, job.dtype)
+        backbone = _placed(load_backbone(job.backbone, job.dtype))
         digests = {
             "backbone_digest": backbone.digest,
             "vocabulary_digest": backbone.vocabulary.digest,
@@ -82,6 +86,40 @@ def run(
             )
             _run(work)
         return report.write(folder)
+
+
+def compile_steps(job: Job, topology: str) -> Json:
+    """Compiles a job's steps for a TPU slice such as "v5e:2x4" that is not here.
+
+    Returns figures of each program: see `aot.compile_steps`.
+    """
+    backbone = load_backbone(job.backbone, job.dtype)
+    steps = {}
+    for program in plan.programs(job):
+        stage = job.stage1 if program.stage == 1 else job.stage2
+        shapes = aot.Shapes(
+            lanes=len(program.lanes),
+            groups=len(job.seeds),
+            sources=len(job.sources) if program.stage == 2 else 0,
+            prompt_length=job.prompt_length,
+            batch_size=stage.batch_size,
+            inputs_length=job.inputs_length,
+            targets_length=job.targets_length,
+        )
+        steps[program.name] = aot.Step(program.lanes[0].method, stage.optimiser, shapes)
+    return aot.compile_steps(
+        topology,
+        backbone.config,
+        steps,
+        dropout=job.stage1.dropout,
+        dtype=job.dtype,
+    )
+
+
+def _placed(backbone: Backbone) -> Backbone:
+    """Puts the parameters whole on every device."""
+    where = sharding.whole(sharding.data_mesh())
+    return backbone._replace(params=jax.device_put(backbone.params, where))
 
 
 def _run(work: _Work) -> None:
@@ -144,10 +182,10 @@ def _first_context(work: _Work, lanes: Sequence[stages.Lane]) -> methods.Context
     p_init = np.stack(list(work.p_init.values()))
     groups, *shape = p_init.shape
     return methods.Context(
-        p_init=p_init,
-        sources=np.zeros((groups, 0, *shape), np.float32),
-        start=starts,
-        available=np.zeros((len(lanes), 0), bool),
+        p_init=jnp.asarray(p_init),
+        sources=jnp.zeros((groups, 0, *shape)),
+        start=jnp.asarray(starts),
+        available=jnp.zeros((len(lanes), 0), bool),
     )
 
 
@@ -170,18 +208,17 @@ def _second_context(work: _Work, lanes: Sequence[stages.Lane]) -> methods.Contex
         ]
         for lane in lanes
     ]
-    shape = next(iter(work.p_init.values())).shape
-    count = (len(work.job.seeds), len(sources))
+    starts = [
+        _start(lane, learnt, sources, ok)
+        for lane, ok in zip(lanes, available, strict=True)
+    ]
+    p_init = np.stack(list(work.p_init.values()))
+    groups, *shape = p_init.shape
     return methods.Context(
-        p_init=np.stack(list(work.p_init.values())),
-        sources=np.array(vectors, np.float32).reshape(*count, *shape),
-        start=np.stack(
-            [
-                _start(lane, learnt, sources, ok)
-                for lane, ok in zip(lanes, available, strict=True)
-            ]
-        ),
-        available=np.array(available, bool).reshape(len(lanes), len(sources)),
+        p_init=jnp.asarray(p_init),
+        sources=jnp.asarray(vectors).reshape(groups, len(sources), *shape),
+        start=jnp.stack(starts),
+        available=jnp.asarray(available, bool).reshape(len(lanes), len(sources)),
     )
 
 

@@ -93,6 +93,9 @@ def prompts(
     return _over_lanes(one, context)(trainables, memory, context)
 
 
+_AXES_IN_GROUP: Any = (None, None, 0, 0)  # of a Context
+
+
 def _over_lanes(function: Callable[..., Any], context: Context) -> Callable[..., Any]:
     """Maps over lanes; what a group shares is not copied for each of its lanes."""
     groups = context.p_init.shape[0]
@@ -116,8 +119,8 @@ def _over_lanes(function: Callable[..., Any], context: Context) -> Callable[...,
         )
         rest = [fold(argument) for argument in own]
         lanes = [0] * len(rest)
-        inner = jax.vmap(function, in_axes=(*lanes, Context(None, None, 0, 0)))
-        outer = jax.vmap(inner, in_axes=(*lanes, Context(0, 0, 0, 0)))
+        inner = jax.vmap(function, in_axes=(*lanes, Context(*_AXES_IN_GROUP)))
+        outer = jax.vmap(inner, in_axes=(*lanes, 0))
         return unfold(outer(*rest, folded))
 
     return mapped

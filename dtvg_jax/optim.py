@@ -47,14 +47,10 @@ def scale_by_adam_unscaled_eps(
         mu = optax.tree.update_moment(updates, state.mu, b1, 1)
         nu = optax.tree.update_moment_per_elem_norm(updates, state.nu, b2, 2)
         correction = jnp.sqrt(1 - b2**count) / (1 - b1**count)
-        scaled = jax.tree.map(
-            lambda m, v: correction * m / (jnp.sqrt(v) + eps), mu, nu
-        )
+        scaled = jax.tree.map(lambda m, v: correction * m / (jnp.sqrt(v) + eps), mu, nu)
         return scaled, optax.ScaleByAdamState(count=count, mu=mu, nu=nu)
 
-    return optax.GradientTransformation(
-        optax.scale_by_adam(b1, b2, eps).init, update
-    )
+    return optax.GradientTransformation(optax.scale_by_adam(b1, b2, eps).init, update)
 
 
 # The reference's stage 1 is torch's AdamW with weight decay on the prompt; its stage 2

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from dtvg_jax import checkpoints, lanes, optim
+from dtvg_jax import checkpoints, lanes, optim, sharding
 from dtvg_jax.backbones.backbone import Backbone
 from dtvg_jax.data import batches
 from dtvg_jax.data.token_table import TokenTable
@@ -121,8 +121,11 @@ def train(
     goes on after the state is saved, so that the same call continues from there.
     """
     stage = training.stage
+    mesh = sharding.data_mesh()
+    sharding.check_rows("batch_size", stage.batch_size, mesh)
     optimiser = optim.by_name(stage.optimiser)
     state = lanes.init(training.method, optimiser, training.context)
+    state, fixed = jax.device_put((state, _fixed(training)), sharding.whole(mesh))
     step_fn = jax.jit(
         lanes.make_step(
             backbone, training.method, optimiser, dropout=_dropout(stage, backbone)
@@ -130,9 +133,7 @@ def train(
         donate_argnums=0,
     )
     with checkpoints.manager(folder) as manager:
-        loop = _Loop(
-            training, backbone, validate, _fixed(training), manager, log, check
-        )
+        loop = _Loop(training, backbone, validate, fixed, manager, log, check)
         restored = checkpoints.restore(manager, state)
         if restored is None:
             # From here on the log can be cut back to where this program began.
@@ -166,7 +167,10 @@ def _steps(
     training, total = loop.training, loop.steps
     every = training.stage.log_every
     start = int(state.step)
-    stream = batches.prefetch(_batch_maker(training), start, total)
+    where = sharding.rows(sharding.data_mesh())
+    stream = batches.prefetch(
+        _batch_maker(training), start, total, put=lambda b: jax.device_put(b, where)
+    )
     pending: list[dict[str, Array]] = []
     with progress(total, training.name) as report, contextlib.closing(stream):
         try:

@@ -1,10 +1,10 @@
 """The prompt store: what a learned prompt is on disk.
 
-    store/p_init/<digest>.safetensors           the shared start, once per store
-    store/<task>/<method>-seed<n>/              an entry
-        prompt.safetensors   prompt [P, H], tpv [P, H], target_scale, source_scales,
-                             group where the method has them
-        entry.json           the passport: what the prompt is and fits to
+store/p_init/<digest>.safetensors           the shared start, once per store
+store/<task>/<method>-seed<n>/              an entry
+    prompt.safetensors   prompt [P, H], tpv [P, H], target_scale, source_scales,
+                         group where the method has them
+    entry.json           the passport: what the prompt is and fits to
 """
 
 import hashlib
@@ -128,7 +128,9 @@ class PromptStore:
         file = folder / "prompt.safetensors"
         arrays = _load(file)
         if _sha256(file.read_bytes()) != passport["files"][file.name]:
-            raise InputError(f"{file} is not the file that {path.name} names: restore it")
+            raise InputError(
+                f"{file} is not the file that {path.name} names: restore it"
+            )
         return Entry(arrays, passport)
 
 

@@ -12,6 +12,7 @@ from dtvg_jax.errors import InputError
 
 Attributes = Mapping[str, Any]
 
+T5_TYPES = ("t5", "mt5", "umt5")
 # Of the library, of text generation (we decode greedily) and of classifiers.
 IRRELEVANT = frozenset(
     """
@@ -29,6 +30,7 @@ IRRELEVANT = frozenset(
     repetition_penalty return_dict_in_generate sep_token_id suppress_tokens temperature
     top_k top_p typical_p return_dict torchscript
     classifier_dropout finetuning_task id2label label2id num_labels
+    unsloth_fixed unsloth_version
     """.split()
 )
 # Would change the model; known only at the value it has when nothing is said.
@@ -42,9 +44,10 @@ FIXED = {
     "pruned_heads": {},
     "quantization_config": None,
     "tf_legacy_loss": False,
+    "tie_encoder_decoder": False,
     "use_bfloat16": False,
 }
-T5_FIXED = FIXED | {"is_encoder_decoder": True}
+T5_FIXED = FIXED | {"is_encoder_decoder": True, "scalable_attention": True}
 LLAMA_FIXED = FIXED | {
     "is_encoder_decoder": False,
     "hidden_act": "silu",

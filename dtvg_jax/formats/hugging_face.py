@@ -4,26 +4,22 @@ Reading is strict: every tensor is used, every parameter filled, every attribute
 config understood, or nothing is loaded.
 """
 
-import contextlib
 import dataclasses
-import functools
-import hashlib
 import json
 import pathlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import safetensors
 from flax import traverse_util
-from jaxtyping import Array
 from safetensors import numpy as safetensors_numpy
 
 from dtvg_jax.backbones import backbone, llama, t5
 from dtvg_jax.errors import InputError
-from dtvg_jax.formats import configs
+from dtvg_jax.formats import configs, tensors
+from dtvg_jax.formats.tensors import Box, Checkpoint, Shardings, Tensor
 from dtvg_jax.shapes import Params
 
 QKVO = ("query", "key", "value", "out")
@@ -39,28 +35,44 @@ HEAD = "lm_head.weight"
 # Left over from old code, used by no model.
 T5_IGNORED = "decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.weight"
 LLAMA_IGNORED = "rotary_emb.inv_freq"
+DTYPES = {
+    "F64": "float64",
+    "F32": "float32",
+    "F16": "float16",
+    "BF16": "bfloat16",
+}
 
 
-def read(folder: pathlib.Path, dtype: str) -> tuple[backbone.Config, Params, str]:
+def read(
+    folder: pathlib.Path, dtype: str, shardings: Shardings | None = None
+) -> tuple[backbone.Config, Params, str]:
     """Reads config, parameters and digest of a T5 or Llama folder.
 
-    One tensor at a time is read, converted to `dtype` and put on the device.  The
-    digest is the sha256 of config.json and the weight files.  Raises InputError,
+    The digest is the sha256 of config.json and the weight files.  Raises InputError,
     naming the tensors or attributes that do not fit.
     """
-    attributes = _read_json(folder / "config.json")
+    checkpoint = open_checkpoint(folder)
+    return checkpoint.config, checkpoint.params(dtype, shardings), checkpoint.digest()
+
+
+def open_checkpoint(folder: pathlib.Path) -> Checkpoint:
+    """Opens a T5 or Llama folder and holds config and weights against each other."""
+    attributes = read_json(folder / "config.json")
     kind = attributes.get("model_type")
-    if kind not in ("t5", "mt5", "llama"):
+    if kind not in (*configs.T5_TYPES, "llama"):
         raise InputError(
-            f"{folder}/config.json: model_type is {kind!r}; known are t5, mt5, llama."
+            f"{folder}/config.json: model_type is {kind!r}; known are "
+            f"{', '.join(configs.T5_TYPES)}, llama."
         )
     files = weight_files(folder)
-    with contextlib.ExitStack() as stack:
-        weights = _open_weights(files, stack)
-        interpret = _llama if kind == "llama" else _t5
-        config, names = interpret(attributes, weights)
-        params = _fill(folder, config, names, weights, jnp.dtype(dtype))
-    return config, params, _digest([folder / "config.json", *files])
+    weights = _open_weights(files)
+    config, names = (_llama if kind == "llama" else _t5)(attributes, weights)
+    for name in names.keys() & weights.keys():
+        turned = not _as_is(names[name])
+        weights[name] = weights[name]._replace(turned=turned)
+    tensors.check(folder, config, names, weights)
+    ours = {path: weights[name] for name, path in names.items()}
+    return Checkpoint(config, ours, (folder / "config.json", *files))
 
 
 def weight_files(folder: pathlib.Path) -> list[pathlib.Path]:
@@ -70,7 +82,7 @@ def weight_files(folder: pathlib.Path) -> list[pathlib.Path]:
         folder / "model.safetensors.index.json",
     )
     if index.is_file():
-        names = set(_read_json(index).get("weight_map", {}).values())
+        names = set(read_json(index).get("weight_map", {}).values())
         if not names:
             raise InputError(f"{index}: has no weight_map; it should name the files.")
         missing = sorted(n for n in names if not (folder / n).is_file())
@@ -165,54 +177,58 @@ def write_t5(folder: str | pathlib.Path, config: t5.T5Config, params: Params) ->
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     leaves = traverse_util.flatten_dict(jax.device_get(params), sep="/")
-    tensors = {}
+    arrays = {}
     for name, path in t5_names(config).items():
-        tensors[name] = np.ascontiguousarray(_turn(path, np.asarray(leaves.pop(path))))
+        arrays[name] = np.ascontiguousarray(_turn(path, np.asarray(leaves.pop(path))))
     if leaves:
         raise ValueError(f"parameters that this T5 does not have: {sorted(leaves)}")
-    dtype = str(tensors[T5_EMBEDDINGS[0]].dtype)
+    dtype = str(arrays[T5_EMBEDDINGS[0]].dtype)
     text = json.dumps(configs.t5_attributes(config, dtype), indent=2) + "\n"
     (folder / "config.json").write_text(text, encoding="utf-8")
     safetensors_numpy.save_file(
-        tensors, folder / "model.safetensors", metadata={"format": "pt"}
+        arrays, folder / "model.safetensors", metadata={"format": "pt"}
     )
 
 
-class _Tensor:
-    """A tensor of an open safetensors file: its shape, and its values when asked."""
-
-    def __init__(self, file: Any, name: str) -> None:
-        self.shape = tuple(file.get_slice(name).get_shape())
-        self.read: Callable[[], np.ndarray] = functools.partial(file.get_tensor, name)
-
-
-def _open_weights(
-    files: list[pathlib.Path], stack: contextlib.ExitStack
-) -> dict[str, _Tensor]:
-    weights: dict[str, _Tensor] = {}
+def _open_weights(files: list[pathlib.Path]) -> dict[str, Tensor]:
+    weights: dict[str, Tensor] = {}
     for path in files:
         try:
-            file = stack.enter_context(safetensors.safe_open(path, framework="np"))
+            with safetensors.safe_open(path, framework="np") as file:
+                found = {
+                    name: _tensor(path, name, file.get_slice(name))
+                    for name in file.keys()
+                }
         except (safetensors.SafetensorError, OSError) as error:
             raise InputError(
                 f"{path} is not a whole safetensors file: {error}."
             ) from error
-        for name in file.keys():
-            if name in weights:
-                raise InputError(f"{path}: the tensor {name} is in another file too.")
-            weights[name] = _Tensor(file, name)
+        if twice := sorted(found.keys() & weights.keys()):
+            raise InputError(f"{path}: the tensor {twice[0]} is in another file too.")
+        weights |= found
     return weights
 
 
+def _tensor(path: pathlib.Path, name: str, header: Any) -> Tensor:
+    def read(box: Box) -> np.ndarray:
+        # Opened anew each time: pages of a mapped file count as memory till it closes.
+        with safetensors.safe_open(path, framework="np") as file:
+            return file.get_slice(name)[box]
+
+    stored = header.get_dtype()
+    dtype = DTYPES.get(stored) or str(stored)
+    return Tensor(tuple(header.get_shape()), dtype, read)
+
+
 def _t5(
-    attributes: Mapping[str, Any], weights: dict[str, _Tensor]
+    attributes: Mapping[str, Any], weights: dict[str, Tensor]
 ) -> tuple[t5.T5Config, dict[str, str]]:
     weights.pop(T5_IGNORED, None)
     embedding = _one_embedding(weights, T5_EMBEDDINGS)
     gated = any(name.endswith(".DenseReluDense.wi_1.weight") for name in weights)
     config = configs.t5_config(attributes, vocabulary=embedding.shape[0], gated=gated)
     # The flag cannot be trusted: version 5 of transformers says "tied" of all T5s.
-    if HEAD in weights and not _same(weights[HEAD], embedding):
+    if HEAD in weights and not tensors.same(weights[HEAD], embedding):
         config = dataclasses.replace(config, tied_head=False)
     else:
         weights.pop(HEAD, None)
@@ -220,14 +236,14 @@ def _t5(
 
 
 def _llama(
-    attributes: Mapping[str, Any], weights: dict[str, _Tensor]
+    attributes: Mapping[str, Any], weights: dict[str, Tensor]
 ) -> tuple[llama.LlamaConfig, dict[str, str]]:
     for name in [name for name in weights if name.endswith(LLAMA_IGNORED)]:
         del weights[name]
     embedding = _one_embedding(weights, (LLAMA_EMBEDDING,))
     config = configs.llama_config(attributes, vocabulary=embedding.shape[0])
     if config.tied_head and HEAD in weights:
-        if not _same(weights.pop(HEAD), embedding):
+        if not tensors.same(weights.pop(HEAD), embedding):
             raise InputError(
                 f"config.json has tie_word_embeddings true, but the tensor {HEAD} "
                 f"differs from {LLAMA_EMBEDDING}; one of them is wrong."
@@ -235,61 +251,20 @@ def _llama(
     return config, llama_names(config)
 
 
-def _one_embedding(weights: dict[str, _Tensor], names: tuple[str, ...]) -> _Tensor:
+def _one_embedding(weights: dict[str, Tensor], names: tuple[str, ...]) -> Tensor:
     """Leaves one of the embedding's names, the first, in `weights`."""
     there = [name for name in names if name in weights]
     if not there:
         raise InputError(f"the weights have no embedding, a tensor named {names[0]}.")
     first = weights[there[0]]
     for name in there:
-        if not _same(weights.pop(name), first):
+        if not tensors.same(weights.pop(name), first):
             raise InputError(
                 f"the tensors {there[0]} and {name} should be equal, both are the "
                 "embedding, but they differ."
             )
     weights[names[0]] = first
     return first
-
-
-def _same(one: _Tensor, other: _Tensor) -> bool:
-    if one is other:
-        return True
-    return one.shape == other.shape and np.array_equal(one.read(), other.read())
-
-
-def _fill(
-    folder: pathlib.Path,
-    config: backbone.Config,
-    names: Mapping[str, str],
-    weights: Mapping[str, _Tensor],
-    dtype: np.dtype,
-) -> Params:
-    """Makes the tree, or says all that is missing, unexpected and misshapen."""
-    expected: dict[str, Any] = traverse_util.flatten_dict(
-        jax.eval_shape(lambda: backbone.init_params(config, jax.random.key(0))), sep="/"
-    )
-    problems = []
-    if missing := sorted(names.keys() - weights.keys()):
-        problems.append(f"missing: {', '.join(missing)}")
-    if unexpected := sorted(weights.keys() - names.keys()):
-        problems.append(f"unexpected: {', '.join(unexpected)}")
-    misshapen = []
-    for name in sorted(names.keys() & weights.keys()):
-        want, got = expected[names[name]].shape, weights[name].shape
-        want = want if _as_is(names[name]) else want[::-1]
-        if want != got:
-            misshapen.append(f"{name} is {list(got)}, should be {list(want)}")
-    if misshapen:
-        problems.append(f"misshapen: {'; '.join(misshapen)}")
-    if problems:
-        raise InputError(
-            f"{folder}: weights and config.json do not fit; {'. '.join(problems)}."
-        )
-    leaves: dict[str, Array] = {}
-    for name, path in names.items():
-        array = _turn(path, weights[name].read()).astype(dtype)
-        leaves[path] = jnp.asarray(np.ascontiguousarray(array))
-    return traverse_util.unflatten_dict(leaves, sep="/")
 
 
 def _turn(path: str, array: np.ndarray) -> np.ndarray:
@@ -301,7 +276,7 @@ def _as_is(path: str) -> bool:
     return path.rpartition("/")[2] in ("embedding", "scale", "bias")
 
 
-def _read_json(path: pathlib.Path) -> dict[str, Any]:
+def read_json(path: pathlib.Path) -> dict[str, Any]:
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
@@ -314,11 +289,3 @@ def _read_json(path: pathlib.Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise InputError(f"{path} should hold a JSON object.")
     return value
-
-
-def _digest(paths: list[pathlib.Path]) -> str:
-    total = hashlib.sha256()
-    for path in paths:
-        with path.open("rb") as file:
-            total.update(hashlib.file_digest(file, "sha256").digest())
-    return total.hexdigest()

@@ -1,0 +1,164 @@
+"""The tensors of a checkpoint: compared with a config, then put into their place.
+
+A tensor is read in slabs, in the order of its file, into the memory that it keeps.
+With the largest first, loading needs hardly more memory than the parameters do.
+"""
+
+import functools
+import hashlib
+import math
+import pathlib
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from flax import traverse_util
+from jaxtyping import Array
+
+from dtvg_jax.backbones import backbone
+from dtvg_jax.errors import InputError
+from dtvg_jax.shapes import Params
+
+Box = tuple[slice, ...]
+# Gives the tree of jax.sharding.Sharding that a config's parameters are put in.
+Shardings = Callable[[backbone.Config], Params]
+
+SLAB = 16 * 2**20  # bytes in the file
+ALIGNMENT = 64  # of memory that JAX on a CPU takes over without a copy
+FLOATS = ("float32", "bfloat16", "float16", "float64")
+
+
+class Tensor(NamedTuple):
+    """A tensor in a file: shape and dtype there, and a reader of any box of it.
+
+    `step` rows are the least that is read at once without reading any twice.  A
+    `turned` one is a matrix that the parameter tree has transposed.
+    """
+
+    shape: tuple[int, ...]
+    dtype: str
+    read: Callable[[Box], np.ndarray]
+    step: int = 1
+    turned: bool = False
+
+    def slabs(self, box: Box) -> Iterator[tuple[slice, np.ndarray]]:
+        """Reads a box piece by piece; yields the piece's rows within it, and values."""
+        first, last, _ = box[0].indices(self.shape[0])
+        width = np.dtype(self.dtype).itemsize * max(1, math.prod(self.shape[1:]))
+        rows = self.step * max(1, SLAB // (width * self.step))
+        for start in range(first, last, rows):
+            stop = min(start + rows, last)
+            piece = self.read((slice(start, stop), *box[1:]))
+            yield slice(start - first, stop - first), piece
+
+
+class Checkpoint(NamedTuple):
+    """A checkpoint that is open: tensors by their path in our tree, nothing read yet.
+
+    `files` are those that the parameters depend on.
+    """
+
+    config: backbone.Config
+    tensors: dict[str, Tensor]
+    files: tuple[pathlib.Path, ...]
+
+    def digest(self) -> str:
+        """Gives the sha256 of the sha256 of each file."""
+        total = hashlib.sha256()
+        for path in self.files:
+            with path.open("rb") as file:
+                total.update(hashlib.file_digest(file, "sha256").digest())
+        return total.hexdigest()
+
+    def params(self, dtype: str, shardings: Shardings | None = None) -> Params:
+        """Reads all tensors into a tree of `dtype`, each right into its sharding."""
+        places: dict[str, Any] = {}
+        if shardings is not None:
+            places = traverse_util.flatten_dict(shardings(self.config), sep="/")
+        leaves: dict[str, Array] = {}
+        # While a leaf is read there may be two of it, so the largest come first.
+        order = sorted(
+            self.tensors,
+            key=lambda path: (-math.prod(self.tensors[path].shape), path),
+        )
+        for path in order:
+            leaf = _place(self.tensors[path], np.dtype(dtype), places.get(path))
+            leaves[path] = leaf.block_until_ready()
+        return traverse_util.unflatten_dict(leaves, sep="/")
+
+
+def check(
+    where: pathlib.Path,
+    config: backbone.Config,
+    names: Mapping[str, str],
+    tensors: Mapping[str, Tensor],
+) -> None:
+    """Compares tensors with a config; `names` maps each name in the file to our path.
+
+    Raises InputError with all that is missing, unexpected, misshapen or no float.
+    """
+    shapes: dict[str, Any] = traverse_util.flatten_dict(
+        jax.eval_shape(lambda: backbone.init_params(config, jax.random.key(0))), sep="/"
+    )
+    problems = []
+    if missing := sorted(names.keys() - tensors.keys()):
+        problems.append(f"missing: {', '.join(missing)}")
+    if unexpected := sorted(tensors.keys() - names.keys()):
+        problems.append(f"unexpected: {', '.join(unexpected)}")
+    misshapen, strange = [], []
+    for name in sorted(names.keys() & tensors.keys()):
+        tensor, want = tensors[name], shapes[names[name]].shape
+        want = want[::-1] if tensor.turned else want
+        if want != tensor.shape:
+            misshapen.append(f"{name} is {list(tensor.shape)}, should be {list(want)}")
+        if tensor.dtype not in FLOATS:
+            strange.append(f"{name} is {tensor.dtype}")
+    if misshapen:
+        problems.append(f"misshapen: {'; '.join(misshapen)}")
+    if strange:
+        problems.append(f"neither {' nor '.join(FLOATS)}: {'; '.join(strange)}")
+    if problems:
+        raise InputError(
+            f"{where}: weights and config do not fit; {'. '.join(problems)}."
+        )
+
+
+def same(one: Tensor, other: Tensor) -> bool:
+    """Compares two tensors slab by slab."""
+    if one is other:
+        return True
+    if one.shape != other.shape:
+        return False
+    box = tuple(slice(0, size) for size in one.shape)
+    pairs = zip(one.slabs(box), other.slabs(box), strict=True)
+    return all(np.array_equal(left[1], right[1]) for left, right in pairs)
+
+
+def _place(
+    tensor: Tensor, dtype: np.dtype, sharding: jax.sharding.Sharding | None
+) -> Array:
+    shape = tensor.shape[::-1] if tensor.turned else tensor.shape
+    if sharding is None:
+        return jax.device_put(_read(tensor, dtype, (slice(None),) * len(shape)))
+    read: Any = functools.partial(_read, tensor, dtype)
+    return jax.make_array_from_callback(shape, sharding, read)
+
+
+def _read(tensor: Tensor, dtype: np.dtype, box: Box) -> np.ndarray:
+    """Reads a box of the parameter into memory of its own that JAX can take over."""
+    box = box[::-1] if tensor.turned else box
+    ranges = [range(*s.indices(n)) for s, n in zip(box, tensor.shape, strict=True)]
+    shape = tuple(len(r) for r in ranges)
+    array = _aligned(shape[::-1] if tensor.turned else shape, dtype)
+    target = array.T if tensor.turned else array
+    for rows, values in tensor.slabs(tuple(slice(r.start, r.stop) for r in ranges)):
+        target[rows] = values
+    return array
+
+
+def _aligned(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    size = math.prod(shape) * dtype.itemsize
+    memory = np.empty(size + ALIGNMENT, np.uint8)
+    start = -memory.ctypes.data % ALIGNMENT
+    return memory[start : start + size].view(dtype).reshape(shape)

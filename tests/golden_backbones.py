@@ -14,7 +14,7 @@ from dtvg_jax.backbones import backbone
 from dtvg_jax.formats import hugging_face
 
 GOLDEN = pathlib.Path(__file__).parent / "golden"
-T5_CASES = ("t5_v1_0", "t5_v1_1", "t5_v1_1_narrow", "t5_gated_silu")
+T5_CASES = ("t5_v1_0", "t5_v1_1", "t5_v1_1_narrow", "t5_gated_silu", "umt5")
 LLAMA_CASES = ("llama_3_tied", "llama_untied", "llama_biases_linear")
 
 

@@ -1,4 +1,4 @@
-"""T5 v1.0 and v1.1 (FLAN, LM-adapted): encoder and decoder with T5X's parameter names.
+"""T5 v1.0, v1.1 (FLAN, LM-adapted), mT5, umT5, with T5X's parameter names.
 
 Scores are not divided by the root of the head size: T5 has that in its initialiser.
 Relative positions are bucketed in NumPy, as constants of the program: a logarithm on
@@ -28,6 +28,8 @@ class T5Config:
 
     `activations` of the feed-forward layer: ("relu",) or ("gelu", "linear").
     `scale_outputs`: the last hidden state is multiplied by d_model ** -0.5.
+    `bias_per_layer`: each layer has its own relative positions (umT5, T5X's scanned
+    layers) instead of sharing those of its stack.
     """
 
     vocab_size: int
@@ -40,6 +42,7 @@ class T5Config:
     activations: tuple[str, ...] = ("gelu", "linear")
     tied_head: bool = False
     scale_outputs: bool = False
+    bias_per_layer: bool = False
     relative_attention_num_buckets: int = 32
     relative_attention_max_distance: int = 128
     layer_norm_epsilon: float = 1e-6
@@ -72,7 +75,7 @@ def buckets(
 
 
 class RelativePositions(nn.Module):
-    """A learned score per head and bucket, shared by all layers of a stack."""
+    """A learned score per head and bucket, of a stack or of a layer."""
 
     config: T5Config
     both: bool
@@ -140,6 +143,8 @@ class EncoderLayer(nn.Module):
 
     def setup(self) -> None:
         c = self.config
+        if c.bias_per_layer:
+            self.relpos_bias = RelativePositions(c, both=True)
         self.pre_attention_layer_norm = layers.RMSNorm(c.layer_norm_epsilon)
         self.attention = Attention(c)
         self.pre_mlp_layer_norm = layers.RMSNorm(c.layer_norm_epsilon)
@@ -168,6 +173,8 @@ class DecoderLayer(nn.Module):
 
     def setup(self) -> None:
         c = self.config
+        if c.bias_per_layer:
+            self.relpos_bias = RelativePositions(c, both=False)
         self.pre_self_attention_layer_norm = layers.RMSNorm(c.layer_norm_epsilon)
         self.self_attention = Attention(c)
         self.pre_cross_attention_layer_norm = layers.RMSNorm(c.layer_norm_epsilon)
@@ -204,12 +211,29 @@ class DecoderLayer(nn.Module):
         return x, seen
 
 
+def stack_biases(
+    stack: Any, length: int, index: Int[Array, ""] | None = None
+) -> list[Float[Array, "N q k"]]:
+    """Gives each layer's relative positions, with `index` those of one query."""
+
+    def rows(positions: RelativePositions) -> Float[Array, "N q k"]:
+        bias = positions(length, length)
+        if index is None:
+            return bias
+        return jnp.take(bias, index[None], axis=1, mode="clip")
+
+    if stack.config.bias_per_layer:
+        return [rows(layer.relpos_bias) for layer in stack.layers]
+    return [rows(stack.relpos_bias)] * len(stack.layers)
+
+
 class Encoder(nn.Module):
     config: T5Config
 
     def setup(self) -> None:
         c = self.config
-        self.relpos_bias = RelativePositions(c, both=True)
+        if not c.bias_per_layer:
+            self.relpos_bias = RelativePositions(c, both=True)
         self.layers = [EncoderLayer(c) for _ in range(c.num_layers)]
         self.encoder_norm = layers.RMSNorm(c.layer_norm_epsilon)
         self.dropout = layers.Dropout(c.dropout_rate)
@@ -217,9 +241,9 @@ class Encoder(nn.Module):
     def __call__(
         self, x: Float[Array, "B k H"], mask: Bool[Array, "B 1 k"]
     ) -> Float[Array, "B k H"]:
-        bias = self.relpos_bias(x.shape[1], x.shape[1])
+        biases = stack_biases(self, x.shape[1])
         x = self.dropout(x)
-        for layer in self.layers:
+        for layer, bias in zip(self.layers, biases, strict=True):
             x = layer(x, mask, bias)
         return self.dropout(self.encoder_norm(x))
 
@@ -229,7 +253,8 @@ class Decoder(nn.Module):
 
     def setup(self) -> None:
         c = self.config
-        self.relpos_bias = RelativePositions(c, both=False)
+        if not c.bias_per_layer:
+            self.relpos_bias = RelativePositions(c, both=False)
         self.layers = [DecoderLayer(c) for _ in range(c.num_decoder_layers)]
         self.decoder_norm = layers.RMSNorm(c.layer_norm_epsilon)
         self.dropout = layers.Dropout(c.dropout_rate)
@@ -251,16 +276,15 @@ class Decoder(nn.Module):
         index: Int[Array, ""] | None = None,
     ) -> tuple[Float[Array, "B q H"], list[KeysValues]]:
         length = x.shape[1] if past is None else past[0][0].shape[2]
-        bias = self.relpos_bias(length, length)
+        biases = stack_biases(self, length, index)
         mask = jnp.asarray(np.tri(length, dtype=bool))[None]
         if index is not None:
-            bias = jnp.take(bias, index[None], axis=1, mode="clip")
             mask = jnp.take(mask, index[None], axis=1, mode="clip")
         x = self.dropout(x)
         kept = []
         for i, layer in enumerate(self.layers):
             old = None if past is None else past[i]
-            x, seen = layer(x, memory[i], memory_mask, mask, bias, old, index)
+            x, seen = layer(x, memory[i], memory_mask, mask, biases[i], old, index)
             kept.append(seen)
         return self.dropout(self.decoder_norm(x)), kept
 

@@ -102,9 +102,10 @@ def t5_config(attributes: Attributes, *, vocabulary: int, gated: bool) -> T5Conf
 def t5_attributes(config: T5Config, dtype: str) -> dict[str, Any]:
     """Gives the config.json of a T5 whose weights are of `dtype`."""
     proj = {ours: name for name, (ours, _) in FEED_FORWARD.items()}
+    kind = "umt5" if config.bias_per_layer else "t5"
     return {
-        "architectures": ["T5ForConditionalGeneration"],
-        "model_type": "t5",
+        "architectures": [f"{kind.upper()}ForConditionalGeneration"],
+        "model_type": kind,
         "vocab_size": config.vocab_size,
         "d_model": config.d_model,
         "d_kv": config.d_kv,

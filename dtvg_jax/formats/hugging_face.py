@@ -32,6 +32,7 @@ T5_EMBEDDINGS = (
 )
 LLAMA_EMBEDDING = "model.embed_tokens.weight"
 HEAD = "lm_head.weight"
+T5_BIAS = "layer.0.SelfAttention.relative_attention_bias.weight"
 # Left over from old code, used by no model.
 T5_IGNORED = "decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.weight"
 LLAMA_IGNORED = "rotary_emb.inv_freq"
@@ -125,8 +126,9 @@ def t5_names(config: t5.T5Config) -> dict[str, str]:
         ("decoder", config.num_decoder_layers, decoder),
     ):
         names[f"{stack}.final_layer_norm.weight"] = f"{stack}/{stack}_norm/scale"
-        bias = "block.0.layer.0.SelfAttention.relative_attention_bias.weight"
-        names[f"{stack}.{bias}"] = f"{stack}/relpos_bias/rel_embedding"
+        for i in range(layers if config.bias_per_layer else 1):
+            ours = f"{stack}/layers_{i}" if config.bias_per_layer else stack
+            names[f"{stack}.block.{i}.{T5_BIAS}"] = f"{ours}/relpos_bias/rel_embedding"
         for i in range(layers):
             ours = f"{stack}/layers_{i}"
             for j, (theirs, name) in enumerate(attentions.items()):
@@ -227,6 +229,8 @@ def _t5(
     embedding = _one_embedding(weights, T5_EMBEDDINGS)
     gated = any(name.endswith(".DenseReluDense.wi_1.weight") for name in weights)
     config = configs.t5_config(attributes, vocabulary=embedding.shape[0], gated=gated)
+    if any(n.endswith(T5_BIAS) and ".block.0." not in n for n in weights):
+        config = dataclasses.replace(config, bias_per_layer=True)
     # The flag cannot be trusted: version 5 of transformers says "tied" of all T5s.
     if HEAD in weights and not tensors.same(weights[HEAD], embedding):
         config = dataclasses.replace(config, tied_head=False)

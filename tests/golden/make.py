@@ -57,6 +57,8 @@ T5_CASES = {
         14,
     ),
     "t5_gated_silu": ({"feed_forward_proj": "gated-silu"}, True, 9),
+    # Each layer has its own relative positions.
+    "umt5": ({"feed_forward_proj": "gated-gelu", "num_decoder_layers": 3}, True, 30),
 }
 LLAMA_CASES = {
     # As Llama 3.2: grouped queries, long context by rope scaling, tied head.
@@ -97,8 +99,9 @@ LLAMA_CASES = {
 def main() -> None:
     for number, (name, (changes, untied, length)) in enumerate(T5_CASES.items()):
         torch.manual_seed(number)
-        config = transformers.T5Config(**(T5_SMALL | changes))
-        model = transformers.T5ForConditionalGeneration(config)
+        family = "UMT5" if name == "umt5" else "T5"
+        config = getattr(transformers, f"{family}Config")(**(T5_SMALL | changes))
+        model = getattr(transformers, f"{family}ForConditionalGeneration")(config)
         save(name, model, untied=untied)
         write_values(name, reload(name, model), t5_logits, number, length)
     for number, (name, changes) in enumerate(LLAMA_CASES.items()):

@@ -80,6 +80,8 @@ def run(
         evaluator = _evaluator(job, backbone, check)
         shared = _shared_starts(job, backbone)
         prompt_store = store.PromptStore(folder / "store")
+        for p_init in shared.values():
+            prompt_store.write_p_init(p_init)
         with MetricsLog(folder) as log:
             work = _Work(
                 job, backbone, folder, prompt_store, shared, evaluator, log, check

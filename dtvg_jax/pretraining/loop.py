@@ -7,7 +7,7 @@ import os
 import pathlib
 import shutil
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -50,6 +50,15 @@ class Settings:
     @property
     def batch_size(self) -> int:
         return sum(rows for rows, _ in self.buckets)
+
+
+class Pretraining(NamedTuple):
+    """The arguments of `pretrain` that a gin file sets."""
+
+    config: t5.T5Config
+    settings: Settings
+    bases: Sequence[Base]
+    vocabulary_model: bytes
 
 
 def pretrain(

@@ -1,0 +1,61 @@
+"""Command: learn prompts of tasks and transfer them, as a gin file says.
+
+python -m dtvg_jax.train --gin_file=gin/runs/quickstart.gin --job_dir=jobs/quickstart
+
+The same command goes on with a job that was stopped. --gin.NAME=VALUE changes a
+setting; --dry_run shows the plan; --compile_only --topology=v5e:2x4 compiles the
+steps for a TPU slice that is not here.
+"""
+
+import json
+import pathlib
+import sys
+
+from absl import flags
+
+from dtvg_jax import cli
+from dtvg_jax.errors import InputError
+
+JOB_DIR = flags.DEFINE_string("job_dir", None, "Folder of the job; made if absent.")
+DRY_RUN = flags.DEFINE_bool("dry_run", False, "Show the plan and write nothing.")
+COMPILE_ONLY = flags.DEFINE_bool(
+    "compile_only", False, "Compile the steps for --topology, print figures, and end."
+)
+TOPOLOGY = flags.DEFINE_string("topology", None, "A TPU slice, such as v5e:2x4.")
+
+
+def main(command: list[str]) -> None:
+    """Reads the configuration and does what the flags say."""
+    from dtvg_jax import job, report
+
+    config = cli.configure(job.Job)
+    if DRY_RUN.value:
+        print(job.describe(config))
+        return
+    if COMPILE_ONLY.value:
+        if TOPOLOGY.value is None:
+            raise InputError("--compile_only needs --topology, such as v5e:2x4")
+        print(json.dumps(job.compile_steps(config, TOPOLOGY.value), indent=1))
+        return
+    if JOB_DIR.value is None:
+        raise InputError("no folder for the job: give --job_dir=DIR")
+    cli.cache_compilations(config.cache_dir)
+    folder = pathlib.Path(JOB_DIR.value)
+    with cli.stopping_on_signals() as check:
+        results = job.run(
+            config,
+            folder,
+            check=check,
+            config_gin=cli.operative_config(),
+            command=command,
+        )
+    report.print_table(results, folder)
+
+
+def run() -> None:
+    """Entry point."""
+    cli.run(main, sys.argv)
+
+
+if __name__ == "__main__":
+    run()

@@ -1,27 +1,68 @@
-"""Loads a backbone from a Hugging Face folder, or the one inside the package."""
+"""Loads a backbone from a Hugging Face or T5X folder, or the one in the package."""
 
+import os
 import pathlib
+from typing import Any, NamedTuple
 
 import dtvg_jax
 from dtvg_jax.backbones import backbone
 from dtvg_jax.errors import InputError
-from dtvg_jax.formats import hugging_face, vocabularies
+from dtvg_jax.formats import hugging_face, t5x, vocabularies
+from dtvg_jax.formats.tensors import Checkpoint, Shardings
 
 EMBEDDED = pathlib.Path(dtvg_jax.__file__).parent / "embedded"
 DTYPES = ("float32", "bfloat16")
 
 
-def load_backbone(where: str, dtype: str = "float32") -> backbone.Backbone:
+class Source(NamedTuple):
+    """Where a backbone comes from: open, checked, its weights not read yet."""
+
+    name: str
+    folder: pathlib.Path
+    checkpoint: Checkpoint
+
+    def vocabulary(self) -> Any:
+        """Loads the vocabulary of the folder, or of the one above a T5X checkpoint."""
+        places = [self.folder]
+        if t5x.NAME.match(self.folder.name):
+            places.append(self.folder.parent)
+        there = [
+            p for p in places if any((p / f).is_file() for f in vocabularies.FILES)
+        ]
+        config = self.checkpoint.config
+        return vocabularies.load_vocabulary(
+            [*there, self.folder][0],
+            decoder_only=backbone.kind(config) == "llama",
+            rows=config.vocab_size,
+        )
+
+
+def load_backbone(
+    where: str, dtype: str = "float32", shardings: Shardings | None = None
+) -> backbone.Backbone:
     """Loads the T5 or Llama of a folder, or "miniature", the small embedded T5.
 
+    A folder is Hugging Face's or T5X's (a checkpoint, or the folder above it).
     `dtype` ("float32" or "bfloat16") is that of parameters and activations; prompts,
-    softmax, norms and logits are float32 in any case.  Raises InputError with what is
-    wrong in the folder and what would be right.
+    softmax, norms and logits are float32 in any case.  With `shardings`, which gives
+    a tree of shardings for a config, each parameter is read right into its own.
+    Raises InputError with what is wrong in the folder and what would be right.
     """
     if dtype not in DTYPES:
         raise InputError(
             f"the backbone's dtype is {dtype!r}; it should be {' or '.join(DTYPES)}."
         )
+    source = open_source(where)
+    vocabulary = source.vocabulary()
+    opened = source.checkpoint
+    params = opened.params(dtype, shardings)
+    return backbone.build(
+        source.name, opened.config, params, vocabulary, opened.digest()
+    )
+
+
+def open_source(where: str) -> Source:
+    """Finds a backbone and holds config and weights against each other."""
     folder = pathlib.Path(where).expanduser()
     embedded = sorted(p.name for p in EMBEDDED.glob("*") if p.is_dir())
     if where in embedded:
@@ -29,12 +70,14 @@ def load_backbone(where: str, dtype: str = "float32") -> backbone.Backbone:
     if not folder.is_dir():
         raise InputError(
             f"the backbone {where!r} is not there: it should be a Hugging Face folder "
-            f"(config.json, model.safetensors, vocabulary) or one of the embedded: "
+            f"(config.json, model.safetensors, vocabulary), a T5X folder "
+            f"(checkpoint_<step>, config, vocabulary) or one of the embedded: "
             f"{', '.join(embedded)}."
         )
-    config, params, digest = hugging_face.read(folder, dtype)
-    rows = params["token_embedder"]["embedding"].shape[0]
-    vocabulary = vocabularies.load_vocabulary(
-        folder, decoder_only=backbone.kind(config) == "llama", rows=rows
-    )
-    return backbone.build(folder.resolve().name, config, params, vocabulary, digest)
+    folder = pathlib.Path(os.path.abspath(folder))  # Links keep their names.
+    is_hugging_face = any(folder.glob("model*.safetensors*"))
+    if not is_hugging_face and (found := t5x.find(folder)) is not None:
+        # checkpoint_<step> alone would say little in a table.
+        name = f"{found.parent.name}-{found.name}"
+        return Source(name, found, t5x.open_checkpoint(found))
+    return Source(folder.name, folder, hugging_face.open_checkpoint(folder))

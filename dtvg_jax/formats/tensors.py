@@ -33,7 +33,8 @@ class Tensor(NamedTuple):
     """A tensor in a file: shape and dtype there, and a reader of any box of it.
 
     `step` rows are the least that is read at once without reading any twice.  A
-    `turned` one is a matrix that the parameter tree has transposed.
+    `turned` one is a matrix that the parameter tree has transposed.  Those of one
+    `source` are read one after the other.
     """
 
     shape: tuple[int, ...]
@@ -41,6 +42,7 @@ class Tensor(NamedTuple):
     read: Callable[[Box], np.ndarray]
     step: int = 1
     turned: bool = False
+    source: str = ""
 
     def slabs(self, box: Box) -> Iterator[tuple[slice, np.ndarray]]:
         """Reads a box piece by piece; yields the piece's rows within it, and values."""
@@ -77,13 +79,13 @@ class Checkpoint(NamedTuple):
         if shardings is not None:
             places = traverse_util.flatten_dict(shardings(self.config), sep="/")
         leaves: dict[str, Array] = {}
-        # While a leaf is read there may be two of it, so the largest come first.
-        order = sorted(
-            self.tensors,
-            key=lambda path: (-math.prod(self.tensors[path].shape), path),
-        )
-        for path in order:
-            leaf = _place(self.tensors[path], np.dtype(dtype), places.get(path))
+        # What is needed besides a leaf while it is read grows with it, so the largest
+        # come first.
+        for path, tensor in sorted(
+            self.tensors.items(),
+            key=lambda item: (-math.prod(item[1].shape), item[1].source, item[0]),
+        ):
+            leaf = _place(tensor, np.dtype(dtype), places.get(path))
             leaves[path] = leaf.block_until_ready()
         return traverse_util.unflatten_dict(leaves, sep="/")
 

@@ -15,6 +15,9 @@ from dtvg_jax.errors import InputError
 
 # What the reference puts between a text and its label on decoder-only backbones.
 LABEL_SUFFIX = " Label : "
+# Names of a SentencePiece model: Hugging Face's and T5X's.
+PIECES = ("spiece.model", "sentencepiece.model")
+FILES = (*PIECES, "tokenizer.json", "tokenizer_config.json")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,15 +55,16 @@ class Vocabulary:
 def load_vocabulary(
     folder: pathlib.Path, *, decoder_only: bool, rows: int
 ) -> Vocabulary:
-    """Loads spiece.model (of a T5), else tokenizer.json.
+    """Loads spiece.model or sentencepiece.model (of a T5), else tokenizer.json.
 
     `rows` is the size of the backbone's embedding, which must cover the vocabulary; a
     T5 gets the 100 sentinels of its pretraining where its embedding has room for them.
     """
     suffix = LABEL_SUFFIX if decoder_only else ""
-    pieces, fast = folder / "spiece.model", folder / "tokenizer.json"
-    if pieces.is_file() and not decoder_only:
-        vocabulary = _sentencepiece(pieces, rows, suffix)
+    pieces = [folder / name for name in PIECES if (folder / name).is_file()]
+    fast = folder / "tokenizer.json"
+    if pieces and not decoder_only:
+        vocabulary = _sentencepiece(pieces[0], rows, suffix)
     elif fast.is_file():
         vocabulary = _tokenizer_json(fast, suffix)
     else:

@@ -1,0 +1,223 @@
+"""T5X checkpoints to and from parameter trees, which have T5X's names.
+
+    MODEL/
+      checkpoint_1000000/        given itself, or the newest whole one of MODEL
+      config.json or config.gin  here or in the checkpoint's own folder
+      spiece.model               the vocabulary, likewise
+
+config.json has Hugging Face's attributes of the model; config.gin is what T5X writes.
+"""
+
+import dataclasses
+import functools
+import json
+import math
+import pathlib
+import re
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+import tensorstore as ts
+from flax import serialization, traverse_util
+
+from dtvg_jax.backbones import backbone, t5
+from dtvg_jax.errors import InputError
+from dtvg_jax.formats import configs, hugging_face, t5x_files, t5x_gin, tensors
+from dtvg_jax.formats.tensors import Box, Checkpoint, Shardings, Tensor
+from dtvg_jax.shapes import Params
+
+NAME = re.compile(r"checkpoint_(\d+)$")
+STACKS = ("encoder", "decoder")
+BIAS = "relpos_bias/rel_embedding"
+# Of the training run, not of the parameters.
+IGNORED = ("state.", "train_ds", "PINNED")
+VERSION = 3
+CHUNK = 2**24  # elements
+
+
+def find(folder: pathlib.Path) -> pathlib.Path | None:
+    """Gives the checkpoint that `folder` is or the newest that it holds, if any."""
+    state = t5x_files.state_folder(folder)
+    own = (state / "checkpoint", state / "manifest.ocdbt")
+    if NAME.match(folder.name) or any(path.is_file() for path in own):
+        return folder
+    steps = [
+        p for p in folder.glob("checkpoint_*") if NAME.match(p.name) and p.is_dir()
+    ]
+    return max(steps, key=lambda p: int(p.name.partition("_")[2]), default=None)
+
+
+def read(
+    folder: pathlib.Path, dtype: str, shardings: Shardings | None = None
+) -> tuple[backbone.Config, Params, str]:
+    """Reads config, parameters and digest of a T5 of T5X.
+
+    The digest is the sha256 of the config and of the checkpoint's files, without the
+    optimizer's.  Raises InputError, naming the arrays or attributes that do not fit.
+    """
+    checkpoint = open_checkpoint(folder)
+    return checkpoint.config, checkpoint.params(dtype, shardings), checkpoint.digest()
+
+
+def open_checkpoint(folder: pathlib.Path) -> Checkpoint:
+    """Opens a checkpoint and holds its arrays and its config against each other."""
+    found = find(folder)
+    if found is None:
+        raise InputError(f"{folder} holds no folder checkpoint_<step> of T5X.")
+    config_file, attributes = _attributes(found)
+    leaves = _unscanned(found, t5x_files.read_leaves(found))
+    config = configs.t5_config(
+        attributes,
+        vocabulary=leaves[t5x_files.EMBEDDING].shape[0],
+        gated=any(path.endswith("/mlp/wi_1/kernel") for path in leaves),
+    )
+    # T5X ties the head exactly where it scales its input.
+    config = dataclasses.replace(
+        config,
+        tied_head=config.scale_outputs,
+        bias_per_layer=any(re.search(rf"layers_\d+/{BIAS}$", path) for path in leaves),
+    )
+    names = {path: path for path in hugging_face.t5_names(config).values()}
+    tensors.check(found, config, names, leaves)
+    state = t5x_files.state_folder(found)
+    files = sorted(
+        path
+        for path in state.rglob("*")
+        if path.is_file() and not path.relative_to(state).parts[0].startswith(IGNORED)
+    )
+    return Checkpoint(config, leaves, (config_file, *files))
+
+
+def write(
+    folder: str | pathlib.Path, config: backbone.Config, params: Params, step: int = 0
+) -> pathlib.Path:
+    """Writes `checkpoint_<step>` into a folder, and config.json beside it.
+
+    The checkpoint is a native one, version 3, of parameters and step without an
+    optimizer's state; it appears whole or not at all.  Raises InputError where it
+    would overwrite something, and for a Llama, which T5X does not have.
+    """
+    folder = pathlib.Path(folder)
+    target = folder / f"checkpoint_{step}"
+    if not isinstance(config, t5.T5Config):
+        raise InputError("T5X has no Llama: only a T5 can be written as T5X.")
+    if config.tied_head != config.scale_outputs:
+        raise InputError(
+            "T5X scales the decoder's output exactly where the head is tied to the "
+            f"embedding; this T5 has tied_head {config.tied_head} and scale_outputs "
+            f"{config.scale_outputs}, so it cannot be written as T5X."
+        )
+    leaves: dict[str, Any] = traverse_util.flatten_dict(params, sep="/")
+    attributes = configs.t5_attributes(config, str(leaves[t5x_files.EMBEDDING].dtype))
+    text = json.dumps(attributes, indent=2) + "\n"
+    described = folder / "config.json"
+    if target.exists() or described.exists() and described.read_text() != text:
+        raise InputError(
+            f"{target if target.exists() else described} is there already, and nothing "
+            "is overwritten: remove it or give another folder."
+        )
+    beside = folder / f"{target.name}.tmp-{int(time.time())}"
+    beside.mkdir(parents=True)
+    specs = {path: _write_array(beside, path, leaf) for path, leaf in leaves.items()}
+    state = {"step": step, "param_states": {}}
+    tree = {"target": traverse_util.unflatten_dict(specs, sep="/"), "state": state}
+    index = serialization.msgpack_serialize({"version": VERSION, "optimizer": tree})
+    (beside / "checkpoint").write_bytes(index)
+    described.write_text(text, encoding="utf-8")
+    return beside.rename(target)
+
+
+def _write_array(folder: pathlib.Path, path: str, leaf: jax.Array) -> dict[str, Any]:
+    """Writes one array as zarr and gives its spec for the index, as T5X does."""
+    name = f"target.{path.replace('/', '.')}"
+    rows = max(1, CHUNK // math.prod(leaf.shape[1:]))
+    metadata = {
+        "chunks": [min(rows, leaf.shape[0]), *leaf.shape[1:]],
+        "compressor": {"id": "gzip", "level": 1},
+        "shape": list(leaf.shape),
+    }
+    spec = {
+        "driver": "zarr",
+        "dtype": str(leaf.dtype),
+        "kvstore": {"driver": "file", "path": name},
+        "metadata": metadata,
+    }
+    place = {"driver": "file", "path": f"{(folder / name).resolve()}/"}
+    store: Any = ts.open(spec | {"kvstore": place}, create=True).result()
+    store.write(np.asarray(leaf)).result()
+    return spec
+
+
+def _attributes(checkpoint: pathlib.Path) -> tuple[pathlib.Path, dict[str, Any]]:
+    for folder in (checkpoint, checkpoint.absolute().parent):
+        if (folder / "config.json").is_file():
+            path = folder / "config.json"
+            return path, hugging_face.read_json(path)
+        if (folder / "config.gin").is_file():
+            return folder / "config.gin", t5x_gin.attributes(folder / "config.gin")
+    raise InputError(
+        f"{checkpoint} does not say what model it is of: put the config.gin that T5X "
+        "wrote, or a config.json with Hugging Face's attributes, into this folder or "
+        "the one above."
+    )
+
+
+def _unscanned(folder: pathlib.Path, leaves: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Gives scanned layers (axis 1 of each array) and split heads our shapes."""
+    # Cut from one array, the layers come one after the other: it is read once.
+    whole = functools.lru_cache(maxsize=1)(lambda tensor: tensor.read(()))
+    found: dict[str, Tensor] = {}
+    for path, tensor in leaves.items():
+        stack = path.partition("/")[0]
+        rest = path.removeprefix(f"{stack}/{stack}/")
+        if stack not in STACKS or rest == path:
+            found[path] = _joined(path, tensor)
+            continue
+        if len(tensor.shape) < 2:
+            raise InputError(f"{folder}: {path} should have its layers along axis 1.")
+        for i in range(tensor.shape[1]):
+            layer = _layer(tensor, i, path, whole)
+            found[f"{stack}/layers_{i}/{rest}"] = _joined(path, layer)
+    return _shared_biases(found)
+
+
+def _layer(
+    tensor: Tensor, i: int, path: str, whole: Callable[[Tensor], np.ndarray]
+) -> Tensor:
+    shape = (tensor.shape[0], *tensor.shape[2:])
+
+    def read(box: Box) -> np.ndarray:
+        return whole(tensor)[:, i][box]
+
+    return Tensor(shape, tensor.dtype, read, shape[0], source=path)
+
+
+def _joined(path: str, tensor: Tensor) -> Tensor:
+    """Joins heads and head size into one axis, where T5X keeps two."""
+    if len(tensor.shape) != 3 or not path.endswith("/kernel"):
+        return tensor
+    first, middle, last = tensor.shape
+    shape = (first * middle, last) if "/out/" in path else (first, middle * last)
+
+    def read(box: Box) -> np.ndarray:
+        return tensor.read(()).reshape(shape)[box]
+
+    return tensor._replace(shape=shape, read=read, step=shape[0])
+
+
+def _shared_biases(found: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Leaves one bias per stack if those of its layers are all equal."""
+    layers = {
+        stack: [p for p in found if re.fullmatch(rf"{stack}/layers_\d+/{BIAS}", p)]
+        for stack in STACKS
+    }
+    for paths in layers.values():
+        if not all(tensors.same(found[paths[0]], found[p]) for p in paths):
+            return found
+    for stack, paths in layers.items():
+        for path in paths:
+            found[f"{stack}/{BIAS}"] = found.pop(path)
+    return found

@@ -1,0 +1,106 @@
+"""A T5X config.gin to the attributes of a config.json, without running any of it.
+
+The statements are parsed, never executed: a gin file can import and call anything.
+"""
+
+import pathlib
+from typing import Any
+
+from dtvg_jax.errors import InputError
+from gin import config_parser
+
+# Arguments of T5X's network.T5Config, by Hugging Face's names, with T5X's defaults.
+NAMES: dict[str, tuple[str, Any]] = {
+    "vocab_size": ("vocab_size", None),
+    "emb_dim": ("d_model", 512),
+    "num_heads": ("num_heads", 8),
+    "num_encoder_layers": ("num_layers", 6),
+    "num_decoder_layers": ("num_decoder_layers", 6),
+    "head_dim": ("d_kv", 64),
+    "mlp_dim": ("d_ff", 2048),
+    "mlp_activations": ("feed_forward_proj", ("relu",)),
+    "dropout_rate": ("dropout_rate", 0.1),
+    "logits_via_embedding": ("scale_decoder_outputs", False),
+    "num_buckets": ("relative_attention_num_buckets", 32),
+    "max_distance": ("relative_attention_max_distance", 128),
+}
+# How the network is computed or sharded, not what it computes.
+IRRELEVANT = frozenset(
+    """
+    dtype float32_attention_logits remat_policy scan_layers param_scan_axis
+    """.split()
+)
+FEED_FORWARD = {
+    ("relu",): "relu",
+    ("gelu", "linear"): "gated-gelu",
+    ("silu", "linear"): "gated-silu",
+    ("swish", "linear"): "gated-silu",
+}
+INSTEAD = "put a config.json with the model's attributes beside it"
+
+
+class _Named(str):
+    """A reference (@name) or a macro (%name) that was met as a value."""
+
+
+class _Delegate(config_parser.ParserDelegate):
+    def configurable_reference(
+        self, scoped_configurable_name: str, evaluate: bool
+    ) -> Any:
+        del evaluate
+        return _Named(f"@{scoped_configurable_name}")
+
+    def macro(self, macro_name: str) -> Any:
+        return _Named(f"%{macro_name}")
+
+
+def attributes(path: pathlib.Path) -> dict[str, Any]:
+    """Reads what the file binds of `T5Config`, as attributes of a config.json.
+
+    Raises InputError for a file that leaves something open or binds what is not known.
+    """
+    said, macros = {}, {}
+    for statement in _statements(path):
+        if isinstance(statement, config_parser.IncludeStatement):
+            raise InputError(
+                f"{path} includes {statement.filename}: give the whole configuration, "
+                f"as T5X writes it beside its checkpoints, or {INSTEAD}."
+            )
+        if not isinstance(statement, config_parser.BindingStatement):
+            continue
+        if not statement.arg_name:
+            macros[f"%{statement.selector}"] = statement.value
+        elif statement.selector.rpartition(".")[2] == "T5Config":
+            said[statement.arg_name] = statement.value
+    if not said:
+        raise InputError(f"{path} binds nothing of T5X's T5Config; {INSTEAD}.")
+    for name in said.keys() - IRRELEVANT:
+        value = said[name]
+        for _ in range(len(macros)):
+            value = macros.get(value, value) if isinstance(value, _Named) else value
+        if isinstance(value, _Named) or name not in NAMES:
+            raise InputError(
+                f"{path}: T5Config.{name} = {value} is not known here; {INSTEAD}."
+            )
+        said[name] = value
+    return _attributes(path, said)
+
+
+def _attributes(path: pathlib.Path, said: dict[str, Any]) -> dict[str, Any]:
+    found = {ours: said.get(name, default) for name, (ours, default) in NAMES.items()}
+    activations = tuple(found["feed_forward_proj"])
+    if activations not in FEED_FORWARD:
+        known = ", ".join(str(names) for names in FEED_FORWARD)
+        raise InputError(
+            f"{path}: T5Config.mlp_activations is {activations!r}; known are {known}."
+        )
+    found["feed_forward_proj"] = FEED_FORWARD[activations]
+    return found
+
+
+def _statements(path: pathlib.Path) -> list[Any]:
+    try:
+        text = path.read_text(encoding="utf-8")
+        return list(config_parser.ConfigParser(text, _Delegate()))
+    except (OSError, UnicodeDecodeError, SyntaxError, ValueError) as error:
+        raise InputError(f"{path} cannot be read as gin: {error}.") from error

@@ -18,8 +18,7 @@ from absl import app, flags, logging
 
 import gin
 from dtvg_jax import gin_errors
-from dtvg_jax.errors import InputError
-from dtvg_jax.stages import Stopped
+from dtvg_jax.errors import InputError, Stopped
 
 GIN_FILES = flags.DEFINE_multi_string(
     "gin_file", [], "A gin file, first to last; more than one may be given."
@@ -35,10 +34,15 @@ BAD_INPUT = 2
 PACKAGE = pathlib.Path(__file__).parent
 
 
-def run(main: Callable[[list[str]], None], arguments: Sequence[str]) -> None:
-    """Runs a command with its flags; ends the process.
+Check = Callable[[], None]
+Main = Callable[[list[str], Check], None]
 
-    An InputError becomes its sentence on standard error.
+
+def run(main: Main, arguments: Sequence[str]) -> None:
+    """Runs a command, main(arguments, check), with its flags; ends the process.
+
+    `check` raises Stopped once SIGTERM or SIGINT has come. An InputError becomes its
+    sentence on standard error.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -47,7 +51,8 @@ def run(main: Callable[[list[str]], None], arguments: Sequence[str]) -> None:
         try:
             if rest[1:]:
                 raise InputError(f"{rest[1]!r} is no flag: flags begin with --")
-            main(list(arguments))
+            with _stopping_on_signals() as check:
+                main(list(arguments), check)
         except InputError as error:
             _fail(error)
         except Stopped as stopped:
@@ -92,7 +97,7 @@ def cache_compilations(cache_dir: str) -> None:
 
 
 @contextlib.contextmanager
-def stopping_on_signals() -> Iterator[Callable[[], None]]:
+def _stopping_on_signals() -> Iterator[Check]:
     """Yields a check that raises Stopped once SIGTERM or SIGINT has come.
 
     So a step is finished and its state saved; a second signal interrupts at once.

@@ -62,7 +62,7 @@ def run(
 ) -> Json:
     """Runs a job, or goes on with one, and returns its results (results.json).
 
-    `check` is called between steps and batches and may raise `stages.Stopped`.
+    `check` is called between steps and batches and may raise `errors.Stopped`.
     Raises InputError for missing data or backbone, for a folder that another process
     holds, that holds a job of other settings, or that cannot be written.
     """

@@ -14,13 +14,13 @@ from dtvg_jax.pretraining import loop
 OUT = flags.DEFINE_string("out", None, "Folder of the run; made if absent.")
 
 
-def main(command: list[str]) -> None:
+def main(command: list[str], check: cli.Check) -> None:
     """Reads the configuration and runs."""
     del command
     if OUT.value is None:
         raise InputError("no folder for the run: give --out DIR")
     settings = cli.configure(loop.Pretraining)
-    skills = loop.pretrain(OUT.value, *settings)
+    skills = loop.pretrain(OUT.value, *settings, check=check)
     for name, value in skills["words"].items():
         maps = skills["maps"].get(name)
         print(f"{name:16}{value:6.1f}" + (f"{maps:8.1f}" if maps is not None else ""))

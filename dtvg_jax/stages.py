@@ -16,7 +16,7 @@ from dtvg_jax import checkpoints, lanes, optim, sharding
 from dtvg_jax.backbones.backbone import Backbone
 from dtvg_jax.data import batches
 from dtvg_jax.data.token_table import TokenTable
-from dtvg_jax.errors import InputError
+from dtvg_jax.errors import InputError, Stopped
 from dtvg_jax.methods import Context, Method
 from dtvg_jax.metrics_log import MetricsLog
 from dtvg_jax.progress import progress
@@ -95,10 +95,6 @@ class Trained(NamedTuple):
     best: lanes.Best
     alive: np.ndarray  # [K]
     scores: list[dict[str, float]]  # validation at the best step
-
-
-class Stopped(BaseException):
-    """Raised by a check when the job is to stop; the state is saved on its way out."""
 
 
 Check = Callable[[], None]

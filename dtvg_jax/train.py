@@ -24,7 +24,7 @@ COMPILE_ONLY = flags.DEFINE_bool(
 TOPOLOGY = flags.DEFINE_string("topology", None, "A TPU slice, such as v5e:2x4.")
 
 
-def main(command: list[str]) -> None:
+def main(command: list[str], check: cli.Check) -> None:
     """Reads the configuration and does what the flags say."""
     from dtvg_jax import job, report
 
@@ -41,14 +41,13 @@ def main(command: list[str]) -> None:
         raise InputError("no folder for the job: give --job_dir=DIR")
     cli.cache_compilations(config.cache_dir)
     folder = pathlib.Path(JOB_DIR.value)
-    with cli.stopping_on_signals() as check:
-        results = job.run(
-            config,
-            folder,
-            check=check,
-            config_gin=cli.operative_config(),
-            command=command,
-        )
+    results = job.run(
+        config,
+        folder,
+        check=check,
+        config_gin=cli.operative_config(),
+        command=command,
+    )
     report.print_table(results, folder)
 
 

@@ -22,3 +22,15 @@ def shared() -> pathlib.Path:
             "the folder 'shared' with real data does not lie beside the checkout"
         )
     return folder
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    """A folder for token tables, generated data and compiled programs.
+
+    One for all workers of a run: each makes what the others have not made yet.
+    """
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "cache"
+    jax.config.update("jax_compilation_cache_dir", str(folder / "xla"))
+    return folder

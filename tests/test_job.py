@@ -4,14 +4,12 @@ import dataclasses
 import json
 import pathlib
 
-import jax
 import numpy as np
 import pytest
 
 from dtvg_jax import job, job_folder, metrics_log, plan, store
-from dtvg_jax.data import scoring
-from dtvg_jax.errors import InputError
-from dtvg_jax.stages import Stage, Stopped
+from dtvg_jax.errors import InputError, Stopped
+from dtvg_jax.stages import Stage
 
 STAGE = Stage(
     steps=6, learning_rate=0.1, batch_size=4, validate_every=3, log_every=2, warmup=1
@@ -19,11 +17,8 @@ STAGE = Stage(
 
 
 @pytest.fixture(scope="module")
-def small(tmp_path_factory) -> job.Job:
+def small(cache) -> job.Job:
     """Two seeds, a source that is also a target, all kinds of methods."""
-    cache = tmp_path_factory.mktemp("cache")
-    jax.config.update("jax_compilation_cache_dir", str(cache / "xla"))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
     return job.Job(
         backbone="miniature",
         sources=["sst2", "mrpc"],

@@ -18,7 +18,7 @@ import sentencepiece
 
 from dtvg_jax import metrics_log
 from dtvg_jax.backbones import t5
-from dtvg_jax.errors import InputError
+from dtvg_jax.errors import InputError, Stopped
 from dtvg_jax.formats import hugging_face
 from dtvg_jax.pretraining import mixture, model
 from dtvg_jax.pretraining.mixture import Base, Curriculum
@@ -68,12 +68,13 @@ def pretrain(
     bases: Sequence[Base],
     vocabulary_model: bytes,
     curriculum: Curriculum = Curriculum(),  # noqa: B008 (frozen)
+    check: Callable[[], None] = lambda: None,
 ) -> dict[str, dict[str, float]]:
     """Trains a T5 on the bases and writes it to `out/backbone`, a Hugging Face folder.
 
     A run that was stopped goes on from its last checkpoint and ends with the same
-    weights. Returns the accuracy (%) per base, canonical ("words") and over the other
-    label maps ("maps").
+    weights; `check` is called before each step and may raise Stopped. Returns the
+    accuracy (%) per base, canonical ("words") and over the other label maps ("maps").
     """
     out = pathlib.Path(out).absolute()
     out.mkdir(parents=True, exist_ok=True)
@@ -87,7 +88,7 @@ def pretrain(
         metrics_log.MetricsLog(out) as log,
     ):
         state, seen = _resume(checkpoints, log, run)
-        state = _train(run, state, seen, checkpoints, log)
+        state = _train(run, state, seen, checkpoints, log, check)
     skills = run.measure(state["params"])
     _write(out / "backbone", run, state["params"]["model"], skills)
     return skills
@@ -209,11 +210,19 @@ def _train(
     seen: np.ndarray,
     checkpoints: ocp.CheckpointManager,
     log: metrics_log.MetricsLog,
+    check: Callable[[], None],
 ) -> model.State:
     s, first = run.settings, int(state["step"])
     pending: tuple[int, jax.Array] | None = None
     with progress(s.steps, "pretrain") as report:
         for step in range(first, s.steps):
+            try:
+                check()
+            except Stopped:
+                if pending is not None:
+                    _note(log, report, *pending)
+                _save(checkpoints, log, state, seen)
+                raise
             if step % s.renew_every == 0:
                 seen = np.asarray(state["accuracy"])
             # The batch is drawn while the device is busy with the step before.
@@ -275,6 +284,8 @@ def _line(skills: dict[str, dict[str, float]]) -> str:
 
 
 def _save(checkpoints, log, state: model.State, seen: np.ndarray) -> None:
+    if int(state["step"]) in checkpoints.all_steps():
+        return
     checkpoints.save(
         int(state["step"]),
         args=ocp.args.Composite(

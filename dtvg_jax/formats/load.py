@@ -23,18 +23,22 @@ class Source(NamedTuple):
 
     def vocabulary(self) -> Any:
         """Loads the vocabulary of the folder, or of the one above a T5X checkpoint."""
-        places = [self.folder]
-        if t5x.NAME.match(self.folder.name):
-            places.append(self.folder.parent)
-        there = [
-            p for p in places if any((p / f).is_file() for f in vocabularies.FILES)
-        ]
-        config = self.checkpoint.config
+        files, config = self.vocabulary_files(), self.checkpoint.config
         return vocabularies.load_vocabulary(
-            [*there, self.folder][0],
+            files[0].parent if files else self.folder,
             decoder_only=backbone.kind(config) == "llama",
             rows=config.vocab_size,
         )
+
+    def vocabulary_files(self) -> list[pathlib.Path]:
+        """Lists the files of the vocabulary."""
+        places = [self.folder]
+        if t5x.NAME.match(self.folder.name):
+            places.append(self.folder.parent)
+        found = [
+            [p / n for n in vocabularies.FILES if (p / n).is_file()] for p in places
+        ]
+        return next((files for files in found if files), [])
 
 
 def load_backbone(

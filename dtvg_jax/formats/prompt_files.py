@@ -1,0 +1,198 @@
+"""Prompts in foreign formats: PEFT adapters, .npy, google-research/prompt-tuning.
+
+Reading gives rows `[P, H]` in float32; writing gives the bytes of each file, by its
+name after that of the prompt, so that the caller decides when they appear.
+"""
+
+import io
+import json
+import pathlib
+from typing import NamedTuple
+
+import numpy as np
+import safetensors
+from jaxtyping import Float
+from safetensors import numpy as safetensors_numpy
+
+from dtvg_jax.backbones import backbone
+from dtvg_jax.errors import InputError
+from dtvg_jax.formats import hugging_face
+
+Rows = Float[np.ndarray, "P H"]
+
+# The version of PEFT whose files these are, field by field.
+PEFT_VERSION = "0.21.2"
+PEFT_TASKS = {"t5": "SEQ_2_SEQ_LM", "llama": "CAUSAL_LM"}
+PEFT_CONFIG, PEFT_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+PEFT_TENSOR = "prompt_embeddings"
+# google-research/prompt-tuning names the file of an array by its place in the model.
+NUMPY_FOLDER = "numpy_checkpoints"
+STACKS = {"t5": "encoder", "llama": "decoder"}
+PROMPT = "prompt.prompt.prompt"
+DTYPES = ("float32", "float16", "bfloat16")
+PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt")
+
+
+class Prompt(NamedTuple):
+    """A prompt that was read: its rows, the kind of backbone it says it is for, notes.
+
+    `kind` is "t5", "llama" or None; notes say what the reader took or left.
+    """
+
+    rows: Rows
+    kind: str | None = None
+    notes: tuple[str, ...] = ()
+
+
+def read(path: pathlib.Path) -> Prompt:
+    """Reads a prompt: a PEFT folder, a NumPy file, a folder of prompt-tuning's.
+
+    Raises InputError for what is none of these, is damaged or is no prompt.
+    """
+    if path.is_dir():
+        prompt = _read_peft(path) if (path / PEFT_CONFIG).is_file() else None
+        prompt = prompt or _read_numpy(_newest(path))
+    elif path.suffix in PICKLES:
+        raise _pickle(path)
+    elif path.is_file():
+        prompt = _read_numpy(path)
+    else:
+        raise InputError(
+            f"the prompt {path} is not there: it should be a PEFT adapter's folder or "
+            "a NumPy file."
+        )
+    rows = prompt.rows
+    if rows.ndim != 2 or 0 in rows.shape or str(rows.dtype) not in DTYPES:
+        raise InputError(
+            f"{path} holds {rows.dtype} {list(rows.shape)}; a prompt is [P, H], of "
+            f"{', '.join(DTYPES)}."
+        )
+    if not np.isfinite(rows).all():
+        raise InputError(f"{path} holds values that are not finite.")
+    return prompt._replace(rows=np.ascontiguousarray(rows, np.float32))
+
+
+def npy(rows: Rows) -> dict[str, bytes]:
+    """Gives the file of `numpy.save`."""
+    return {".npy": _numpy_bytes(rows)}
+
+
+def prompt_tuning(rows: Rows, kind: str, step: int) -> dict[str, bytes]:
+    """Gives the file of google-research/prompt-tuning: .npy without the suffix."""
+    name = f"checkpoint_{step}/{STACKS[kind]}.{PROMPT}"
+    return {f"/{NUMPY_FOLDER}/{name}": _numpy_bytes(rows)}
+
+
+def peft(rows: Rows, config: backbone.Config, base_model: str) -> dict[str, bytes]:
+    """Gives the files of a PEFT prompt tuning adapter.
+
+    `num_transformer_submodules` is 1: the prompt is before the encoder only.  PEFT's
+    own default for a T5 is 2, which doubles the rows and uses the first half.
+    """
+    layers, heads = (
+        (config.num_hidden_layers, config.num_attention_heads)
+        if isinstance(config, backbone.llama.LlamaConfig)
+        else (config.num_layers, config.num_heads)
+    )
+    attributes = {
+        "auto_mapping": None,
+        "base_model_name_or_path": base_model,
+        "inference_mode": True,
+        "modules_to_save": None,
+        "num_attention_heads": heads,
+        "num_layers": layers,
+        "num_transformer_submodules": 1,
+        "num_virtual_tokens": rows.shape[0],
+        "peft_type": "PROMPT_TUNING",
+        "peft_version": PEFT_VERSION,
+        "prompt_tuning_init": "RANDOM",
+        "prompt_tuning_init_text": None,
+        "revision": None,
+        "task_type": PEFT_TASKS[backbone.kind(config)],
+        "token_dim": rows.shape[1],
+        "tokenizer_kwargs": None,
+        "tokenizer_name_or_path": None,
+    }
+    arrays = {PEFT_TENSOR: np.ascontiguousarray(rows)}
+    # The config comes last: without it a folder is no adapter.
+    return {
+        f"/{PEFT_WEIGHTS}": safetensors_numpy.save(arrays, {"format": "pt"}),
+        f"/{PEFT_CONFIG}": json.dumps(attributes, indent=2, sort_keys=True).encode(),
+    }
+
+
+def _read_peft(folder: pathlib.Path) -> Prompt:
+    said = hugging_face.read_json(folder / PEFT_CONFIG)
+    path = folder / PEFT_WEIGHTS
+    if said.get("peft_type") != "PROMPT_TUNING":
+        raise InputError(
+            f"{folder}/{PEFT_CONFIG}: peft_type is {said.get('peft_type')!r}; only "
+            "PROMPT_TUNING is one prompt in front of the input."
+        )
+    if not path.is_file():
+        pickles = [p for p in folder.iterdir() if p.suffix in PICKLES]
+        raise _pickle(pickles[0]) if pickles else InputError(f"{path} is missing.")
+    try:
+        arrays = safetensors_numpy.load_file(path)
+    except (safetensors.SafetensorError, OSError) as error:
+        raise InputError(f"{path} is not a whole safetensors file: {error}.") from error
+    count, width = said.get("num_virtual_tokens"), said.get("token_dim")
+    rows = arrays.get(PEFT_TENSOR, np.zeros(0))
+    shapes = [(count, width), (2 * count, width)] if isinstance(count, int) else []
+    if rows.shape not in shapes:
+        raise InputError(
+            f"{path}: {PEFT_TENSOR} is {list(rows.shape)}, but {PEFT_CONFIG} says "
+            f"num_virtual_tokens {count!r} and token_dim {width!r}."
+        )
+    kinds = {task: kind for kind, task in PEFT_TASKS.items()}
+    kind = kinds.get(str(said.get("task_type")))
+    if len(rows) == count:
+        return Prompt(rows, kind)
+    note = (
+        f"{folder} has 2 x {count} rows, as PEFT makes for a T5 unless it is told "
+        f"num_transformer_submodules=1; the first {count} are the prompt, PEFT never "
+        "uses the others."
+    )
+    return Prompt(rows[:count], kind, (note,))
+
+
+def _newest(folder: pathlib.Path) -> pathlib.Path:
+    """Finds prompt-tuning's file in a run's folder or one of its steps."""
+    root = folder / NUMPY_FOLDER if (folder / NUMPY_FOLDER).is_dir() else folder
+    found = [*root.glob(f"*.{PROMPT}"), *root.glob(f"checkpoint_*/*.{PROMPT}")]
+    if not found:
+        raise InputError(
+            f"{folder} holds no prompt: neither {PEFT_CONFIG} of PEFT nor "
+            f"{STACKS['t5']}.{PROMPT} of prompt-tuning."
+        )
+
+    def step(path: pathlib.Path) -> int:
+        digits = path.parent.name.rpartition("_")[2]
+        return int(digits) if digits.isdecimal() else -1
+
+    return max(found, key=step)
+
+
+def _read_numpy(path: pathlib.Path) -> Prompt:
+    kind = {f"{stack}.{PROMPT}": kind for kind, stack in STACKS.items()}.get(path.name)
+    try:
+        with path.open("rb") as file:
+            return Prompt(np.lib.format.read_array(file, allow_pickle=False), kind)
+    except (ValueError, EOFError, OSError) as error:
+        if "allow_pickle" in str(error):
+            raise _pickle(path) from error
+        raise InputError(f"{path} is not a whole NumPy file: {error}.") from error
+
+
+def _pickle(path: pathlib.Path) -> InputError:
+    return InputError(
+        f"{path} is a pickle, which can run code and is not read. Where it was made, "
+        "save the array alone: numpy.save('prompt.npy', array), or with PEFT "
+        "model.save_pretrained(folder), which writes safetensors."
+    )
+
+
+def _numpy_bytes(rows: Rows) -> bytes:
+    file = io.BytesIO()
+    np.lib.format.write_array(file, np.ascontiguousarray(rows, np.float32))
+    return file.getvalue()

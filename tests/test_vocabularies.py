@@ -113,6 +113,13 @@ def test_a_t5_with_tokenizer_json_only(tmp_path: pathlib.Path) -> None:
     assert (v.eos_id, v.prefix_ids, v.input_suffix) == (1, (), "")
 
 
+def test_the_name_that_t5x_gives_a_model(tmp_path: pathlib.Path) -> None:
+    data = _write_pieces(tmp_path)
+    (tmp_path / "spiece.model").rename(tmp_path / "sentencepiece.model")
+    v = load_vocabulary(tmp_path, decoder_only=False, rows=200)
+    assert v.digest == hashlib.sha256(data).hexdigest()
+
+
 def test_what_is_wrong_is_said(tmp_path: pathlib.Path) -> None:
     with pytest.raises(InputError, match="has no vocabulary"):
         load_vocabulary(tmp_path, decoder_only=True, rows=9)

@@ -69,8 +69,8 @@ def load_vocabulary(
         vocabulary = _tokenizer_json(fast, suffix)
     else:
         raise InputError(
-            f"{folder} has no vocabulary: neither spiece.model (for a T5) nor "
-            "tokenizer.json is there."
+            f"{folder} has no vocabulary: neither {' nor '.join(PIECES)} (for a T5) "
+            "nor tokenizer.json is there."
         )
     if vocabulary.size > rows:
         raise InputError(

@@ -13,11 +13,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-# Consistencies nearer to each other than this share of the largest squared norm differ
-# by float32 rounding only: they are ties, and the smaller group wins.
+# Scores of groups nearer to each other than this share of the largest squared norm or
+# similarity differ by float32 rounding only: they are ties, and the smaller group wins.
 TIE = 1e-6
 
 MAX_EXHAUSTIVE_SOURCES = 12
+EXACT = jax.lax.Precision.HIGHEST  # accelerators would round to bfloat16
 
 
 class Similarities(NamedTuple):
@@ -35,7 +36,9 @@ def scaled_mean_row(
     scale: Float[Array, "*S P"], vector: Float[Array, "*S P H"]
 ) -> Float[Array, "*S H"]:
     """Averages the rows of `scale * vector`: m(a, T) of the paper's similarity."""
-    return jnp.mean(scale[..., None] * vector, axis=-2)
+    # One contraction: XLA's CPU backend is slow at sums over the product, many times.
+    rows = jnp.einsum("...p,...ph->...h", scale, vector, precision=EXACT)
+    return rows / vector.shape[-2]
 
 
 def similarity(
@@ -63,9 +66,9 @@ def similarities(
     target_mean = scaled_mean_row(target_scale, target)
     means = scaled_mean_row(source_scales, sources)
     # A product and a sum, not a matrix product: duplicates then get equal values to the
-    # last bit, and accelerators do not round to bfloat16.
+    # last bit.
     to_target = jnp.sum(means * target_mean[None, :], axis=-1)
-    gram = jnp.einsum("ih,jh->ij", means, means, precision=jax.lax.Precision.HIGHEST)
+    gram = jnp.einsum("ih,jh->ij", means, means, precision=EXACT)
     return jax.lax.stop_gradient(Similarities(to_target, gram, available))
 
 
@@ -79,11 +82,8 @@ def merge(
 ) -> Float[Array, "P H"]:
     """Adds up P_mix = P_init + alpha_t T_t + sum over the group of alpha_s T_s."""
     scales = group[:, None] * source_scales
-    return (
-        p_init
-        + target_scale[:, None] * target
-        + jnp.sum(scales[:, :, None] * sources, axis=0)
-    )
+    added = jnp.einsum("sp,sph->ph", scales, sources, precision=EXACT)
+    return p_init + target_scale[:, None] * target + added
 
 
 def group_target_similarity(
@@ -96,7 +96,7 @@ def group_target_similarity(
 def knowledge_consistency(
     seen: Similarities, group: Bool[Array, " S"]
 ) -> Float[Array, ""]:
-    """Averages similarity over ordered pairs of different members; 0 for one or none."""
+    """Averages similarity over ordered pairs of members; 0 for fewer than two."""
     size = jnp.sum(group)
     inside = (group[:, None] & group[None, :]) & ~jnp.eye(group.size, dtype=bool)
     return jnp.sum(seen.gram * inside) / jnp.maximum(size * (size - 1), 1)
@@ -104,6 +104,12 @@ def knowledge_consistency(
 
 def _kept(seen: Similarities) -> Bool[Array, " S"]:
     return seen.available & (seen.target >= 0)
+
+
+def _largest(seen: Similarities) -> Float[Array, ""]:
+    """Gives the largest squared norm or similarity of the sources kept."""
+    values = jnp.maximum(jnp.diagonal(seen.gram), seen.target)
+    return jnp.max(jnp.where(_kept(seen), values, 0), initial=0)
 
 
 def released(seen: Similarities) -> Bool[Array, " S"]:
@@ -122,8 +128,7 @@ def released(seen: Similarities) -> Bool[Array, " S"]:
     k = np.arange(1, count + 1)
     consistency = 2 * jnp.cumsum(with_earlier) / np.maximum(k * (k - 1), 1)
     score = jnp.where(k <= jnp.sum(kept), consistency, -jnp.inf)
-    norms = jnp.max(jnp.where(kept, jnp.diagonal(seen.gram), 0), initial=0)
-    last = jnp.argmax(score >= jnp.max(score) - TIE * norms)
+    last = jnp.argmax(score >= jnp.max(score) - TIE * _largest(seen))
     rank = jnp.argsort(order)
     return kept & (rank <= last)
 
@@ -167,7 +172,7 @@ def greedy(weight: float) -> Rule:
     """
 
     def rule(seen: Similarities) -> Bool[Array, " S"]:
-        kept = _kept(seen)
+        kept, tie = _kept(seen), TIE * _largest(seen)
 
         def add(_, carry):
             group, score = carry
@@ -183,7 +188,7 @@ def greedy(weight: float) -> Rule:
             )
             objective = jnp.where(kept & ~group, objective, -jnp.inf)
             best = jnp.argmax(objective)
-            better = objective[best] > score
+            better = objective[best] > score + tie
             grown = group | (np.arange(group.size) == best)
             return (
                 jnp.where(better, grown, group),
@@ -208,16 +213,15 @@ def exhaustive(weight: float) -> Rule:
         sizes = subsets.sum(axis=1)
         similar = jnp.sum(subsets * seen.target[None, :], axis=1)
         off_diagonal = seen.gram * (1 - np.eye(seen.target.size))
-        rows = jnp.einsum(
-            "ns,st->nt", subsets, off_diagonal, precision=jax.lax.Precision.HIGHEST
-        )
+        rows = jnp.einsum("ns,st->nt", subsets, off_diagonal, precision=EXACT)
         pairs = jnp.sum(rows * subsets, axis=1)
         objective = similar / np.maximum(sizes, 1)
         objective += weight * pairs / np.maximum(sizes * (sizes - 1), 1)
         allowed = ~jnp.any((subsets > 0) & ~_kept(seen)[None, :], axis=1)
         # The empty subset comes first in the table and is for no candidates only.
         objective = jnp.where(allowed & (sizes > 0), objective, -jnp.inf)
-        return jnp.asarray(subsets > 0)[jnp.argmax(objective)]
+        best = jnp.argmax(objective >= jnp.max(objective) - TIE * _largest(seen))
+        return jnp.asarray(subsets > 0)[best]
 
     return rule
 

@@ -17,6 +17,7 @@ class Progress(NamedTuple):
 
     log_position: int  # bytes of metrics.jsonl
     validated: int  # the last validated step, -1 before the first
+    seconds: float  # spent on the steps that the state stands for, in all processes
 
 
 def manager(folder: pathlib.Path) -> ocp.CheckpointManager:

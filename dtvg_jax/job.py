@@ -138,19 +138,21 @@ def _run(work: _Work) -> None:
 
 def _learn(work: _Work, program: plan.Program, results: Json) -> None:
     """Trains the lanes of a program, stores their prompts, and tests them."""
-    start = time.monotonic()
     if not outcomes.missing(results, program.lanes):
         return
+    seconds = results["job"]["seconds"]
     names = work.store.names()
     if any(lane.entry not in names for lane in program.lanes):
         trained = _train(work, program)
         for k, lane in enumerate(program.lanes):
             work.store.write(lane.entry, *_entry(work, lane, trained, k))
+        seconds[program.name] = round(trained.seconds, 1)
+    start = time.monotonic()
     entries = [_read(work, lane.entry) for lane in program.lanes]
     results["rows"] += outcomes.test(
         program.lanes, entries, work.evaluator, work.folder, work.job.sources
     )
-    results["job"]["seconds"][program.name] = round(time.monotonic() - start, 1)
+    seconds[f"tests of {program.name}"] = round(time.monotonic() - start, 1)
     store.write_json(work.folder / "results.json", results)
 
 

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import math
 import pathlib
+import time
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -95,6 +96,7 @@ class Trained(NamedTuple):
     best: lanes.Best
     alive: np.ndarray  # [K]
     scores: list[dict[str, float]]  # validation at the best step
+    seconds: float  # of training and validation, in all processes
 
 
 Check = Callable[[], None]
@@ -129,18 +131,21 @@ def train(
         donate_argnums=0,
     )
     with checkpoints.manager(folder) as manager:
-        loop = _Loop(training, backbone, validate, fixed, manager, log, check)
         restored = checkpoints.restore(manager, state)
-        if restored is None:
-            # From here on the log can be cut back to where this program began.
-            _save(loop, state, validated := -1)
-        else:
+        at = checkpoints.Progress(log.position(), -1, 0.0)
+        if restored is not None:
             state, at = restored
             log.truncate(at.log_position)
-            validated = at.validated
-        state = _steps(loop, step_fn, state, validated)
+        began = time.monotonic() - at.seconds
+        loop = _Loop(training, backbone, validate, fixed, manager, log, check, began)
+        if restored is None:
+            # From here on the log can be cut back to where this program began.
+            _save(loop, state, at.validated)
+        state = _steps(loop, step_fn, state, at.validated)
         best = jax.device_get(state.best)
-        return Trained(best, np.asarray(state.alive), validate(best.prompt))
+        scores = validate(best.prompt)
+        seconds = time.monotonic() - began
+        return Trained(best, np.asarray(state.alive), scores, seconds)
 
 
 class _Loop(NamedTuple):
@@ -151,6 +156,7 @@ class _Loop(NamedTuple):
     manager: Any
     log: MetricsLog
     check: Check
+    began: float  # by the monotonic clock, less the seconds of earlier processes
 
     @property
     def steps(self) -> int:
@@ -295,5 +301,6 @@ def _validate(loop: _Loop, state: lanes.State) -> lanes.State:
 
 
 def _save(loop: _Loop, state: lanes.State, validated: int) -> None:
-    at = checkpoints.Progress(loop.log.position(), validated)
+    seconds = time.monotonic() - loop.began
+    at = checkpoints.Progress(loop.log.position(), validated, seconds)
     checkpoints.save(loop.manager, state, at)

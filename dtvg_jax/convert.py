@@ -11,6 +11,8 @@ import pathlib
 import sys
 from collections.abc import Sequence
 
+import jax
+
 from dtvg_jax import exchange
 from dtvg_jax.errors import InputError
 from dtvg_jax.formats.load import DTYPES, Source, open_source
@@ -113,4 +115,6 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
+    # Files are converted on the host; an accelerator would only be in the way.
+    jax.config.update("jax_platforms", "cpu")
     sys.exit(main())

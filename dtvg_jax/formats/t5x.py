@@ -9,7 +9,6 @@ config.json has Hugging Face's attributes of the model; config.gin is what T5X w
 """
 
 import dataclasses
-import functools
 import json
 import math
 import pathlib
@@ -167,8 +166,15 @@ def _attributes(checkpoint: pathlib.Path) -> tuple[pathlib.Path, dict[str, Any]]
 
 def _unscanned(folder: pathlib.Path, leaves: dict[str, Tensor]) -> dict[str, Tensor]:
     """Gives scanned layers (axis 1 of each array) and split heads our shapes."""
-    # Cut from one array, the layers come one after the other: it is read once.
-    whole = functools.lru_cache(maxsize=1)(lambda tensor: tensor.read(()))
+    kept: dict[Tensor, np.ndarray] = {}
+
+    def whole(tensor: Tensor) -> np.ndarray:
+        # Layers of one array are read one after the other, so one is kept.
+        if tensor not in kept:
+            kept.clear()
+            kept[tensor] = tensor.read(())
+        return kept[tensor]
+
     found: dict[str, Tensor] = {}
     for path, tensor in leaves.items():
         stack = path.partition("/")[0]

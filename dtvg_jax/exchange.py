@@ -1,5 +1,6 @@
 """Learned prompts of a store to and from the formats of other programs."""
 
+import os
 import pathlib
 import re
 import shutil
@@ -168,12 +169,14 @@ def convert_backbone(
     if out.exists() and any(out.iterdir()):
         raise InputError(f"{out} is not empty, and nothing is overwritten.")
     params = source.checkpoint.params(dtype)
+    beside = out.with_name(f".{out.name}.{os.getpid()}")
     if format == "t5x":
-        t5x.write(out, config, params, step)
+        t5x.write(beside, config, params, step)
     else:
-        hugging_face.write_t5(out, config, params)
+        hugging_face.write_t5(beside, config, params)
     for file in source.vocabulary_files():
-        shutil.copy(file, out)
+        shutil.copy(file, beside)
+    beside.rename(out)
 
 
 def _check_fit(

@@ -351,6 +351,17 @@ def test_what_does_not_fit_is_a_sentence_and_writes_nothing(
     assert after == before
 
 
+def test_a_place_that_cannot_be_written_is_a_sentence(
+    tmp_path: pathlib.Path, capsys: pytest.CaptureFixture
+) -> None:
+    kept = _store(tmp_path, _prompt(), "")
+    (tmp_path / "file").write_text("mine")
+    given = ["--store", str(kept.folder), "--format", "npy"]
+    assert convert.main(["export", *given, "--out", str(tmp_path / "file")]) == 2
+    error = capsys.readouterr().err
+    assert f"{tmp_path}/file" in error and error.count("\n") == 1
+
+
 @pytest.mark.parametrize("format", exchange.BACKBONE_FORMATS)
 def test_a_backbone_is_written_with_its_vocabulary(
     format: str, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture

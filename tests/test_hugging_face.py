@@ -240,6 +240,7 @@ CONFIGS_REFUSED = [
     ),
     ("llama_untied", {"tie_word_embeddings": True}, "lm_head.weight differs"),
     ("llama_untied", {"num_key_value_heads": 3}, "cannot share"),
+    ("llama_untied", {"num_attention_heads": 0}, "should not be 0"),
     ("llama_untied", {"attention_bias": True}, "missing: .*q_proj.bias"),
     ("llama_biases_linear", {"mlp_bias": False}, "unexpected: .*down_proj.bias"),
 ]

@@ -175,6 +175,8 @@ class _Reader:
                 f"config.json: '{name}' should be of type {kind.__name__}, "
                 f"not {value!r}."
             )
+        if kind is int and value < (0 if name.endswith("_id") else 1):
+            raise InputError(f"config.json: '{name}' should not be {value!r}.")
         return kind(value)
 
     def finish(self) -> None:

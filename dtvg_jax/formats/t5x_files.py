@@ -8,7 +8,7 @@ import pathlib
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-import ml_dtypes
+import jax.numpy as jnp
 import msgpack
 import numpy as np
 import tensorstore as ts
@@ -101,7 +101,7 @@ def _tensor(folder: pathlib.Path, path: str, opening: Any) -> Tensor:
 
 def _floats(array: np.ndarray) -> np.ndarray:
     """Undoes version 2's storing of bfloat16 as the integers of its bits."""
-    return array.view(ml_dtypes.bfloat16) if array.dtype == np.uint16 else array
+    return array.view(jnp.bfloat16) if array.dtype == np.uint16 else array
 
 
 def _closed(folder: pathlib.Path, path: str, error: ValueError) -> InputError:

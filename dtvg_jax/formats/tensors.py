@@ -100,9 +100,7 @@ def check(
 
     Raises InputError with all that is missing, unexpected, misshapen or no float.
     """
-    shapes: dict[str, Any] = traverse_util.flatten_dict(
-        jax.eval_shape(lambda: backbone.init_params(config, jax.random.key(0))), sep="/"
-    )
+    shapes = _shapes(config)
     problems = []
     if missing := sorted(names.keys() - tensors.keys()):
         problems.append(f"missing: {', '.join(missing)}")
@@ -110,7 +108,7 @@ def check(
         problems.append(f"unexpected: {', '.join(unexpected)}")
     misshapen, strange = [], []
     for name in sorted(names.keys() & tensors.keys()):
-        tensor, want = tensors[name], shapes[names[name]].shape
+        tensor, want = tensors[name], shapes[names[name]]
         want = want[::-1] if tensor.turned else want
         if want != tensor.shape:
             misshapen.append(f"{name} is {list(tensor.shape)}, should be {list(want)}")
@@ -135,6 +133,13 @@ def same(one: Tensor, other: Tensor) -> bool:
     box = tuple(slice(0, size) for size in one.shape)
     pairs = zip(one.slabs(box), other.slabs(box), strict=True)
     return all(np.array_equal(left[1], right[1]) for left, right in pairs)
+
+
+@functools.cache
+def _shapes(config: backbone.Config) -> dict[str, tuple[int, ...]]:
+    shapes = jax.eval_shape(lambda: backbone.init_params(config, jax.random.key(0)))
+    flat: dict[str, Any] = traverse_util.flatten_dict(shapes, sep="/")
+    return {path: leaf.shape for path, leaf in flat.items()}
 
 
 def _place(

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import orbax.checkpoint as ocp
 
+from dtvg_jax.errors import InputError
 from dtvg_jax.lanes import State
 
 KEEP = 2
@@ -48,21 +49,32 @@ def save(checkpoints: ocp.CheckpointManager, state: State, progress: Progress) -
 def restore(
     checkpoints: ocp.CheckpointManager, like: State
 ) -> tuple[State, Progress] | None:
-    """Restores the newest state onto the devices of `like`; None where none is."""
+    """Restores the newest state onto the devices of `like`; None where none is.
+
+    Raises InputError for one of other shapes, and for a damaged one.
+    """
     step = checkpoints.latest_step()
     if step is None:
         return None
     target = jax.tree.map(_abstract, _arrays(like))
-    read: Any = checkpoints.restore(
-        step,
-        args=ocp.args.Composite(
-            state=ocp.args.StandardRestore(target),
-            progress=ocp.args.JsonRestore(),
-        ),
-    )
-    leaves = jax.tree.structure(like)
-    state = jax.tree.unflatten(leaves, read.state["leaves"])
-    return state, Progress(**read.progress)
+    try:
+        read: Any = checkpoints.restore(
+            step,
+            args=ocp.args.Composite(
+                state=ocp.args.StandardRestore(target),
+                progress=ocp.args.JsonRestore(),
+            ),
+        )
+        at = Progress(**read.progress)
+    except (ValueError, TypeError, KeyError, OSError) as error:
+        first = str(error).partition("\n")[0]
+        raise InputError(
+            f"checkpoint {step} in {checkpoints.directory} does not fit this job or is "
+            f"damaged ({first}): remove that folder, and training starts from the one "
+            "before or anew"
+        ) from error
+    state = jax.tree.unflatten(jax.tree.structure(like), read.state["leaves"])
+    return state, at
 
 
 def _arrays(state: State) -> dict[str, Any]:

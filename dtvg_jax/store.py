@@ -84,7 +84,7 @@ class PromptStore:
         self, name: str, arrays: Mapping[str, np.ndarray], passport: Mapping[str, Any]
     ) -> None:
         """Writes an entry; the folder appears whole. The same entry again is kept."""
-        folder = self.folder / name
+        folder = self._entry(name)
         full = {
             "format": FORMAT,
             **passport,
@@ -92,7 +92,7 @@ class PromptStore:
             "files": {"prompt.safetensors": _sha256(save(dict(arrays)))},
         }
         if (folder / "entry.json").is_file():
-            if json.loads((folder / "entry.json").read_text()) == full:
+            if _read_passport(folder / "entry.json") == full:
                 return
             raise InputError(
                 f"{folder} holds another prompt already, and nothing is overwritten: "
@@ -100,24 +100,26 @@ class PromptStore:
             )
         beside = folder.with_name(f".{folder.name}.{os.getpid()}")
         shutil.rmtree(beside, ignore_errors=True)
-        write_bytes(beside / "prompt.safetensors", save(dict(arrays)))
-        write_json(beside / "entry.json", full)
-        os.rename(beside, folder)
+        try:
+            write_bytes(beside / "prompt.safetensors", save(dict(arrays)))
+            write_json(beside / "entry.json", full)
+            os.rename(beside, folder)
+        except OSError as error:
+            raise InputError(f"{folder} cannot be written ({error})") from error
+        finally:
+            shutil.rmtree(beside, ignore_errors=True)
 
     def read(self, name: str, **expected: Any) -> Entry:
         """Reads an entry; fields of its passport given here must be equal.
 
         Raises InputError that names the fields that differ, a damaged or missing file.
         """
-        folder = self.folder / name
+        folder = self._entry(name)
         path = folder / "entry.json"
         if not path.is_file():
             known = ", ".join(self.names()[:20]) or "none"
             raise InputError(f"no entry {name!r} in {self.folder}: there are {known}")
-        try:
-            passport = json.loads(path.read_text())
-        except json.JSONDecodeError as error:
-            raise InputError(f"{path} is not JSON ({error}): restore it") from None
+        passport = _read_passport(path)
         differing = [
             f"{field} is {passport.get(field)!r}, needed is {value!r}"
             for field, value in {"format": FORMAT, **expected}.items()
@@ -127,11 +129,29 @@ class PromptStore:
             raise InputError(f"{folder} does not fit: {'; '.join(differing)}")
         file = folder / "prompt.safetensors"
         arrays = _load(file)
-        if _sha256(file.read_bytes()) != passport["files"][file.name]:
+        if _sha256(file.read_bytes()) != passport.get("files", {}).get(file.name):
             raise InputError(
                 f"{file} is not the file that {path.name} names: restore it"
             )
         return Entry(arrays, passport)
+
+    def _entry(self, name: str) -> pathlib.Path:
+        parts = pathlib.PurePosixPath(name).parts
+        if len(parts) != 2 or any(part.startswith((".", "/")) for part in parts):
+            raise InputError(
+                f"{name!r} is no name of a stored prompt: it is like 'mrpc/dtvg-seed42'"
+            )
+        return self.folder / name
+
+
+def _read_passport(path: pathlib.Path) -> dict[str, Any]:
+    try:
+        passport = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} is not JSON ({error}): restore it") from None
+    if not isinstance(passport, dict):
+        raise InputError(f"{path} is no JSON object: restore it")
+    return passport
 
 
 def _load(path: pathlib.Path) -> dict[str, np.ndarray]:

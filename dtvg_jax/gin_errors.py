@@ -1,4 +1,4 @@
-"""What gin says about a wrong file, in a sentence with the nearest right name."""
+"""What gin says about wrong settings, in a sentence with the nearest right name."""
 
 import contextlib
 import difflib
@@ -6,92 +6,256 @@ import importlib
 import inspect
 import os
 import pathlib
+import pkgutil
 import re
+import tokenize
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from dtvg_jax.errors import InputError
 
-_IMPORT = re.compile(r"^(?:from (\S+) )?import (\S+)", re.MULTILINE)
+_BINDING = re.compile(r"\s*([\w./]+)\s*=")
+_INCLUDE = re.compile(r"""include\s+["'](.+)["']""")
+_IMPORT = re.compile(r"(?:from (\S+) )?import (\S+)(?: as (\S+))?")
+_LEFT = re.compile(r"^([\w./]+) =", re.MULTILINE)
+
+_PLACE = re.compile(r'file "([^"]+)", line (\d+)')
+_OWNER = re.compile(r"In call to configurable '(\S+)' .*?(?: in scope '(\S+)')?$", re.M)
 _PARAMETER = re.compile(r"Configurable '(\S+)' doesn't have a parameter named '(\S+)'")
 _NO_SUCH = re.compile(
-    r"No configurable matching '(\S+)'|Could not find (?:\S+ )*'(\S+)'"
+    r"No configurable matching (?:reference '@)?'?([\w.]+)"
+    r"|Couldn't resolve selector ([\w.]+);"
 )
-_SCOPE = re.compile(r"in scope '(\S+)'")
+_NOT_IMPORTED = re.compile(r"'(\w+)' was not provided by an import")
+_NO_MODULE = re.compile(r"No module named '(\S+)'")
+_NO_MACRO = re.compile(r"No bindings specified for '(\S+)/gin.macro'")
 _MISSING = re.compile(r"missing \d+ required .*?: (.*)")
-_LEFT = re.compile(r"^([\w./]+) =", re.MULTILINE)
+_NO_VALUE = re.compile(r"Failed to parse token '(.*)'")
+
+PLAIN = {
+    "Unable to parse value.": "a value is missing, or it is no literal",
+    "Couldn't parse statement, expected ':' or '='.": "it is not NAME = VALUE",
+    "Expected newline.": "more follows the value, which must be one literal",
+}
+
+
+class Line(NamedTuple):
+    """A line of a gin file, or a binding of the command line."""
+
+    place: str  # "gin/runs/quickstart.gin, line 3" or "--gin.NAME=VALUE"
+    text: str
+
+    @property
+    def name(self) -> str:
+        """The name that the line binds, with its scope; empty if it binds none."""
+        found = _BINDING.match(self.text)
+        return found[1] if found else ""
+
+
+def read_lines(
+    files: Sequence[str],
+    bindings: Sequence[str],
+    folders: Sequence[str | os.PathLike[str]],
+) -> list[Line]:
+    """Reads the lines of gin files, their includes, and bindings, in gin's order.
+
+    Raises InputError for a file that is absent, no text, or includes itself.
+    """
+    lines = [line for file in files for line in _file_lines(file, "", folders, ())]
+    return lines + [Line(flag(binding), binding) for binding in bindings]
+
+
+def flag(binding: str) -> str:
+    """Writes a binding as it is given on the command line."""
+    return "--gin." + binding.replace(" = ", "=", 1)
 
 
 @contextlib.contextmanager
-def as_sentences(
-    files: Sequence[str], folders: Sequence[str | os.PathLike[str]]
-) -> Iterator[None]:
-    """Turns what gin raises inside into InputErrors.
+def as_sentences(lines: Sequence[Line], place: str = "") -> Iterator[None]:
+    """Turns what gin, or a class it calls, raises inside into InputErrors.
 
     Args:
-      files: the gin files, whose imports say which names are valid.
-      folders: where they are looked for.
+      lines: all settings, to find names and places in.
+      place: the file or binding being read, where gin does not say the line.
     """
     try:
         yield
     except InputError as error:
-        first, _, rest = str(error).partition("\n")
-        scope = _SCOPE.search(rest)
-        raise InputError(f"{scope[1]}: {first}" if scope else first) from None
+        first = str(error).partition("\n")[0]
+        raise _error(_value_place(str(error), lines), first) from None
     except SyntaxError as error:
-        text = f" {error.text.strip()!r}" if (error.text or "").strip() else ""
-        place = f"{error.filename}, line {error.lineno}"
-        if not error.filename or error.filename.startswith("<"):
-            place = "a binding or gin file"
-        raise InputError(f"{place}: {error.msg}{text}") from None
-    except OSError as error:
-        raise InputError(_absent(str(error), files, folders)) from None
-    except (ValueError, TypeError, NameError, AttributeError, ImportError) as error:
-        names = _valid_names(files, folders)
-        raise InputError(_sentence(str(error), names)) from None
+        if error.filename and not error.filename.startswith("<"):
+            place = f"{error.filename}, line {error.lineno}"
+        raise _error(place, _syntax(str(error.msg))) from None
+    except tokenize.TokenError:
+        raise _error(place, "a bracket or quote is not closed") from None
+    except (
+        ValueError,
+        TypeError,
+        LookupError,
+        NameError,
+        AttributeError,
+        ImportError,
+        OSError,
+    ) as error:
+        found = _PLACE.search(str(error))
+        place = f"{found[1]}, line {found[2]}" if found else place
+        raise _error(*_gin_sentence(str(error), place, lines)) from None
 
 
-def check_all_used(config: str, operative: str) -> None:
+def check_all_used(config: str, operative: str, lines: Sequence[Line]) -> None:
     """Raises InputError for a binding that nothing has read.
+
+    One that a later binding of a scope overrides is no mistake: layers do that.
 
     Args:
       config: gin's text of all bindings.
-      operative: gin's text of those that were in force.
+      operative: gin's text of what was read, under the scopes it was read in.
     """
-    used = set(_LEFT.findall(operative))
-    for name in _LEFT.findall(config):
-        if name not in used:
-            raise InputError(
-                f"{name} is set but nothing reads it{_nearest(name, used)}"
-            )
+    bound, read = _LEFT.findall(config), _LEFT.findall(operative)
+    used = {next((n for n in _outward(r) if n in bound), None) for r in read}
+    for name in bound:
+        if name in used:
+            continue
+        at = _position(name, lines)
+        place = lines[at].place if at >= 0 else ""
+        over = [r for r in read if name in _outward(r) and r in bound]
+        if not over:
+            near = _nearest(name, read)
+            raise _error(place, f"{name} is set but nothing reads it{near}")
+        if all(_position(other, lines) < at for other in over):
+            raise _error(place, f"{name} has no effect: set {', '.join(over)}")
 
 
-def _sentence(message: str, names: dict[str, Any]) -> str:
-    first, _, rest = message.partition("\n")
-    if found := re.search(r"No bindings specified for '(\S+)/gin.macro'", first):
-        return f"the macro {found[1]} is used but never set: add {found[1]} = VALUE"
-    where = _where(rest)
-    if found := _PARAMETER.search(first):
-        target, parameter = found.groups()
-        known = _parameters(names.get(target))
-        return (
-            f"{target} has no setting {parameter!r}{_nearest(parameter, known)}{where}"
+def _error(place: str, sentence: str) -> InputError:
+    return InputError(f"{place}: {sentence}" if place else sentence)
+
+
+def _file_lines(
+    file: str, asked: str, folders: Sequence[str | os.PathLike[str]], within: tuple
+) -> list[Line]:
+    places = [pathlib.Path(folder) / file for folder in folders]
+    path = next((path for path in places if path.is_file()), None)
+    if path is None:
+        folder = next((path for path in places if path.is_dir()), None)
+        if folder:
+            raise _error(asked, f"{file} is a folder: give a gin file in it")
+        near = _nearest(
+            pathlib.Path(file).name,
+            {p.name for path in places for p in path.parent.glob("*.gin")},
         )
-    if found := _NO_SUCH.search(first):
-        name = found[1] or found[2]
-        return f"there is nothing called {name!r}{_nearest(name, names)}{where}"
-    if found := _MISSING.search(first):
-        owner = re.search(r"In call to configurable '(\S+)'", rest)
-        return f"{owner[1] if owner else 'a setting'} needs {found[1]}: set them{where}"
-    return first + where
+        raise _error(asked, f"there is no gin file {file}{near}")
+    if path in within:
+        raise _error(asked, f"{path} includes itself")
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise _error(asked, f"{path} is not UTF-8 text") from None
+    except OSError as error:
+        raise _error(asked, f"{path} cannot be read ({error.strerror})") from None
+    lines = []
+    for number, content in enumerate(text.splitlines(), 1):
+        lines.append(Line(f"{path}, line {number}", content))
+        if found := _INCLUDE.match(content):
+            lines += _file_lines(found[1], lines[-1].place, folders, (*within, path))
+    return lines
 
 
-def _where(rest: str) -> str:
-    """Finds the file and line that gin's trailer names, or the binding."""
-    if found := re.search(r'file "?([^"\n]+?)"?,? (?:on )?line (\d+)', rest):
-        return f" ({found[1]}, line {found[2]})"
-    lines = [line.strip() for line in rest.splitlines() if "=" in line]
-    return f" (in {lines[-1]!r})" if lines else ""
+def _syntax(message: str) -> str:
+    if found := _NO_VALUE.search(message):
+        return f"{found[1]} is no value: text stands in quotes, '{found[1]}'"
+    first = message.partition("\n")[0]
+    return PLAIN.get(first, first.rstrip("."))
+
+
+def _gin_sentence(message: str, place: str, lines: Sequence[Line]) -> tuple[str, str]:
+    """Gives the place and the sentence of what gin has said."""
+    if found := _NO_MACRO.search(message):
+        users = [
+            line.place for line in lines if re.search(rf"%{found[1]}\b", line.text)
+        ]
+        macros = [line.name for line in lines if line.name and "." not in line.name]
+        near = _nearest(found[1], macros)
+        return users[-1] if users else "", f"the macro {found[1]} is never set{near}"
+    if found := _MISSING.search(message):
+        return _missing(found[1], message, lines)
+    if found := _PARAMETER.search(message):
+        target, parameter = found.groups()
+        near = _nearest(parameter, _parameters(_valid_names(lines).get(target)))
+        return place, f"{target} has no setting {parameter!r}{near}"
+    if found := _NO_SUCH.search(message):
+        name = (found[1] or found[2]).rstrip(".")
+        near = _nearest(name, _valid_names(lines))
+        return place, f"there is nothing called {name!r}{near}"
+    if found := _NOT_IMPORTED.search(message):
+        near = _nearest(found[1], _imported(lines))
+        return place, f"{found[1]!r} is not imported in this file{near}"
+    if found := _NO_MODULE.search(message):
+        near = _nearest(found[1], _modules_beside(found[1]))
+        return place, f"there is no module {found[1]!r}{near}"
+    return place, message.partition("\n")[0].rstrip(".")
+
+
+def _missing(parameters: str, message: str, lines: Sequence[Line]) -> tuple[str, str]:
+    """Says what a class was not given, and which setting may have been meant."""
+    owner, scope = _owner(message)
+    prefix = f"{scope}/" if scope else ""
+    place, name = "", owner
+    for line in lines:
+        if found := re.search(rf"@({prefix}[\w.]*\b{owner})\(\)", line.text):
+            place, name = line.place, found[1]
+    first = re.findall(r"'(\w+)'", parameters)[0]
+    near = difflib.get_close_matches(
+        f"{name}.{first}", [line.name for line in lines], 1, cutoff=0.9
+    )
+    hint = f": {near[0]} is set, is that meant?" if near else ": set what is missing"
+    return place, f"{name} needs {parameters}{hint}"
+
+
+def _value_place(message: str, lines: Sequence[Line]) -> str:
+    """Finds the line that set what a class refuses: "steps = 0: it must be ..."."""
+    first = message.partition("\n")[0]
+    scope, _, parameter = first.split(" ")[0].rpartition(".")
+    scope = scope or _owner(message)[1]
+    named = [
+        line
+        for line in lines
+        if line.name.endswith(f".{parameter}") and _scope(line) in ("", scope)
+    ]
+    if not named and (literal := re.search(r"'([^']+)'", first)):
+        quoted = (f"'{literal[1]}'", f'"{literal[1]}"')
+        named = [line for line in lines if any(q in line.text for q in quoted)]
+    scoped = [line for line in named if _scope(line)]
+    return (scoped or named)[-1].place if named else scope
+
+
+def _owner(message: str) -> tuple[str, str]:
+    """Finds the class that gin was calling, and the scope."""
+    found = _OWNER.search(message)
+    return (found[1], found[2] or "") if found else ("", "")
+
+
+def _scope(line: Line) -> str:
+    return line.name.rpartition("/")[0]
+
+
+def _position(name: str, lines: Sequence[Line]) -> int:
+    """Finds the last line that binds a name, which may be written in short there."""
+    scope, _, selector = name.rpartition("/")
+    at = [
+        i
+        for i, line in enumerate(lines)
+        if _scope(line) == scope
+        and (short := line.name.rpartition("/")[2])
+        and f".{selector}".endswith(f".{short}")
+    ]
+    return at[-1] if at else -1
+
+
+def _outward(name: str) -> list[str]:
+    """Lists the bindings that a name is read from, its own scope first."""
+    *scopes, last = name.split("/")
+    return ["/".join([*scopes[:n], last]) for n in range(len(scopes), -1, -1)]
 
 
 def _nearest(name: str, known: Iterable[str]) -> str:
@@ -103,39 +267,32 @@ def _parameters(configurable: Any) -> list[str]:
     return list(inspect.signature(configurable).parameters) if configurable else []
 
 
-def _valid_names(
-    files: Sequence[str], folders: Sequence[str | os.PathLike[str]]
-) -> dict[str, Any]:
+def _imported(lines: Sequence[Line]) -> dict[str, str]:
+    """Lists the names that gin files import, with their modules."""
+    found = {}
+    for line in lines:
+        if (match := _IMPORT.match(line.text)) and match[1] != "__gin__":
+            package, name, alias = match.groups()
+            found[alias or name] = f"{package}.{name}" if package else name
+    return found
+
+
+def _valid_names(lines: Sequence[Line]) -> dict[str, Any]:
     """Lists the public callables of the modules that gin files import."""
     valid = {}
-    for file in files:
-        text = next((p.read_text() for p in _places(file, folders) if p.is_file()), "")
-        for package, name in _IMPORT.findall(text):
-            module = f"{package}.{name}" if package else name
-            with contextlib.suppress(ImportError):
-                found = vars(importlib.import_module(module))
-                valid |= {
-                    f"{name}.{key}": value
-                    for key, value in found.items()
-                    if callable(value) and not key.startswith("_")
-                }
+    for name, module in _imported(lines).items():
+        with contextlib.suppress(ImportError):
+            valid |= {
+                f"{name}.{key}": value
+                for key, value in vars(importlib.import_module(module)).items()
+                if callable(value) and not key.startswith("_")
+            }
     return valid
 
 
-def _places(
-    file: str, folders: Sequence[str | os.PathLike[str]]
-) -> Iterator[pathlib.Path]:
-    return (pathlib.Path(folder) / file for folder in folders)
-
-
-def _absent(
-    message: str, files: Sequence[str], folders: Sequence[str | os.PathLike[str]]
-) -> str:
-    for file in files:
-        if not any(place.is_file() for place in _places(file, folders)):
-            around = [
-                p for f in folders for p in (pathlib.Path(f) / file).parent.glob("*")
-            ]
-            near = _nearest(pathlib.Path(file).name, {p.name for p in around})
-            return f"there is no gin file {file}{near}"
-    return message.partition("\n")[0]
+def _modules_beside(module: str) -> list[str]:
+    package = module.rpartition(".")[0]
+    if not package:
+        return ["dtvg_jax", "tasks"]
+    path = getattr(importlib.import_module(package), "__path__", [])
+    return [f"{package}.{found.name}" for found in pkgutil.iter_modules(path)]

@@ -1,6 +1,7 @@
-"""Command: pretrain a small T5 on a mixture that a gin file names.
+"""python -m dtvg_jax.pretrain --gin_file=gin/runs/pretrain_miniature.gin --out=DIR
 
-python -m dtvg_jax.pretrain --gin_file=gin/runs/pretrain_miniature.gin --out DIR
+Pretrains a small T5 on a mixture, as gin files say. The same command goes on with a
+run that was stopped.
 """
 
 import sys
@@ -18,7 +19,7 @@ def main(command: list[str], check: cli.Check) -> None:
     """Reads the configuration and runs."""
     del command
     if OUT.value is None:
-        raise InputError("no folder for the run: give --out DIR")
+        raise InputError("no folder for the run: give --out=DIR")
     settings = cli.configure(loop.Pretraining)
     skills = loop.pretrain(OUT.value, *settings, check=check)
     for name, value in skills["words"].items():

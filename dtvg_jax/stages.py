@@ -49,10 +49,20 @@ class Stage:
     log_every: int = 10
 
     def __post_init__(self):
-        for name in ("steps", "batch_size", "validate_every", "log_every"):
+        least = {"steps": 1, "batch_size": 1, "validate_every": 1, "log_every": 1}
+        least["warmup"] = 0
+        if self.target_steps is not None:
+            least["target_steps"] = 1
+        for name, bound in least.items():
             value = getattr(self, name)
-            if not isinstance(value, int) or value < 1:
-                raise InputError(f"{name} = {value!r}: it must be a whole number >= 1")
+            if not isinstance(value, int) or value < bound:
+                raise InputError(
+                    f"{name} = {value!r}: it must be a whole number >= {bound}"
+                )
+        for name in ("learning_rate", "target_scale_rate", "source_scale_rate"):
+            value = getattr(self, name)
+            if not (isinstance(value, int | float) and 0 <= value < math.inf):
+                raise InputError(f"{name} = {value!r}: it must be a number >= 0")
         optim.by_name(self.optimiser)
 
 

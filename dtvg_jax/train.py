@@ -1,10 +1,9 @@
-"""Command: learn prompts of tasks and transfer them, as a gin file says.
+"""python -m dtvg_jax.train --gin_file=gin/runs/quickstart.gin --job_dir=jobs/quickstart
 
-python -m dtvg_jax.train --gin_file=gin/runs/quickstart.gin --job_dir=jobs/quickstart
-
-The same command goes on with a job that was stopped. --gin.NAME=VALUE changes a
-setting; --dry_run shows the plan; --compile_only --topology=v5e:2x4 compiles the
-steps for a TPU slice that is not here.
+Learns prompts of tasks and transfers them, as gin files say. The same command goes on
+with a job that was stopped. --dry_run shows the plan; --compile_only
+--topology=v5e:2x4 compiles the steps for a TPU slice that is not here.
+docs/running.md says more.
 """
 
 import json

@@ -1,0 +1,54 @@
+"""Keeps what libraries write while they load off the terminal."""
+
+import contextlib
+import importlib.abc
+import importlib.machinery
+import logging
+import os
+import sys
+from collections.abc import Iterator
+from types import ModuleType
+
+import absl.logging
+
+
+def quiet_libraries() -> None:
+    """Silences TensorFlow, absl and gin; call it before TensorFlow is imported.
+
+    While TensorFlow loads, its C++ writes to the file of standard error before any
+    setting of it can hold, so that file is /dev/null for that time.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    absl.logging.set_verbosity(absl.logging.FATAL)
+    # gin logs every folder in which it did not find a file, as errors.
+    logging.getLogger().addFilter(lambda record: record.module != "resource_reader")
+    if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
+        sys.meta_path.insert(0, _Finder())
+
+
+class _Finder(importlib.abc.MetaPathFinder):
+    def find_spec(self, fullname, path=None, target=None):
+        if fullname != "tensorflow":
+            return None
+        spec = importlib.machinery.PathFinder.find_spec(fullname, path, target)
+        if spec is not None and spec.loader is not None:
+            execute = spec.loader.exec_module
+
+            def quietly(module: ModuleType) -> None:
+                with _no_standard_error():
+                    execute(module)
+
+            spec.loader.exec_module = quietly
+        return spec
+
+
+@contextlib.contextmanager
+def _no_standard_error() -> Iterator[None]:
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)

@@ -9,8 +9,6 @@ import sys
 from collections.abc import Iterator
 from types import ModuleType
 
-import absl.logging
-
 
 def quiet_libraries() -> None:
     """Silences TensorFlow, absl and gin; call it before TensorFlow is imported.
@@ -19,7 +17,7 @@ def quiet_libraries() -> None:
     setting of it can hold, so that file is /dev/null for that time.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    absl.logging.set_verbosity(absl.logging.FATAL)
+    logging.getLogger("absl").setLevel(logging.CRITICAL)
     # gin logs every folder in which it did not find a file, as errors.
     logging.getLogger().addFilter(lambda record: record.module != "resource_reader")
     if not any(isinstance(finder, _Finder) for finder in sys.meta_path):

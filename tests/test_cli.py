@@ -11,7 +11,7 @@ import pytest
 from absl.testing import flagsaver
 
 import gin
-from dtvg_jax import cli, job, train
+from dtvg_jax import cli, job, pretrain, train
 from dtvg_jax.stages import Stage
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -200,6 +200,34 @@ def test_files_that_cannot_be_read_are_named(run, tmp_path):
 def test_a_mistyped_flag_is_one_sentence(run, flags, answer):
     code, out, err = run(*flags)
     assert (code, out, err.count("\n")) == (2, "", 1) and answer in err
+
+
+PRETRAIN = "--gin_file=gin/runs/pretrain_miniature.gin"
+
+
+@pytest.mark.parametrize(
+    "flags, answer",
+    [
+        ([PRETRAIN], "no folder for the run: give --out=DIR"),
+        (
+            [PRETRAIN, "--gin.loop.Settings.step=1"],
+            "loop.Settings has no setting 'step': did you mean 'steps'?",
+        ),
+        (
+            [PRETRAIN, "--gin.t5.T5Config.d_model='a'"],
+            "config.d_model = 'a': it must be a whole number",
+        ),
+        (
+            [PRETRAIN, "--gin.loop.Settings.buckets=(1, 2)"],
+            "settings.buckets = (1, 2): it must be a list",
+        ),
+    ],
+)
+def test_pretraining_answers_alike(run, tmp_path, flags, answer):
+    out = [f"--out={tmp_path / 'out'}"] if len(flags) > 1 else []
+    code, _, err = run(*flags, *out, main=pretrain.main)
+    assert code == 2 and err.endswith(f"{answer}\n")
+    assert not any(tmp_path.iterdir())
 
 
 def configured(run, *flags: str) -> job.Job:

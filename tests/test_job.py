@@ -1,4 +1,4 @@
-"""A small job of both stages on the embedded backbone: what it leaves, how it goes on."""
+"""A small job of both stages: what it leaves behind, and how it goes on."""
 
 import dataclasses
 import json

@@ -88,6 +88,7 @@ BINDINGS = {
     "stage2/stages.Stage.learning_rate='a'": (
         "learning_rate = 'a': it must be a number >= 0"
     ),
+    "stage1/stages.Stage.steps=True": "stage1.steps = True: it must be a whole number",
     "stage1/stages.Stage.dropout=3": "stage1.dropout = 3: it must be True or False",
     "stage1/stages.Stage.optimiser='adam'": (
         "unknown optimiser 'adam': known are adamw_stage1, adamw_stage2, adafactor"
@@ -241,7 +242,7 @@ def configured(run, *flags: str) -> job.Job:
     return made[0]
 
 
-def test_later_layers_override_earlier_ones(run, tmp_path):
+def test_later_layers_override_earlier_ones(run, tmp_path, caplog):
     (tmp_path / "base.gin").write_text(
         f"from __gin__ import dynamic_registration\n{IMPORT}\n"
         "SEEDS = [3]\nstages.Stage.log_every = 7\nstages.Stage.warmup = 1\n"
@@ -256,6 +257,7 @@ def test_later_layers_override_earlier_ones(run, tmp_path):
     again = configured(run, *flags, "--gin.SEEDS=[4]", "--gin.stage2/Stage.warmup=2")
     assert again.seeds == [4] and again.stage1 == made.stage1
     assert again.stage2.warmup == 2
+    assert not caplog.records  # gin would tell of each folder that lacks the file
 
 
 def test_files_of_the_package_are_found_from_anywhere(run, tmp_path, monkeypatch):

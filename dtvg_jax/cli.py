@@ -102,9 +102,16 @@ def operative_config() -> str:
 
 
 def cache_compilations(cache_dir: str) -> None:
-    """Lets JAX keep compiled programs in a folder, where it can be written."""
+    """Lets JAX keep compiled programs in a folder, where it can be written.
+
+    A folder that the user named in JAX_COMPILATION_CACHE_DIR stays.
+    """
     import jax
 
+    # Half of the time of a warm start would go into programs of less than a second.
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+    if os.environ.get("JAX_COMPILATION_CACHE_DIR"):
+        return
     folder = pathlib.Path(cache_dir).expanduser() / "xla"
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -112,8 +119,6 @@ def cache_compilations(cache_dir: str) -> None:
     except OSError:
         return
     jax.config.update("jax_compilation_cache_dir", str(folder))
-    # Half of the time of a warm start would go into programs of less than a second.
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 
 
 @contextlib.contextmanager

@@ -12,6 +12,7 @@ from dtvg_jax.stages import Lane, Stage
 
 # Where a job's files lie and how much is decoded at once changes no result.
 PLACES = ("backbone", "data_dir", "cache_dir", "evaluation_batch_size")
+CHOICES = {"label_style": ("digits", "words"), "dtype": ("float32", "bfloat16")}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,6 +72,11 @@ class Job:
         for seed in self.seeds:
             if not isinstance(seed, int) or not 0 <= seed < 2**32:
                 raise InputError(f"seeds has {seed!r}: a seed is a whole number >= 0")
+        for name, known in CHOICES.items():
+            value = getattr(self, name)
+            if value not in known:
+                choices = " or ".join(map(repr, known))
+                raise InputError(f"{name} = {value!r}: it must be {choices}")
         if not self.seeds or not (*self.sources, *self.targets):
             raise InputError("a job needs at least one seed and one source or target")
         for task in (*self.sources, *self.targets):

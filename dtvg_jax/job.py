@@ -147,6 +147,7 @@ def _learn(work: _Work, program: plan.Program, results: Json) -> None:
         for k, lane in enumerate(program.lanes):
             work.store.write(lane.entry, *_entry(work, lane, trained, k))
         seconds[program.name] = round(trained.seconds, 1)
+    print(f"{program.name}  testing {len(program.lanes)} prompts", flush=True)
     start = time.monotonic()
     entries = [_read(work, lane.entry) for lane in program.lanes]
     results["rows"] += outcomes.test(
@@ -259,6 +260,8 @@ def _compare_sources(work: _Work, results: Json) -> None:
         for task in plan.tasks(job)
         for seed in job.seeds
     }
+    print("stage1  trying every source's prompt on every target", flush=True)
+    start = time.monotonic()
     results["single_source"] = outcomes.single_sources(
         job.sources,
         job.targets,
@@ -272,6 +275,7 @@ def _compare_sources(work: _Work, results: Json) -> None:
         )
         for seed in job.seeds
     }
+    results["job"]["seconds"]["single sources"] = round(time.monotonic() - start, 1)
     store.write_json(work.folder / "results.json", results)
 
 
@@ -297,6 +301,7 @@ def _entry(
         "failed": None if trained.alive[k] else outcomes.NOT_FINITE,
         "sources": list(work.job.sources) if "group" in arrays else None,
         "label_style": work.job.label_style,
+        "lengths": [work.job.inputs_length, work.job.targets_length],
         "split_digests": {
             split: tables[lane.task, split].meta["split_digest"]
             for split in ("train", "validation", "test")

@@ -13,6 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
+from dtvg_jax.errors import InputError
+
 # Scores of groups nearer to each other than this share of the largest squared norm or
 # similarity differ by float32 rounding only: they are ties, and the smaller group wins.
 TIE = 1e-6
@@ -32,13 +34,12 @@ class Similarities(NamedTuple):
 Rule = Callable[[Similarities], Bool[Array, " S"]]
 
 
-def scaled_mean_row(
+def scaled_row_sum(
     scale: Float[Array, "*S P"], vector: Float[Array, "*S P H"]
 ) -> Float[Array, "*S H"]:
-    """Averages the rows of `scale * vector`: m(a, T) of the paper's similarity."""
+    """Adds up the rows of `scale * vector`: P times the mean row m(a, T)."""
     # One contraction: XLA's CPU backend is slow at sums over the product, many times.
-    rows = jnp.einsum("...p,...ph->...h", scale, vector, precision=EXACT)
-    return rows / vector.shape[-2]
+    return jnp.einsum("...p,...ph->...h", scale, vector, precision=EXACT)
 
 
 def similarity(
@@ -51,8 +52,8 @@ def similarity(
 
     The released code divides by H as well, which changes neither sign nor order.
     """
-    mean_a = scaled_mean_row(scale_a, vector_a)
-    return jnp.sum(mean_a * scaled_mean_row(scale_b, vector_b))
+    sum_a, sum_b = scaled_row_sum(scale_a, vector_a), scaled_row_sum(scale_b, vector_b)
+    return jnp.sum(sum_a * sum_b) / vector_a.shape[0] ** 2
 
 
 def similarities(
@@ -63,12 +64,14 @@ def similarities(
     available: Bool[Array, " S"],
 ) -> Similarities:
     """Measures all sources against the target and against each other."""
-    target_mean = scaled_mean_row(target_scale, target)
-    means = scaled_mean_row(source_scales, sources)
+    target_sum = scaled_row_sum(target_scale, target)
+    sums = scaled_row_sum(source_scales, sources)
     # A product and a sum, not a matrix product: duplicates then get equal values to the
-    # last bit.
-    to_target = jnp.sum(means * target_mean[None, :], axis=-1)
-    gram = jnp.einsum("ih,jh->ij", means, means, precision=EXACT)
+    # last bit. P comes last, because XLA multiplies by 1/P, which float32 rounds: a
+    # similarity of 0, which still counts as similar, would come out below 0.
+    square = target.shape[0] ** 2
+    to_target = jnp.sum(sums * target_sum[None, :], axis=-1) / square
+    gram = jnp.einsum("ih,jh->ij", sums, sums, precision=EXACT) / square
     return jax.lax.stop_gradient(Similarities(to_target, gram, available))
 
 
@@ -205,7 +208,7 @@ def exhaustive(weight: float) -> Rule:
     """Takes the subset with the highest TS + weight * KC of all 2^S, S <= 12.
 
     Only subsets of sources with similarity >= 0 count; ties go to the smaller subset,
-    then to source order. Raises ValueError for more sources.
+    then to source order. Raises InputError for more sources.
     """
 
     def rule(seen: Similarities) -> Bool[Array, " S"]:
@@ -229,7 +232,7 @@ def exhaustive(weight: float) -> Rule:
 def _subsets(count: int) -> np.ndarray:
     """Lists all subsets of `count` sources as rows of 0 and 1, small ones first."""
     if count > MAX_EXHAUSTIVE_SOURCES:
-        raise ValueError(
+        raise InputError(
             f"the rule 'exhaustive' looks at all subsets and takes at most "
             f"{MAX_EXHAUSTIVE_SOURCES} sources, not {count}; 'greedy' has no limit"
         )

@@ -38,7 +38,7 @@ class State(NamedTuple):
     trainables: dict[str, Array]  # [K, ...] each
     memory: Any
     optimiser: Any
-    alive: Bool[Array, " K"]  # False from a lane's first non-finite loss on
+    alive: Bool[Array, " K"]  # False from a lane's first non-finite number on
     best: Best
 
 
@@ -157,10 +157,11 @@ def make_step(
             state.trainables, state.memory, fixed, params, state.step, batch
         )
         norm = jax.vmap(optax.tree.norm)(grads)
-        alive = state.alive & jnp.isfinite(loss) & jnp.isfinite(norm)
         trainables, optimiser_state = jax.vmap(
             lambda *lane: _update(optimiser, state.step, *lane)
         )(grads, state.optimiser, state.trainables, fixed.rates)
+        alive = state.alive & jnp.isfinite(loss) & jnp.isfinite(norm)
+        alive &= jax.vmap(_all_finite)(trainables)
         new = (trainables, memory, optimiser_state)
         old = (state.trainables, state.memory, state.optimiser)
         trainables, memory, optimiser_state = select(alive, new, old)
@@ -170,6 +171,10 @@ def make_step(
         return state, {"loss": loss, "grad_norm": norm, **diagnostics}
 
     return step_fn
+
+
+def _all_finite(tree: Any) -> Bool[Array, ""]:
+    return jnp.all(jnp.stack([jnp.isfinite(x).all() for x in jax.tree.leaves(tree)]))
 
 
 def _update(optimiser, step, grads, state, trainables, rates: optim.Rates):

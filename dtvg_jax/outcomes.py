@@ -15,7 +15,7 @@ from dtvg_jax.errors import InputError
 from dtvg_jax.stages import Lane, Scores
 
 FORMAT = 1
-NOT_FINITE = "the loss was not finite"
+NOT_FINITE = "its loss, gradient or prompt was not finite"
 
 Tables = dict[tuple[str, str], TokenTable]
 Json = dict[str, Any]

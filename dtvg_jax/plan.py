@@ -83,6 +83,7 @@ class Job:
             check_task(task)
         for name in self.methods:
             methods.by_name(name)
+            methods.check_sources(name, len(self.sources))
 
 
 class Program(NamedTuple):

@@ -10,6 +10,7 @@ import pytest
 from dtvg_jax import job, job_folder, metrics_log, plan, store
 from dtvg_jax.errors import InputError, Stopped
 from dtvg_jax.stages import Stage
+from tasks.table import TASKS
 
 STAGE = Stage(
     steps=6, learning_rate=0.1, batch_size=4, validate_every=3, log_every=2, warmup=1
@@ -189,6 +190,10 @@ def test_lanes_that_diverge_are_named_and_keep_their_start(small, tmp_path, fini
         ({"sources": "sst2"}, "sources = 'sst2': it must be a list"),
         ({"sources": [], "targets": []}, "at least one seed and one source"),
         ({"stage1": 3}, "stage1 must be a Stage"),
+        (
+            {"sources": list(TASKS)[:13], "methods": ["exhaustive"]},
+            "method 'exhaustive' takes at most 12 sources, not 13",
+        ),
     ],
 )
 def test_settings_that_cannot_be_are_sentences(small, change, sentence):

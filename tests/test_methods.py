@@ -1,5 +1,7 @@
 """Prompt methods: what they train, and when DTVG's variants choose their group."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,16 +16,19 @@ PLAIN = ("prompt_tuning", "spot")
 
 def context(seed: int = 0) -> methods.Context:
     rng = np.random.default_rng(seed)
-    shapes = ((P, H), (S, P, H), (P, H))
-    arrays = [jnp.asarray(rng.normal(size=s), jnp.float32) for s in shapes]
-    return methods.Context(*arrays, jnp.ones(S, bool))
+
+    def normal(*shape: int) -> jax.Array:
+        return jnp.asarray(rng.normal(size=shape), jnp.float32)
+
+    return methods.Context(
+        normal(P, H), normal(S, P, H), normal(P, H), jnp.ones(S, bool)
+    )
 
 
 def run(name: str, steps: int) -> list[tuple[int, ...]]:
     """Moves the prompt to and fro, so that groups change; gives each step's group."""
-    method, here = methods.by_name(name), context()
-    trainables, memory = method.init(here)
-    prompt = jax.jit(method.prompt)
+    here, (init, prompt) = context(), compiled(name)
+    trainables, memory = init(here)
     groups = []
     for step in range(steps):
         moved = context(1 + step % 7).start
@@ -33,11 +38,22 @@ def run(name: str, steps: int) -> list[tuple[int, ...]]:
     return groups
 
 
+@functools.cache
+def compiled(name: str):
+    method = methods.by_name(name)
+    return jax.jit(method.init), jax.jit(method.prompt)
+
+
+def first_group(name: str, here: methods.Context) -> np.ndarray:
+    init, prompt = compiled(name)
+    return np.asarray(prompt(*init(here), here, jnp.array(0))[2]["group"])
+
+
 @pytest.mark.parametrize("name", methods.METHODS)
 def test_what_is_trained_and_made(name):
-    method, here = methods.by_name(name), context()
-    trainables, memory = method.init(here)
-    prompt, again, diagnostics = method.prompt(trainables, memory, here, jnp.array(0))
+    here, (init, prompt_of) = context(), compiled(name)
+    trainables, memory = init(here)
+    prompt, again, diagnostics = prompt_of(trainables, memory, here, jnp.array(0))
     assert prompt.shape == (P, H)
     assert jax.tree.structure(again) == jax.tree.structure(memory)
     if name in PLAIN:
@@ -46,7 +62,11 @@ def test_what_is_trained_and_made(name):
         return
     sizes = {key: value.size for key, value in trainables.items()}
     assert sizes == {"prompt": P * H, "target_scale": P, "source_scales": S * P}
+    assert all(np.all(trainables[key] == 1) for key in sizes if key != "prompt")
     group = np.asarray(diagnostics["group"])
+    assert group.shape == diagnostics["similarity"].shape == (S,)
+    np.testing.assert_array_equal(group, again)
+    np.testing.assert_array_equal(group, memory)  # the start's choice, not yet another
     added = sum(np.asarray(here.sources)[s] for s in np.flatnonzero(group))
     np.testing.assert_allclose(prompt, here.start + added, rtol=1e-5, atol=1e-6)
 
@@ -57,10 +77,9 @@ def test_the_group_is_chosen_anew_at_every_step():
 
 
 def test_a_fixed_group_is_that_of_the_start():
-    method, here = methods.by_name("dtvg"), context()
-    _, _, seen = method.prompt(*method.init(here), here, jnp.array(0))
-    start = tuple(np.asarray(seen["group"]).astype(int).tolist())
-    assert set(run("fixed_group", 9)) == {start}
+    start = first_group("dtvg", context())
+    assert set(run("fixed_group", 9)) == {tuple(start.astype(int).tolist())}
+    assert len(set(run("dtvg", 9))) > 1
 
 
 def test_every_tenth_step():
@@ -72,6 +91,22 @@ def test_every_tenth_step():
 def test_frozen_after_fifty():
     groups, free = run("freeze_after_50", 60), run("dtvg", 60)
     assert groups[:50] == free[:50] and set(groups[50:]) == {free[49]}
+
+
+def test_a_source_that_is_not_available_is_never_chosen():
+    here = context()._replace(available=jnp.array([True, False, True, False]))
+    for name in set(methods.METHODS) - set(PLAIN):
+        assert not np.any(first_group(name, here) & ~np.asarray(here.available))
+    assert first_group("all_sources", here).tolist() == here.available.tolist()
+
+
+def test_too_many_sources_are_a_sentence():
+    methods.check_sources("exhaustive", 12)
+    methods.check_sources("dtvg", 1000)
+    with pytest.raises(
+        InputError, match="'exhaustive' takes at most 12 sources, not 13"
+    ):
+        methods.check_sources("exhaustive", 13)
 
 
 def test_an_unknown_method_is_a_sentence_with_the_nearest_name():

@@ -309,6 +309,17 @@ def test_merge_and_its_gradients(kind, count):
                 assert d_sources[s, row] == 0.0
 
 
+def test_no_gradient_passes_through_what_a_rule_sees():
+    scale, target, scales, sources, available = Case(6, 0).arguments()
+
+    def logged(scale, target, scales):
+        seen = task_vectors.similarities(scale, target, scales, sources, available)
+        return jnp.sum(seen.target) + jnp.sum(seen.gram)
+
+    for gradient in jax.grad(logged, argnums=(0, 1, 2))(scale, target, scales):
+        assert not np.any(gradient)
+
+
 def test_a_changed_group_is_no_new_program():
     traces = []
 

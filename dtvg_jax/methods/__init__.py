@@ -8,7 +8,7 @@ from dtvg_jax.methods.dtvg import dtvg
 from dtvg_jax.methods.method import Context, Method
 from dtvg_jax.methods.prompt_tuning import prompt_tuning
 
-__all__ = ["METHODS", "STARTS", "Context", "Method", "by_name"]
+__all__ = ["METHODS", "STARTS", "Context", "Method", "by_name", "check_sources"]
 
 # The order of what has the same structure matters not: lanes of `prompt_tuning` and
 # `spot` differ in their start only and share a program.
@@ -30,6 +30,9 @@ METHODS: dict[str, Method] = {
 # Where a method's prompt starts in stage 2: "own" is the target's stage-1 prompt.
 STARTS = {"spot": "most_similar_source"}
 
+# The most sources that a method takes, where it has a limit.
+MOST_SOURCES = {"exhaustive": task_vectors.MAX_EXHAUSTIVE_SOURCES}
+
 
 def by_name(name: str) -> Method:
     """Finds a method; raises InputError that names the nearest one."""
@@ -38,3 +41,10 @@ def by_name(name: str) -> Method:
     near = difflib.get_close_matches(name, METHODS, 1)
     hint = f"did you mean {near[0]!r}? " if near else ""
     raise InputError(f"unknown method {name!r}: {hint}known are {', '.join(METHODS)}")
+
+
+def check_sources(name: str, count: int) -> None:
+    """Raises InputError where a method takes fewer sources than a job has."""
+    most = MOST_SOURCES.get(name, count)
+    if count > most:
+        raise InputError(f"method {name!r} takes at most {most} sources, not {count}")

@@ -92,7 +92,7 @@ def test(
     rows = []
     for lane, entry, table, answers in zip(lanes, entries, tables, texts, strict=True):
         file = f"predictions/{lane.entry.replace('/', '-')}-test.jsonl"
-        _write_predictions(folder / file, table, answers)
+        write_predictions(folder / file, table, answers)
         rows.append(_row(lane, entry, table, answers, sources) | {"predictions": file})
     return rows
 
@@ -127,9 +127,10 @@ def _row(
     }
 
 
-def _write_predictions(
+def write_predictions(
     path: pathlib.Path, table: TokenTable, answers: Sequence[str]
 ) -> None:
+    """Writes a JSON line per row: its number, the answer, the gold one."""
     lines = [
         json.dumps({"row": i, "prediction": answer, "target": gold}, ensure_ascii=False)
         for i, (answer, gold) in enumerate(zip(answers, table.golds, strict=True))

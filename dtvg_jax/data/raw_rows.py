@@ -1,0 +1,40 @@
+"""Rows as users send them, worded by the task's own preprocessor."""
+
+import functools
+import importlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from dtvg_jax.errors import InputError
+
+
+@functools.cache
+def wording(task: str, label_style: str) -> tuple[Any, tuple[str, ...]]:
+    """Gives the preprocessor of a task of labels, and the fields of a row it shows.
+
+    Raises InputError where a task's rows are not plain texts and a label: such a line
+    has to bring its own "inputs".
+    """
+    seqio = importlib.import_module("seqio")
+    importlib.import_module("tasks.all")
+    info = importlib.import_module("tasks.table").TASKS[task]
+    name = info.seqio_name + ("_words" if label_style == "words" else "")
+    first = seqio.TaskRegistry.get(name).preprocessors[0]
+    shown = getattr(first, "keywords", {}).get("fields")
+    if info.labels is None or shown is None:
+        raise InputError(f'rows of {task} are not plain texts: give "inputs", the text')
+    fields = shown.values() if isinstance(shown, Mapping) else shown
+    return first, tuple(fields)
+
+
+def texts(task: str, label_style: str, rows: Sequence[Mapping[str, str]]) -> list[str]:
+    """Words rows as inputs, as training did; every row has all fields of `wording`."""
+    import tensorflow as tf
+
+    preprocess, fields = wording(task, label_style)
+    columns: Any = {name: [row[name] for row in rows] for name in fields}
+    columns["label"] = np.zeros(len(rows), np.int64)
+    dataset = preprocess(tf.data.Dataset.from_tensor_slices(columns))
+    return [row["inputs"].decode() for row in dataset.as_numpy_iterator()]

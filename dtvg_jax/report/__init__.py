@@ -5,7 +5,7 @@ import os
 import pathlib
 from typing import Any
 
-from dtvg_jax import metrics_log
+from dtvg_jax import metrics_log, store
 from dtvg_jax.errors import InputError
 from dtvg_jax.report import figures
 from dtvg_jax.report.tables import summary
@@ -27,9 +27,9 @@ def write(job_dir: str | os.PathLike[str]) -> dict[str, Any]:
     records = metrics_log.read(folder / metrics_log.FILE)
     results |= summary(results, records)
     plots = figures.draw(results, records, folder / "plots")
-    _replace(path, json.dumps(results, indent=1) + "\n")
+    store.write_json(path, results)
     name = folder.resolve().name
-    _replace(folder / "results.md", markdown(results, name, plots))
+    store.write_bytes(folder / "results.md", markdown(results, name, plots).encode())
     return results
 
 
@@ -48,13 +48,3 @@ def _read(path: pathlib.Path) -> dict[str, Any]:
             f"{path} has format {results.get('format')!r}, this version reads format 1."
         )
     return results
-
-
-def _replace(path: pathlib.Path, text: str) -> None:
-    """Writes beside `path` and renames, so that no reader ever sees half a file."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    with open(beside, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(beside, path)

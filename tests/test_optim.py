@@ -141,6 +141,21 @@ def test_a_lane_among_others_moves_as_alone(name):
             np.testing.assert_allclose(together[key][k], alone, rtol=1e-5)
 
 
+@pytest.mark.parametrize("name", optim.OPTIMISERS)
+def test_a_gradient_longer_than_one_acts_as_one_of_length_one(name):
+    optimiser, values = optim.by_name(name), gradients(100)
+    update = jax.jit(optimiser.update)
+    _, state = update(gradients(0, 0.2), optimiser.init(values), values)
+    long = gradients(1, 50)
+    assert all(np.linalg.norm(g) > 1 for g in long.values())
+    for key, direction in update(long, state, values)[0].items():
+        same = update(clipped(long), state, values)[0][key]
+        np.testing.assert_allclose(direction, same, rtol=1e-5)
+        # What came before is not forgotten, so that clipping can be seen at all.
+        first = update(long, optimiser.init(values), values)[0][key]
+        assert np.abs(direction - first).max() > 0.01
+
+
 def test_clipping_is_one_norm_over_all_arrays_of_a_lane():
     # Adam hides the size of a first gradient, not that of the second against it.
     optimiser = optim.by_name("adamw_stage1")

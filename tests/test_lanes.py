@@ -11,9 +11,11 @@ from dtvg_jax import lanes, optim
 from dtvg_jax.backbones import backbone as backbones
 from dtvg_jax.backbones.llama import LlamaConfig
 from dtvg_jax.backbones.t5 import T5Config
+from dtvg_jax.formats.load import load_backbone
 from dtvg_jax.methods import METHODS, Context
 
 K, G, S, P, H, B = 4, 2, 3, 5, 16, 6
+EMBEDDED = "miniature"  # stands for a config: the backbone of the package
 T5 = T5Config(
     vocab_size=64,
     d_model=H,
@@ -46,6 +48,8 @@ RATES = optim.Rates(
 
 @functools.cache
 def backbone(config=T5) -> backbones.Backbone:
+    if config == EMBEDDED:
+        return load_backbone(EMBEDDED)
     params = backbones.init_params(config, jax.random.key(0))
     return backbones.build("tiny", config, params, None, "")
 
@@ -59,19 +63,20 @@ def step_of(method: str, config=T5, dropout: bool = False, own: str = ""):
     )
 
 
-def context(sources: int = S) -> Context:
+def context(sources: int = S, width: int = H) -> Context:
     rng = np.random.default_rng(0)
-    p_init = rng.normal(size=(G, P, H))
-    start = np.repeat(p_init, K // G, axis=0) + rng.normal(0, 0.3, size=(K, P, H))
-    made = (p_init, rng.normal(0, 0.5, size=(G, sources, P, H)), start)
+    p_init = rng.normal(size=(G, P, width))
+    start = np.repeat(p_init, K // G, axis=0) + rng.normal(0, 0.3, size=(K, P, width))
+    made = (p_init, rng.normal(0, 0.5, size=(G, sources, P, width)), start)
     arrays = [jnp.asarray(x, jnp.float32) for x in made]
     available = jnp.ones((K, sources), bool).at[1:2, :1].set(False)
     return Context(*arrays, available)
 
 
-def fixed(sources: int = S) -> lanes.Fixed:
+def fixed(sources: int = S, config=T5) -> lanes.Fixed:
     keys = [lanes.lane_key(seed, "test") for seed in range(K)]
-    return lanes.Fixed(context(sources), RATES, jnp.stack(keys))
+    width = backbone(config).embedding(backbone(config).params).shape[1]
+    return lanes.Fixed(context(sources, width), RATES, jnp.stack(keys))
 
 
 def only(lane: int, whole: lanes.Fixed) -> lanes.Fixed:
@@ -119,16 +124,17 @@ def train(method, given, steps=25, lane=None, config=T5, own=""):
     return np.asarray(prompts), log, state
 
 
-@pytest.mark.parametrize("config", [T5, LLAMA], ids=["t5", "llama"])
+@pytest.mark.parametrize(
+    "config", [T5, LLAMA, EMBEDDED], ids=["t5", "llama", "embedded"]
+)
 @pytest.mark.parametrize("method", ["prompt_tuning", "dtvg"])
 def test_lanes_together_end_as_each_alone(method, config):
     sources = S if method == "dtvg" else 0
-    together, log, _ = train(method, fixed(sources), config=config)
+    given = fixed(sources, config)
+    together, log, _ = train(method, given, config=config)
     assert log[-1]["loss"].mean() < log[0]["loss"].mean() - 0.3
     for lane in range(K):
-        alone, own, _ = train(
-            method, only(lane, fixed(sources)), lane=lane, config=config
-        )
+        alone, own, _ = train(method, only(lane, given), lane=lane, config=config)
         # The same sums in another order: products of 4 lanes are tiled differently
         # from those of one. Adam divides by the root of second moments, which lifts
         # differences of tiny gradients to the size of its steps. Seen: up to 4.1e-6.

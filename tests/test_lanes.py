@@ -137,8 +137,10 @@ def test_lanes_together_end_as_each_alone(method, config):
         alone, own, _ = train(method, only(lane, given), lane=lane, config=config)
         # The same sums in another order: products of 4 lanes are tiled differently
         # from those of one. Adam divides by the root of second moments, which lifts
-        # differences of tiny gradients to the size of its steps. Seen: up to 4.1e-6.
-        np.testing.assert_allclose(together[lane], alone[0], atol=2e-5)
+        # differences of tiny gradients to the size of its steps. Seen: up to 4.1e-6
+        # with one layer of each stack, 2.5e-5 with the four layers of the embedded T5.
+        tolerance = 1e-4 if config == EMBEDDED else 2e-5
+        np.testing.assert_allclose(together[lane], alone[0], atol=tolerance)
         for both, single in zip(log, own, strict=True):
             np.testing.assert_allclose(both["loss"][lane], single["loss"][0], atol=1e-4)
             if method == "dtvg":

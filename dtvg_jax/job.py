@@ -73,12 +73,16 @@ def run(
             "backbone_digest": backbone.digest,
             "vocabulary_digest": backbone.vocabulary.digest,
         }
-        job_folder.settle(folder, job, digests)
+        planned = job_folder.planned(job, digests)
+        job_folder.check_plan(folder, planned)
+        # What cannot be is found before the plan is written: a corrected job may then
+        # use the same folder.
+        shared = _shared_starts(job, backbone)
+        evaluator = _evaluator(job, backbone, check)
+        store.write_json(folder / "plan.json", planned)
         store.write_bytes(folder / "config.gin", config_gin.encode())
         environment = job_folder.describe_environment(command)
         store.write_json(folder / "environment.json", environment)
-        evaluator = _evaluator(job, backbone, check)
-        shared = _shared_starts(job, backbone)
         prompt_store = store.PromptStore(folder / "store")
         for p_init in shared.values():
             prompt_store.write_p_init(p_init)

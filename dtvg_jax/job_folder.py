@@ -13,7 +13,7 @@ from typing import Any
 
 import jax
 
-from dtvg_jax import plan, store
+from dtvg_jax import plan
 from dtvg_jax.errors import InputError
 
 PACKAGES = ("dtvg_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
@@ -44,14 +44,13 @@ def locked(folder: pathlib.Path) -> Iterator[None]:
         yield
 
 
-def settle(folder: pathlib.Path, job: plan.Job, facts: dict[str, Any]) -> None:
-    """Writes plan.json, or checks that the one there is of the same job.
+def planned(job: plan.Job, facts: dict[str, Any]) -> dict[str, Any]:
+    """Makes the content of plan.json.
 
     `facts` are what results depend on beside the settings: the backbone's digest.
-    Raises InputError that names the settings that differ.
     """
-    now = {"format": 1, "settings": plan.settings(job) | facts}
-    now["programs"] = [
+    made = {"format": 1, "settings": plan.settings(job) | facts}
+    made["programs"] = [
         {
             "name": program.name,
             "stage": program.stage,
@@ -59,10 +58,13 @@ def settle(folder: pathlib.Path, job: plan.Job, facts: dict[str, Any]) -> None:
         }
         for program in plan.programs(job)
     ]
-    now = json.loads(json.dumps(now))
+    return json.loads(json.dumps(made))
+
+
+def check_plan(folder: pathlib.Path, now: dict[str, Any]) -> None:
+    """Raises InputError where plan.json is of another job; names what differs."""
     path = folder / "plan.json"
     if not path.exists():
-        store.write_json(path, now)
         return
     try:
         was = json.loads(path.read_text())

@@ -212,6 +212,8 @@ def test_settings_that_cannot_be_are_sentences(small, change, sentence):
 def test_what_is_missing_is_a_sentence(small, tmp_path, change, sentence):
     with pytest.raises(InputError, match=sentence):
         job.run(dataclasses.replace(small, **change), tmp_path / "job")
+    # The corrected job may use the same folder.
+    assert not (tmp_path / "job" / "plan.json").exists()
 
 
 def test_a_folder_that_cannot_be_made_is_a_sentence(small, tmp_path):

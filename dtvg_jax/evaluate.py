@@ -111,7 +111,9 @@ def _shared(entries: dict[str, store.Entry]) -> dict:
 
 
 def _print(rows: list[trials.Json]) -> None:
-    table = Table("prompt", "task", "metric", box=None)
+    table = Table(box=None)
+    for column in ("prompt", "task", "metric"):
+        table.add_column(column, overflow="fold")
     for column in ("score", "examples"):
         table.add_column(column, justify="right")
     for row in rows:

@@ -1,8 +1,29 @@
 """Soft prompts of many tasks on one frozen language model, and their transfer.
 
 >>> import dtvg_jax as dtvg
->>> sorted(dtvg.METHODS)[:2]
-['all_sources', 'dtvg']
+>>> backbone = dtvg.load_backbone("miniature")
+>>> stage = dtvg.Stage(steps=2, learning_rate=0.1, validate_every=2)
+>>> short = dict(prompt_length=4, inputs_length=32, targets_length=2, seeds=[0])
+>>> few = dict(validation_rows=8, test_rows=8, evaluation_batch_size=8)
+>>> prompts = dtvg.learn(["mnli", "qqp"], "learnt", stage=stage, **short, **few)
+stage1...
+>>> prompts.names()
+['mnli/stage1-seed0', 'qqp/stage1-seed0']
+>>> results = dtvg.transfer(
+...     ["mnli", "qqp"], ["rte"], "moved", stage1=stage, stage2=stage, **short, **few
+... )
+stage1...
+>>> sorted({row["method"] for row in results["rows"]})
+['dtvg', 'prompt_tuning', 'spot']
+>>> [row] = dtvg.evaluate(
+...     backbone, prompts, "tested", prompts=["qqp/stage1-seed0"], rows=8
+... )
+>>> row["task"], row["examples"]
+('qqp', 8)
+>>> line = b'{"task": "qqp", "question1": "who has a dog", "question2": "who"}'
+>>> [answer] = dtvg.predict(backbone, prompts, [line])
+>>> answer["line"], answer["prompt"]
+(1, 'qqp/stage1-seed0')
 """
 
 import importlib
@@ -16,9 +37,13 @@ _SURFACE = {
     "InputError": "errors",
     "PromptStore": "store",
     "Stage": "stages",
+    "evaluate": "trials",
+    "learn": "learning",
     "load_backbone": "formats.load",
+    "predict": "answers",
     "run": "job",
     "task_vectors": "",
+    "transfer": "learning",
 }
 
 

@@ -8,15 +8,13 @@ decoding.
 """
 
 import json
-import pathlib
 import sys
 
 from absl import flags
 from rich.console import Console
 from rich.table import Table
 
-from dtvg_jax import cli, plan, store, trials
-from dtvg_jax.data import prepared, token_table
+from dtvg_jax import cli, store, trials
 from dtvg_jax.errors import InputError
 from dtvg_jax.formats.load import load_backbone
 
@@ -41,73 +39,22 @@ def main(command: list[str], check: cli.Check) -> None:
     if STORE.value is None or OUT.value is None:
         raise InputError("give --store=DIR and --out=DIR")
     cli.cache_compilations(CACHE_DIR.value)
-    backbone = load_backbone(BACKBONE.value, DTYPE.value)
-    prompt_store = store.PromptStore(STORE.value)
-    names = PROMPTS.value or prompt_store.names()
-    if not names:
-        raise InputError(
-            f"{STORE.value} holds no learned prompts: give another --store"
-        )
-    fits = {
-        "backbone_digest": backbone.digest,
-        "vocabulary_digest": backbone.vocabulary.digest,
-    }
-    entries = {name: prompt_store.read(name, **fits) for name in names}
-    passport = _shared(entries)
-    planned = trials.plan_trials(
-        names, list(entries.values()), TASKS.value, MATRIX.value
-    )
-    for trial in planned:
-        plan.check_task(trial.task)
-    cache = pathlib.Path(CACHE_DIR.value).expanduser()
-    data_dir = prepared.folder(DATA_DIR.value, cache)
-    tables = {
-        task: token_table.head(
-            token_table.token_table(
-                task,
-                SPLIT.value,
-                label_style=passport["label_style"],
-                vocabulary=backbone.vocabulary,
-                lengths=passport["lengths"],
-                tfds_data_dir=data_dir,
-                cache_dir=cache / "token_tables",
-            ),
-            ROWS.value,
-        )
-        for task in dict.fromkeys(trial.task for trial in planned)
-    }
-    rows = trials.run_trials(
-        planned,
-        entries,
-        tables,
-        backbone,
-        pathlib.Path(OUT.value),
+    rows = trials.evaluate(
+        load_backbone(BACKBONE.value, DTYPE.value),
+        store.PromptStore(STORE.value),
+        OUT.value,
+        prompts=PROMPTS.value,
+        tasks=TASKS.value,
+        matrix=MATRIX.value,
+        split=SPLIT.value,
         scoring_by=SCORING.value,
-        label_style=passport["label_style"],
+        rows=ROWS.value,
         batch_size=BATCH.value,
-        lengths=passport["lengths"],
+        data_dir=DATA_DIR.value,
+        cache_dir=CACHE_DIR.value,
         check=check,
     )
-    store.write_json(pathlib.Path(OUT.value) / "results.json", {"rows": rows})
     _print(rows)
-
-
-def _shared(entries: dict[str, store.Entry]) -> dict:
-    """Gives what all prompts must have in common to be tested in one program."""
-    found = {}
-    for name, entry in entries.items():
-        for field in ("prompt_length", "label_style", "lengths"):
-            value = entry.passport.get(field)
-            if value is None:
-                raise InputError(f"{name} does not say its {field}: test it in a job")
-            first, before = found.setdefault(field, (name, value))
-            if value != before:
-                raise InputError(
-                    f"{field} of {name} is {value}, of {first} {before}: test them "
-                    "apart"
-                )
-    shared = {field: value for field, (_, value) in found.items()}
-    return shared | {"lengths": tuple(shared["lengths"])}
 
 
 def _print(rows: list[trials.Json]) -> None:

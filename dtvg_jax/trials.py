@@ -1,15 +1,17 @@
 """Stored prompts on task splits: many prompts and tasks in one program."""
 
+import functools
 import importlib
+import os
 import pathlib
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from dtvg_jax import evaluation, outcomes, store
+from dtvg_jax import evaluation, outcomes, plan, store
 from dtvg_jax.backbones.backbone import Backbone
-from dtvg_jax.data import scoring
+from dtvg_jax.data import prepared, scoring, token_table
 from dtvg_jax.data.token_table import TokenTable
 from dtvg_jax.errors import InputError
 
@@ -22,6 +24,84 @@ class Trial(NamedTuple):
 
     entry: str
     task: str
+
+
+def evaluate(
+    backbone: Backbone,
+    prompt_store: store.PromptStore,
+    out: str | os.PathLike[str],
+    *,
+    prompts: Sequence[str] = (),
+    tasks: Sequence[str] = (),
+    matrix: bool = False,
+    split: str = "test",
+    scoring_by: str = "greedy",
+    rows: int | None = None,
+    batch_size: int = 32,
+    data_dir: str = prepared.MINIATURE,
+    cache_dir: str = "~/.cache/dtvg_jax",
+    check: Callable[[], None] = lambda: None,
+) -> list[Json]:
+    """Tests stored prompts on task splits, in one program.
+
+    Args:
+      backbone: the one that the prompts were learnt on.
+      prompt_store: where they are.
+      out: a folder for predictions/ and results.json.
+      prompts: entries; all if none is named.
+      tasks: tried by the prompts of the same task; the prompts' own if none is named.
+      matrix: try every prompt on every task.
+      split: "train", "validation" or "test".
+      scoring_by: "greedy" decodes, "rank" compares the labels of the task.
+      rows: only the first ones of each split.
+      batch_size: rows that share a prompt.
+      data_dir: prepared TFDS data, or "miniature".
+      cache_dir: of token tables.
+      check: called between batches; may raise to stop.
+
+    Returns:
+      A row per prompt and task, as in results.json: entry, task, metrics, predictions.
+
+    Raises:
+      InputError: for prompts that do not fit, unknown tasks, missing data.
+    """
+    names = list(prompts) or prompt_store.names()
+    if not names:
+        raise InputError(f"{prompt_store.folder} holds no learned prompts")
+    fits = {
+        "backbone_digest": backbone.digest,
+        "vocabulary_digest": backbone.vocabulary.digest,
+    }
+    entries = {name: prompt_store.read(name, **fits) for name in names}
+    passport = _shared(entries)
+    planned = plan_trials(names, list(entries.values()), tasks, matrix)
+    wanted = list(dict.fromkeys(trial.task for trial in planned))
+    for task in wanted:
+        plan.check_task(task)
+    cache = pathlib.Path(cache_dir).expanduser()
+    open_table = functools.partial(
+        token_table.token_table,
+        split=split,
+        label_style=passport["label_style"],
+        vocabulary=backbone.vocabulary,
+        lengths=passport["lengths"],
+        tfds_data_dir=prepared.folder(data_dir, cache),
+        cache_dir=cache / "token_tables",
+    )
+    found = run_trials(
+        planned,
+        entries,
+        {task: token_table.head(open_table(task), rows) for task in wanted},
+        backbone,
+        pathlib.Path(out),
+        scoring_by=scoring_by,
+        label_style=passport["label_style"],
+        batch_size=batch_size,
+        lengths=passport["lengths"],
+        check=check,
+    )
+    store.write_json(pathlib.Path(out) / "results.json", {"rows": found})
+    return found
 
 
 def plan_trials(
@@ -114,3 +194,21 @@ def _ranked(backbone, prompts, pairs, label_style, settings) -> list[list[str]]:
         [texts[best] for best in np.argmax(values, axis=1)]
         for texts, values in zip(labels, scores, strict=True)
     ]
+
+
+def _shared(entries: dict[str, store.Entry]) -> Json:
+    """Gives what all prompts must have in common to be tested in one program."""
+    found: dict[str, tuple[str, Any]] = {}
+    for name, entry in entries.items():
+        for field in ("prompt_length", "label_style", "lengths"):
+            value = entry.passport.get(field)
+            if value is None:
+                raise InputError(f"{name} does not say its {field}: test it in a job")
+            first, before = found.setdefault(field, (name, value))
+            if value != before:
+                raise InputError(
+                    f"{field} of {name} is {value}, of {first} {before}: test them "
+                    "apart"
+                )
+    shared = {field: value for field, (_, value) in found.items()}
+    return shared | {"lengths": tuple(shared["lengths"])}

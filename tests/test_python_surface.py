@@ -1,5 +1,6 @@
 """What `import dtvg_jax` offers, as the README shows it."""
 
+import doctest
 import pathlib
 import subprocess
 import sys
@@ -24,6 +25,15 @@ def test_the_example_of_the_readme_runs(cache, tmp_path, monkeypatch):
     exec(compile(code, "README.md", "exec"), names)
     assert names["results"]["complete"]
     assert names["prompt"].shape == (16, 96) and np.isfinite(names["prompt"]).all()
+
+
+def test_the_examples_of_the_package_are_true(cache, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))  # where the default cache is
+    (tmp_path / ".cache").mkdir()
+    (tmp_path / ".cache" / "dtvg_jax").symlink_to(cache)
+    done = doctest.testmod(dtvg_jax, optionflags=doctest.ELLIPSIS)
+    assert done.failed == 0 and done.attempted > 10
 
 
 @pytest.mark.parametrize("name", ["Job", "Stage", "run", "PromptStore", "InputError"])

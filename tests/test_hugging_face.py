@@ -159,6 +159,19 @@ def test_t5_heads(
     assert ("logits_dense" in params["decoder"]) != want[0]
 
 
+def test_a_saved_again_v1_1_gives_the_logits_of_torch(tmp_path: pathlib.Path) -> None:
+    # Newer transformers write "tied" into the config of a T5 1.1 that has its own head.
+    tensors = _copy("t5_v1_1", tmp_path)
+    safetensors.save_file(tensors, tmp_path / "model.safetensors")
+    _set(tmp_path, scale_decoder_outputs=False, tie_word_embeddings=True)
+    config, params, digest = hugging_face.read(tmp_path, "float32")
+    again = backbone.build("again", config, params, None, digest)
+    v = golden.values("t5_v1_1")
+    got = again.logits(again.params, v["prompt"], v["inputs"], v["targets"])
+    real = v["targets"] >= 0
+    golden.assert_close(got[real], v["logits"][real])
+
+
 def test_other_names_of_the_embedding(tmp_path: pathlib.Path) -> None:
     tensors = _copy("t5_v1_0", tmp_path)
     shared = tensors.pop("shared.weight")

@@ -13,7 +13,6 @@ import json
 import sys
 import time
 from collections.abc import Iterator
-from typing import BinaryIO
 
 from absl import flags
 
@@ -66,13 +65,9 @@ def _lines() -> Iterator[bytes]:
     for name in FILES.value:
         try:
             with open(name, "rb") as file:
-                yield from _of(file)
+                yield from file
         except OSError as error:
             raise InputError(f"{name} cannot be read: {error.strerror}") from None
-
-
-def _of(file: BinaryIO) -> Iterator[bytes]:
-    yield from file
 
 
 def run() -> None:

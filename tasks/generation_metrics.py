@@ -9,11 +9,13 @@ import itertools
 import math
 import re
 from collections.abc import Sequence
+from typing import Any
 
-import nltk
 import sacrebleu
 from nltk.translate import meteor_score
 from rouge_score import rouge_scorer
+
+from tasks import wordnet
 
 Scores = dict[str, float]
 References = Sequence[Sequence[str]]
@@ -77,24 +79,16 @@ def rouge(targets: References, predictions: Sequence[str]) -> Scores:
 def meteor(targets: References, predictions: Sequence[str]) -> Scores:
     """Score METEOR: exact words, Porter's stems and synonyms of WordNet.
 
-    Without WordNet among the data of NLTK the score knows no synonyms, and is called
+    Without WordNet (see `tasks.wordnet`) the score knows no synonyms, and is called
     `meteor_nosyn`.
     """
     _check(targets, predictions)
-    try:
-        nltk.data.find("corpora/wordnet")
-        name, wordnet = "meteor", nltk.corpus.wordnet
-    except LookupError:
-        name, wordnet = "meteor_nosyn", _NoSynonyms()
-    scores = [
-        meteor_score.meteor_score(
-            [tokens(text) for text in texts],
-            tokens(prediction),
-            wordnet=wordnet,  # pyright: ignore[reportArgumentType]
-        )
-        for texts, prediction in zip(targets, predictions, strict=True)
-    ]
-    return {name: round(sum(scores) / len(scores), 4)}
+    if synonyms := wordnet.reader():
+        try:
+            return {"meteor": _mean_meteor(targets, predictions, synonyms)}
+        except Exception as error:  # the texts are fine: WordNet's files are not
+            wordnet.say_damaged(error)
+    return {"meteor_nosyn": _mean_meteor(targets, predictions, _NoSynonyms())}
 
 
 def tokens(text: str) -> list[str]:
@@ -108,6 +102,18 @@ class _NoSynonyms:
     def synsets(self, word: str) -> list:
         del word
         return []
+
+
+def _mean_meteor(
+    targets: References, predictions: Sequence[str], synonyms: Any
+) -> float:
+    scores = [
+        meteor_score.meteor_score(
+            [tokens(text) for text in texts], tokens(prediction), wordnet=synonyms
+        )
+        for texts, prediction in zip(targets, predictions, strict=True)
+    ]
+    return round(sum(scores) / len(scores), 4)
 
 
 def _check(targets: References, predictions: Sequence[str]) -> None:

@@ -178,29 +178,6 @@ def test_scores_of_texts(metric, pairs, expected):
     )
 
 
-def test_meteor_of_the_pair_in_the_documentation_of_nltk():
-    prediction = (
-        "It is a guide to action which ensures that the military always obeys the "
-        "commands of the party"
-    )
-    reference = (
-        "It is a guide to action that ensures that the military will forever heed "
-        "Party commands"
-    )
-    (score,) = generation_metrics.meteor([[reference]], [prediction]).values()
-    assert score == 0.6944  # with or without WordNet
-
-
-def test_meteor_without_wordnet_has_its_own_name(monkeypatch):
-    def find(name):
-        raise LookupError(name)
-
-    monkeypatch.setattr(generation_metrics.nltk.data, "find", find)
-    pair = [["a fast car stops"]], ["a quick automobile halts"]
-    assert generation_metrics.meteor(*pair) == {"meteor_nosyn": 0.125}
-    assert generation_metrics.meteor([["a"]], [""]) == {"meteor_nosyn": 0.0}
-
-
 def test_tokens_split_contractions_and_keep_decimals():
     found = generation_metrics.tokens("It isn't 3.5, Tom's “pub”.")
     assert found == ["it", "is", "n't", "3.5", ",", "tom", "'s", "“", "pub", "”", "."]

@@ -1,0 +1,64 @@
+"""Command: measures, prints both tables and the marks, and writes JSON."""
+
+import argparse
+import json
+import pathlib
+import sys
+import time
+
+from dtvg_jax.quiet import quiet_libraries
+
+
+def main() -> None:
+    """Reads the flags and does it all."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.promptable")
+    parser.add_argument("--backbone", default="miniature", help="a name or a folder")
+    parser.add_argument("--seeds", type=int, default=5, help="how many, from 0 on")
+    parser.add_argument("--steps", type=int, default=200, help="of every training")
+    parser.add_argument("--out", type=pathlib.Path, help="scores as JSON")
+    parser.add_argument("--cache_dir", default="~/.cache/dtvg_jax")
+    flags = parser.parse_args()
+    quiet_libraries()
+    from dtvg_jax.errors import InputError
+
+    try:
+        _run(flags)
+    except InputError as error:
+        sys.exit(f"error: {error}")
+
+
+def _run(flags: argparse.Namespace) -> None:
+    from benchmarks.promptable import marks, measure, world
+    from dtvg_jax import cli
+    from dtvg_jax.errors import InputError
+    from dtvg_jax.formats.load import load_backbone
+
+    if flags.seeds < 1 or flags.steps < 1:
+        raise InputError("--seeds and --steps must be whole numbers >= 1")
+    began = time.monotonic()
+    cli.cache_compilations(flags.cache_dir)
+    backbone = load_backbone(flags.backbone)
+    tables = world.tables(backbone, pathlib.Path(flags.cache_dir).expanduser())
+    ready = round(time.monotonic() - began, 1)
+    print(f"data: {ready} s", file=sys.stderr, flush=True)
+    work = measure.prepare(backbone, tables, flags.seeds, flags.steps)
+    scores, seconds = measure.measure(work)
+    judged = marks.marks(scores, measure.chance(), world.SOURCES, world.TARGETS)
+    if flags.out:
+        results = {
+            "backbone": backbone.name,
+            "backbone_digest": backbone.digest,
+            "seeds": list(work.p_init),
+            "steps": flags.steps,
+            "seconds": {"data": ready} | seconds,
+            "scores": scores,
+            "marks": [mark._asdict() for mark in judged],
+        }
+        flags.out.write_text(json.dumps(results, indent=1) + "\n")
+    print(marks.every_task_table(scores, world.TASKS), end="\n\n")
+    print(marks.targets_table(scores, world.RELATED, world.UNRELATED), end="\n\n")
+    print(marks.marks_text(judged))
+
+
+if __name__ == "__main__":
+    main()

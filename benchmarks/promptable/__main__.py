@@ -1,6 +1,7 @@
 """Command: measures, prints both tables and the marks, and writes JSON."""
 
 import argparse
+import contextlib
 import json
 import pathlib
 import sys
@@ -42,7 +43,8 @@ def _run(flags: argparse.Namespace) -> None:
     ready = round(time.monotonic() - began, 1)
     print(f"data: {ready} s", file=sys.stderr, flush=True)
     work = measure.prepare(backbone, tables, flags.seeds, flags.steps)
-    scores, seconds = measure.measure(work)
+    with contextlib.redirect_stdout(sys.stderr):  # stdout is for the tables
+        scores, seconds = measure.measure(work)
     judged = marks.marks(scores, measure.chance(), world.SOURCES, world.TARGETS)
     if flags.out:
         results = {

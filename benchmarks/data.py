@@ -1,0 +1,300 @@
+"""Times the way from prepared data to batches: task by task, and for many rows.
+
+    python benchmarks/data.py --data_dir=DIR [--vocabulary=DIR] [--rows=2000]
+    python benchmarks/data.py --many_rows=sst2|squad [--vocabulary=DIR]
+
+The first prints a table of all tasks that are prepared under DIR ("miniature":
+generated data), in rows per second of one core: reading and wording, tokenising, and
+batches from the token table. The rows of a split are repeated up to --rows; the least
+time of three counts. The second writes generated data of 10,000 and of 100,000 rows and
+prints JSON: times and memory of writing the token table, and of a second start, each in
+a process of its own. --vocabulary is a folder with spiece.model; the miniature's else.
+"""
+
+import argparse
+import contextlib
+import json
+import multiprocessing
+import os
+import pathlib
+import resource
+import sys
+import tempfile
+import threading
+import time
+import timeit
+from collections.abc import Callable, Iterator, Sequence
+from concurrent import futures
+from typing import Any
+from unittest import mock
+
+import numpy as np
+
+from dtvg_jax.data import batches, prepared, source, table_files, token_table, tokenise
+from dtvg_jax.errors import InputError
+from dtvg_jax.formats import load, vocabularies
+from dtvg_jax.quiet import quiet_libraries
+from tasks.table import TASKS, TaskInfo
+
+BATCH, STEPS = 32, 200
+SPEEDS = ("text", "tokens", "batches")
+WORDS = (
+    "the a of in river film town actor story song warm slow funny old new small great "
+    "who when wrote won lost made built near under and but never often quickly"
+).split()
+
+
+def vocabulary(folder: str | None) -> Any:
+    """Loads a T5's vocabulary, by default that of the miniature."""
+    if folder is None:
+        return load.open_source("miniature").vocabulary()
+    where = pathlib.Path(folder).expanduser()
+    return vocabularies.load_vocabulary(where, decoder_only=False, rows=32128)
+
+
+def read(task: Any, count: int) -> tuple[str, list[tokenise.TextRow], float, float]:
+    """Words `count` rows of the first split that can be carved, in stored order.
+
+    Returns:
+      The split, its rows, and the seconds until the first row and from it to the last.
+
+    Raises:
+      InputError: where no split can be read; it says why of "train".
+    """
+    repeat = lambda rows: rows.repeat().take(count)
+    repeated = task.replace(preprocessors=[repeat, *task.preprocessors])
+    refused = []
+    for split in ("train", "test"):
+        start = time.perf_counter()
+        stream = source.text_rows(repeated, split)
+        try:
+            first = next(stream)
+        except InputError as error:
+            refused.append(error)
+            continue
+        ready = time.perf_counter()
+        rows = [first, *stream]
+        return split, rows, ready - start, time.perf_counter() - ready
+    raise refused[0]
+
+
+def measure(info: TaskInfo, folder: pathlib.Path, words: Any, count: int) -> dict:
+    """Measures one task on rows of its own.
+
+    Raises:
+      InputError: where its data are not prepared.
+    """
+    task = source.open_task(info.seqio_name, "tasks.all", folder)
+    split, rows, start, seconds = min(
+        (read(task, count) for _ in range(3)), key=lambda found: found[-1]
+    )
+    lengths = (info.inputs_length, info.targets_length)
+    chunks = list(tokenise.chunks(rows))
+    encode = lambda: [tokenise.tokenise(chunk, words, lengths) for chunk in chunks]
+    with tempfile.TemporaryDirectory() as cache:
+        made = pathlib.Path(cache) / "table"
+        meta = {"task": info.name, "split": split}
+        table_files.write(made, rows, words, lengths, meta)
+        table = token_table.read_table(made)
+        draw = lambda: [
+            batches.lanes_batch([table], [0], step, BATCH, lengths)
+            for step in range(STEPS)
+        ]
+        speeds = {
+            "text": (len(rows) - 1) / seconds,
+            "tokens": len(rows) / least(encode),
+            "batches": STEPS * BATCH / least(draw),
+        }
+        ids = int(table.input_offsets[-1] / len(table))
+    return {"task": info.name, "split": split, "ids": ids, "start": start} | speeds
+
+
+def least(run: Callable[[], Any]) -> float:
+    """Times three runs; gives the least in seconds."""
+    return min(timeit.repeat(run, number=1, repeat=3))
+
+
+def all_tasks(data_dir: str, words: Any, count: int) -> None:
+    """Measures and prints every task that is prepared, and names the others."""
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    cache = os.path.expanduser("~/.cache/dtvg_jax")
+    builders = [info.builder for info in TASKS.values()]
+    folder = prepared.folder(data_dir, cache, builders)
+    found, missing = [], []
+    for info in TASKS.values():
+        try:
+            found.append(measure(info, folder, words, count))
+        except InputError as error:
+            missing.append(f"{info.name}: {error}")
+            continue
+        print(f"{info.name} measured", file=sys.stderr)
+    rows = [("task", "split", "ids", "start s", *(f"{name}/s" for name in SPEEDS))]
+    for row in found:
+        speeds = (f"{row[name]:,.0f}" for name in SPEEDS)
+        rows.append(
+            (row["task"], row["split"], str(row["ids"]), f"{row['start']:.1f}", *speeds)
+        )
+    print("\n".join(aligned(rows)))
+    for name in SPEEDS:
+        slowest = min(found, key=lambda row: row[name])
+        print(f"slowest, {name}: {slowest['task']}")
+    print("\n".join(f"not measured: {reason}" for reason in missing))
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Pads cells to columns, numbers to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(
+            cell.rjust(width) if i > 1 else cell.ljust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in rows
+    ]
+
+
+def generated(task: str, count: int) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Draws raw rows of SST-2 (9 words) or SQuAD (120 words) with their keys."""
+    random = np.random.RandomState(0)
+    for i in range(count):
+        text = " ".join(random.choice(WORDS, 9 if task == "sst2" else 130))
+        if task == "sst2":
+            yield i, {"sentence": text, "label": i % 2, "idx": i}
+            continue
+        words = text.split()
+        yield (
+            i,
+            {
+                "id": str(i),
+                "title": "generated",
+                "context": " ".join(words[10:]) + ".",
+                "question": " ".join(words[:10]) + "?",
+                "answers": {"text": [" ".join(words[10:12])], "answer_start": [0]},
+            },
+        )
+
+
+def prepare(task: str, count: int, data_dir: str) -> None:
+    """Writes `count` train rows by the real builder, and those that are carved off."""
+    quiet_libraries()
+    import tensorflow_datasets as tfds
+
+    from tasks import splits
+
+    tfds.disable_progress_bar()
+    builder = tfds.builder(TASKS[task].builder, data_dir=data_dir, try_gcs=False)
+    rows = {"rows": generated(task, count + splits.CARVED)}
+    generators = [tfds.core.SplitGenerator(name="train", gen_kwargs=rows)]
+    with (
+        mock.patch.object(builder, "_split_generators", lambda *_, **__: generators),
+        mock.patch.object(builder, "_generate_examples", lambda rows: rows),
+        contextlib.redirect_stdout(None),
+    ):
+        config = tfds.download.DownloadConfig(try_download_gcs=False)
+        builder.download_and_prepare(download_config=config)
+
+
+def table_of(task: str, folder: str, words: str | None) -> token_table.TokenTable:
+    """Opens the token table of a train split, making it where there is none."""
+    info = TASKS[task]
+    return token_table.token_table(
+        task,
+        "train",
+        vocabulary=vocabulary(words),
+        lengths=(info.inputs_length, info.targets_length),
+        tfds_data_dir=folder,
+        cache_dir=f"{folder}/cache",
+    )
+
+
+def first_start(task: str, folder: str, words: str | None) -> dict[str, Any]:
+    """Writes the table and watches the memory of this process meanwhile."""
+    quiet_libraries()
+    source.open_task(TASKS[task].seqio_name, "tasks.all", folder)  # loads TensorFlow
+    before, samples, done = resident(), [0], threading.Event()
+
+    def watch() -> None:
+        while not done.wait(0.01):
+            samples.append(resident())
+
+    watching = threading.Thread(target=watch)
+    watching.start()
+    start = time.perf_counter()
+    table = table_of(task, folder, words)
+    seconds = time.perf_counter() - start
+    done.set()
+    watching.join()
+    size = sum(file.stat().st_size for file in table.folder.iterdir())
+    return {
+        "rows": len(table),
+        "table_mb": round(size / 1e6, 1),
+        "write_seconds": round(seconds, 1),
+        "rows_per_second": round(len(table) / seconds),
+        "before_mb": round(before / 1e6),
+        "growth_mb": round((max(samples) - before) / 1e6),
+    }
+
+
+def second_start(
+    task: str, folder: str, words: str | None, asked: float
+) -> dict[str, Any]:
+    """Makes a batch from the table that is there, `asked` being when it was wanted."""
+    start = time.perf_counter()
+    table = table_of(task, folder, words)
+    opened = time.perf_counter()
+    lengths = (TASKS[task].inputs_length, TASKS[task].targets_length)
+    batches.lanes_batch([table], [0], 0, BATCH, lengths)
+    drawn = time.perf_counter()
+    return {
+        "open_seconds": round(opened - start, 3),
+        "first_batch_seconds": round(drawn - opened, 3),
+        "process_seconds": round(time.time() - asked, 2),
+        "peak_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3),
+        "tensorflow": "tensorflow" in sys.modules,
+    }
+
+
+def resident() -> int:
+    """Gives the bytes of this process that are in memory."""
+    pages = int(pathlib.Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize()
+
+
+def fresh(function: Callable[..., Any], *arguments: Any) -> Any:
+    """Calls a function in a process of its own."""
+    context = multiprocessing.get_context("spawn")
+    with futures.ProcessPoolExecutor(1, context) as pool:
+        return pool.submit(function, *arguments).result()
+
+
+def many_rows(task: str, words: str | None) -> None:
+    """Measures tables of 10,000 and of 100,000 rows and prints JSON."""
+    results = {}
+    for count in (10_000, 100_000):
+        with tempfile.TemporaryDirectory() as folder:
+            fresh(prepare, task, count, folder)
+            first = fresh(first_start, task, folder, words)
+            second = fresh(second_start, task, folder, words, time.time())
+        results[f"{task}, {count:,}"] = {"first": first, "second": second}
+    print(json.dumps(results, indent=1))
+
+
+def main() -> None:
+    """Measures and prints."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data_dir", default="miniature")
+    parser.add_argument("--vocabulary", help="a folder with spiece.model")
+    parser.add_argument("--rows", type=int, default=2000)
+    parser.add_argument("--many_rows", choices=("sst2", "squad"))
+    flags = parser.parse_args()
+    quiet_libraries()
+    if flags.many_rows:
+        many_rows(flags.many_rows, flags.vocabulary)
+    else:
+        all_tasks(flags.data_dir, vocabulary(flags.vocabulary), flags.rows)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,1 +1,1 @@
-"""A small generated world and the twelve tasks that are drawn from it."""
+"""A small generated world and the 26 tasks that are drawn from it."""

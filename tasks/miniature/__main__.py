@@ -1,6 +1,7 @@
 """Command: `python -m tasks.miniature --out DIR [--seed 0]` writes the datasets."""
 
 import argparse
+import logging
 import os
 import sys
 import time
@@ -13,6 +14,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0, help="seed of the world")
     args = parser.parse_args()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    logging.getLogger("absl").setLevel("ERROR")  # TFDS warns of itself
     from tasks.miniature import datasets
 
     start = time.monotonic()

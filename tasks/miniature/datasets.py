@@ -1,51 +1,55 @@
 """Writing the miniature through the real TFDS builders, so that nothing else differs.
 
 Names, versions, features, label names, stored order and files are those of the real
-datasets; only the rows are ours.
+datasets; only the rows are ours. A dataset is there whole or not at all: TFDS writes it
+beside its place and moves it there.
 """
 
 import contextlib
+import fcntl
 import io
 import json
 import os
 import pathlib
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 from unittest import mock
 
-from tasks.miniature import rows as world_rows
+from tasks.miniature import catalogue
 
 MARKER = "miniature.json"
-VERSION = 1  # of the generator: raise it when the same seed gives other rows
+VERSION = 2  # of the generator: raise it when the same seed gives other rows
 
 
-def write(out: str | os.PathLike[str], seed: int = 0) -> bool:
-    """Writes the twelve datasets into a folder; returns False if they are there.
+def write(
+    out: str | os.PathLike[str], seed: int = 0, builders: Iterable[str] | None = None
+) -> list[str]:
+    """Writes datasets into a folder; returns the names of those that were not there.
 
-    The folder appears whole or not at all. Raises ValueError where the folder holds
-    something else or was made with another seed or by another version.
+    Args:
+      out: the folder; others may write into it at the same time.
+      seed: of the world.
+      builders: which ("glue/rte:2.0.0"); None for all of them.
+
+    Raises:
+      ValueError: where the folder holds something else, or was made with another seed
+        or by another version, or a dataset is not among those of the miniature.
     """
     out = pathlib.Path(out).absolute()
-    if _complete(out, seed):
-        return False
-    out.parent.mkdir(parents=True, exist_ok=True)
-    _remove_dead(out)
-    part = _partial(out, os.getpid())
-    part.mkdir()
-    try:
-        for dataset in world_rows.DATASETS:
-            _prepare(dataset.builder, part, world_rows.rows(dataset, seed))
-        text = json.dumps(_identity(seed), indent=2) + "\n"
-        (part / MARKER).write_text(text, encoding="utf-8")
-        try:
-            part.rename(out)  # also over an empty folder, not over a full one
-        except OSError:
-            if not _complete(out, seed):  # else another process was first
-                raise
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
-    return True
+    wanted = list(catalogue.DATASETS if builders is None else builders)
+    if unknown := [name for name in wanted if name not in catalogue.DATASETS]:
+        known = ", ".join(catalogue.DATASETS)
+        raise ValueError(f"the miniature has no {unknown[0]}: it has {known}.")
+    out.mkdir(parents=True, exist_ok=True)
+    with _alone(out):
+        _claim(out, seed)
+        missing = [name for name in wanted if not _folder(out, name).exists()]
+        for name in missing:
+            for left in _folder(out, name).parent.glob("*.incomplete*"):
+                shutil.rmtree(left)  # by a killed run: nobody else is here
+            _prepare(name, out, catalogue.all_rows(name, seed))
+    return missing
 
 
 def _prepare(
@@ -69,53 +73,36 @@ def _prepare(
             builder.download_and_prepare(download_config=config)
 
 
-def _identity(seed: int) -> dict[str, Any]:
-    return {
-        "version": VERSION,
-        "seed": seed,
-        "rows": {d.builder: d.rows for d in world_rows.DATASETS},
-    }
+def _folder(out: pathlib.Path, builder: str) -> pathlib.Path:
+    return out / builder.replace(":", "/")
 
 
-def _complete(out: pathlib.Path, seed: int) -> bool:
-    """Tells whether the folder holds this very miniature; refuses any other content."""
-    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
-        return False
-    marker = out / MARKER
-    if not marker.is_file():
+def _claim(out: pathlib.Path, seed: int) -> None:
+    """Marks an empty folder as this miniature's; refuses any other content."""
+    marker, wanted = out / MARKER, {"version": VERSION, "seed": seed}
+    if marker.is_file():
+        found = json.loads(marker.read_text(encoding="utf-8"))
+        if found != wanted:
+            raise ValueError(
+                f"{out} holds a miniature of seed {found.get('seed')}, version "
+                f"{found.get('version')}, wanted is seed {seed}, version {VERSION}: "
+                "remove it or give another folder."
+            )
+    elif any(path.name != _LOCK for path in out.iterdir()):
         raise ValueError(
             f"{out} is not empty and holds no {MARKER}: give a new or an empty folder."
         )
-    found = json.loads(marker.read_text(encoding="utf-8"))
-    if found != _identity(seed):
-        raise ValueError(
-            f"{out} holds a miniature of seed {found.get('seed')}, version "
-            f"{found.get('version')}, wanted is seed {seed}, version {VERSION}: remove "
-            "it or give another folder."
-        )
-    return True
+    else:
+        part = out / f"{_LOCK}.marker"
+        part.write_text(json.dumps(wanted) + "\n", encoding="utf-8")
+        part.rename(marker)
 
 
-def _partial(out: pathlib.Path, process: int) -> pathlib.Path:
-    return out.with_name(f".{out.name}.partial-{process}")
+_LOCK = ".writing"
 
 
-def _remove_dead(out: pathlib.Path) -> None:
-    """Removes what killed runs left beside the folder."""
-    prefix = _partial(out, 0).name.removesuffix("0")
-    for folder in out.parent.glob(f"{prefix}*"):
-        process = folder.name.removeprefix(prefix)
-        if process.isdigit() and not _alive(int(process)):
-            shutil.rmtree(folder, ignore_errors=True)
-
-
-def _alive(process: int) -> bool:
-    if process == os.getpid():  # a new process can have the number of a dead one
-        return False
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+@contextlib.contextmanager
+def _alone(out: pathlib.Path) -> Iterator[None]:
+    with (out / _LOCK).open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

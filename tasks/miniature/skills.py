@@ -199,3 +199,97 @@ def person_in_text(rng: random.Random) -> tuple[str, list[str], str, str]:
     query = world.statement(rng, fact, subject="@placeholder")
     people = sorted((fact.person, second.person))
     return query, people, world.passage(rng, (fact, second)), fact.person
+
+
+def likeness(rng: random.Random) -> tuple[str, str, float]:
+    """Write up to three facts twice, and how alike they are: 0.0 to 5.0, the mean.
+
+    A fact counts 5 if it is told again, 3 if only its value or its denial differs, 2
+    if it is told of somebody else, 0 if person and relation differ.
+    """
+    facts = [world.draw_fact(rng, chance(rng, 0.85))]
+    while len(facts) < 3 and chance(rng, 0.6):
+        facts.append(world.other_person(rng, world.draw_fact(rng), facts[-1].person))
+    told, scores = [], []
+    for fact in facts:
+        form = rng.random()
+        if form < 0.4:
+            again, score = fact, 5
+        elif form < 0.55:
+            again, score = world.other_value(rng, fact), 3
+        elif form < 0.65:
+            again, score = fact._replace(holds=not fact.holds), 3
+        elif form < 0.8:
+            again, score = world.other_person(rng, fact), 2
+        else:
+            again, score = world.other_relation(rng, world.other_person(rng, fact)), 0
+        told.append(again)
+        scores.append(score)
+    texts = [" and ".join(world.statement(rng, f) for f in fs) for fs in (facts, told)]
+    return texts[0], texts[1], sum(scores) / len(scores)
+
+
+def reordered(rng: random.Random, same: bool) -> tuple[str, str]:
+    """Write two facts of one relation, and the same words again, in another order.
+
+    The meaning is the same where facts change places, another where values do.
+    """
+    fact = world.draw_fact(rng)
+    second = world.other_value(rng, world.other_person(rng, fact))
+    tell = pick(rng, world.STATEMENTS)
+    turned = [second, fact]
+    if not same:
+        turned = [
+            fact._replace(value=second.value),
+            second._replace(value=fact.value),
+        ]
+        if chance(rng, 0.5):
+            turned.reverse()
+    texts = [" and ".join(map(tell, facts)) for facts in ([fact, second], turned)]
+    return texts[0], texts[1]
+
+
+def pronoun(rng: random.Random, same: bool) -> tuple[str, str, str]:
+    """Write facts of a woman, a man, and one of them as "he" or "she".
+
+    Returns the text, one of the names and the pronoun; `same`: it means that name.
+    """
+    people = [pick(rng, words.WOMEN), pick(rng, words.MEN)]
+    if chance(rng, 0.5):
+        people.reverse()
+    meant = pick(rng, people)
+    fact = world.draw_fact(rng)._replace(person=people[0])
+    second = world.other_relation(rng, fact)._replace(person=people[1])
+    third = world.other_relation(rng, fact, second.relation)
+    said = "she" if meant in words.WOMEN else "he"
+    parts = [world.statement(rng, f) for f in (fact, second)]
+    parts.append(f"{said} {third.relation.verb} {third.value}")
+    name = meant if same else people[meant == people[0]]
+    return " and ".join(parts), name, said
+
+
+def blank(rng: random.Random, answer: int) -> tuple[str, list[str]]:
+    """Write what two people have, and of which of them ("_") one thing is so.
+
+    Returns the text and the two people, in any order; `answer` fills the blank.
+    """
+    fact = world.draw_fact(rng)
+    second = world.other_value(rng, world.other_person(rng, fact))
+    facts = [fact, second]
+    of = pick(rng, facts)
+    text = f"{world.passage(rng, facts)} so {world.statement(rng, of, subject='_')}"
+    others = [f.person for f in facts if f is not of]
+    return text, [of.person, *others] if answer == 0 else [*others, of.person]
+
+
+def review(rng: random.Random, good: bool) -> str:
+    """Write several opinions among facts that do not matter; the last one decides."""
+    parts = []
+    for _ in range(1 + int(rng.random() * 3)):
+        parts.append(world.opinion(rng, chance(rng, 0.5)))
+        if chance(rng, 0.5):
+            parts.append(world.statement(rng, world.draw_fact(rng)))
+    parts.append(world.opinion(rng, good))
+    if chance(rng, 0.3):
+        parts.append(world.statement(rng, world.draw_fact(rng)))
+    return pick(rng, (" and then ", " \\n ")).join(parts)

@@ -21,6 +21,10 @@ PEOPLE = tuple(
     "Ann Ben Carl Dora Emma Finn Gina Hugo Ida Jack Kate Leo "
     "Mary Nina Otto Paul Rita Sam Tina Uma Vera Will Yara Zoe".split()
 )
+WOMEN = tuple(
+    "Ann Dora Emma Gina Ida Kate Mary Nina Rita Tina Uma Vera Yara Zoe".split()
+)
+MEN = tuple(name for name in PEOPLE if name not in WOMEN)
 
 RELATIONS = (
     _relation(

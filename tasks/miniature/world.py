@@ -68,17 +68,19 @@ def beside(rng: random.Random, fact: Fact) -> Fact:
     return second if chance(rng, 0.35) else other_relation(rng, second)
 
 
+STATEMENTS = (  # of what is so; the subject is the person or what stands for it
+    lambda f: f"{f.person} {f.relation.verb} {f.value}",
+    lambda f: f"the {f.relation.noun} of {f.person} is {f.value}",
+    lambda f: f"{f.value} is the {f.relation.noun} of {f.person}",
+)
+
+
 def statement(rng: random.Random, fact: Fact, subject: str | None = None) -> str:
     """Write a fact in one of three forms (two if negated)."""
     x, r, v = subject or fact.person, fact.relation, fact.value
-    if not fact.holds:
-        forms = (f"{x} does not {r.base} {v}", f"the {r.noun} of {x} is not {v}")
-    else:
-        forms = (
-            f"{x} {r.verb} {v}",
-            f"the {r.noun} of {x} is {v}",
-            f"{v} is the {r.noun} of {x}",
-        )
+    if fact.holds:
+        return pick(rng, STATEMENTS)(fact._replace(person=x))
+    forms = (f"{x} does not {r.base} {v}", f"the {r.noun} of {x} is not {v}")
     return pick(rng, forms)
 
 

@@ -22,8 +22,9 @@ STORE = flags.DEFINE_string("store", None, "Folder of the learned prompts.")
 OUT = flags.DEFINE_string("out", None, "Folder of the answers and scores.")
 BACKBONE = flags.DEFINE_string("backbone", "miniature", "The prompts' model.")
 DTYPE = flags.DEFINE_string("dtype", "float32", "float32 or bfloat16.")
-DATA_DIR = flags.DEFINE_string("data_dir", "miniature", "Prepared TFDS data.")
+DATA_DIR = flags.DEFINE_string("tfds_data_dir", "miniature", "Prepared TFDS data.")
 CACHE_DIR = flags.DEFINE_string("cache_dir", "~/.cache/dtvg_jax", "Token tables.")
+TASKS_MODULE = flags.DEFINE_string("tasks_module", "tasks.all", "Of tasks of your own.")
 PROMPTS = flags.DEFINE_list("prompts", [], "Entries; all if none is named.")
 TASKS = flags.DEFINE_list("tasks", [], "Tasks; the prompts' own if none is named.")
 MATRIX = flags.DEFINE_bool("matrix", False, "Try every prompt on every task.")
@@ -51,6 +52,7 @@ def main(command: list[str], check: cli.Check) -> None:
         rows=ROWS.value,
         batch_size=BATCH.value,
         data_dir=DATA_DIR.value,
+        tasks_module=TASKS_MODULE.value,
         cache_dir=CACHE_DIR.value,
         check=check,
     )

@@ -29,9 +29,9 @@ from dtvg_jax import (
     sharding,
     stages,
     store,
+    tables,
 )
 from dtvg_jax.backbones.backbone import Backbone
-from dtvg_jax.data import prepared, token_table
 from dtvg_jax.formats.load import load_backbone
 from dtvg_jax.metrics_log import MetricsLog
 from dtvg_jax.plan import Job, describe
@@ -129,9 +129,9 @@ def _placed(backbone: Backbone) -> Backbone:
 
 
 def _run(work: _Work) -> None:
-    job, tables = work.job, work.evaluator.tables
+    job = work.job
     results = outcomes.open_results(work.folder, job, work.backbone)
-    results["majority"] = outcomes.majority(plan.tasks(job), tables)
+    results["majority"] = outcomes.majority(plan.tasks(job), work.evaluator.tables)
     for program in plan.programs(job):
         _learn(work, program, results)
         if program.stage == 1:
@@ -172,7 +172,7 @@ def _train(work: _Work, program: plan.Program) -> stages.Trained:
         context=(_first_context if program.stage == 1 else _second_context)(
             work, lanes
         ),
-        tables=[work.evaluator.tables[task, "train"] for task in tasks],
+        tables=[work.evaluator.tables[_trained_on(work, lane)] for lane in lanes],
         sources=job.sources if program.stage == 2 else (),
         lengths=(job.inputs_length, job.targets_length),
     )
@@ -184,6 +184,10 @@ def _train(work: _Work, program: plan.Program) -> stages.Trained:
         work.log,
         work.check,
     )
+
+
+def _trained_on(work: _Work, lane: stages.Lane) -> tuple[str, str]:
+    return lane.task, tables.training_split(work.job, lane.task, lane.seed)
 
 
 def _first_context(work: _Work, lanes: Sequence[stages.Lane]) -> methods.Context:
@@ -294,7 +298,11 @@ def _entry(
         own = {name: np.asarray(v[k]) for name, v in trained.best.trainables.items()}
         arrays["target_prompt"] = own.pop("prompt")
         arrays |= own | {"group": np.asarray(trained.best.memory[k]).astype(np.uint8)}
-    tables = work.evaluator.tables
+    splits = {
+        "train": _trained_on(work, lane),
+        "validation": (lane.task, "validation"),
+        "test": (lane.task, "test"),
+    }
     return arrays, {
         "task": lane.task,
         "method": lane.method,
@@ -307,8 +315,8 @@ def _entry(
         "label_style": work.job.label_style,
         "lengths": [work.job.inputs_length, work.job.targets_length],
         "split_digests": {
-            split: tables[lane.task, split].meta["split_digest"]
-            for split in ("train", "validation", "test")
+            name: work.evaluator.tables[split].meta["split_digest"]
+            for name, split in splits.items()
         },
     } | _fits(work, lane.seed)
 
@@ -341,31 +349,14 @@ def _shared_starts(job: Job, backbone: Backbone) -> dict[int, np.ndarray]:
 def _evaluator(
     job: Job, backbone: Backbone, check: Callable[[], None]
 ) -> outcomes.Evaluator:
-    """Opens the token tables of all tasks, and builds the one decoder."""
-    lengths = (job.inputs_length, job.targets_length)
-    cache = pathlib.Path(job.cache_dir).expanduser()
-    data_dir = prepared.folder(job.data_dir, cache)
-    rows = {"validation": job.validation_rows, "test": job.test_rows, "train": None}
-    tables = {}
-    for task in plan.tasks(job):
-        for split, count in rows.items():
-            check()
-            table = token_table.token_table(
-                task,
-                split,
-                label_style=job.label_style,
-                vocabulary=backbone.vocabulary,
-                lengths=lengths,
-                tfds_data_dir=data_dir,
-                cache_dir=cache / "token_tables",
-            )
-            tables[task, split] = token_table.head(table, count)
+    """Opens the token tables, and builds the one decoder."""
+    opened = tables.open_tables(job, backbone.vocabulary, check)
     predict = functools.partial(
         evaluation.predict,
         evaluation.make_decode(backbone, job.targets_length),
         backbone,
         batch_size=job.evaluation_batch_size,
-        lengths=lengths,
+        lengths=(job.inputs_length, job.targets_length),
         check=check,
     )
-    return outcomes.Evaluator(predict, tables)
+    return outcomes.Evaluator(predict, opened)

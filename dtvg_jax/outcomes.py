@@ -13,11 +13,11 @@ from dtvg_jax.data import scoring
 from dtvg_jax.data.token_table import TokenTable
 from dtvg_jax.errors import InputError
 from dtvg_jax.stages import Lane, Scores
+from dtvg_jax.tables import Tables
 
 FORMAT = 1
 NOT_FINITE = "its loss, gradient or prompt was not finite"
 
-Tables = dict[tuple[str, str], TokenTable]
 Json = dict[str, Any]
 
 

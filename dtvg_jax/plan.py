@@ -11,8 +11,12 @@ from dtvg_jax.errors import InputError
 from dtvg_jax.stages import Lane, Stage
 
 # Where a job's files lie and how much is decoded at once changes no result.
-PLACES = ("backbone", "data_dir", "cache_dir", "evaluation_batch_size")
-CHOICES = {"label_style": ("digits", "words"), "dtype": ("float32", "bfloat16")}
+PLACES = ("backbone", "data_dir", "download", "cache_dir", "evaluation_batch_size")
+CHOICES = {
+    "label_style": ("digits", "words", "reference"),
+    "dtype": ("float32", "bfloat16"),
+    "shot_rule": ("random_k", "balanced_k"),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,7 +35,12 @@ class Job:
       inputs_length: T, the most tokens of an input; longer ones are cut.
       targets_length: L, the most tokens of a target and of a prediction.
       data_dir: folder of prepared TFDS data, or "miniature", which is generated.
-      label_style: "digits" or "words".
+      download: fetch the data that are missing there; nothing is fetched otherwise.
+      tasks_module: registers with SeqIO the tasks that are not in the catalogue.
+      label_style: "digits", "words", or "reference": digits, with the shortcuts and
+        bugs of the reference (docs/tasks.md).
+      shots: targets are trained on so many rows, drawn anew by each seed; None: on all.
+      shot_rule: how they are drawn, "random_k" or "balanced_k".
       dtype: of the backbone, "float32" or "bfloat16".
       validation_rows: only the first rows of validation splits are used, all if None.
       test_rows: the same of test splits.
@@ -50,7 +59,11 @@ class Job:
     inputs_length: int = 256
     targets_length: int = 16
     data_dir: str = "miniature"
+    download: bool = False
+    tasks_module: str = "tasks.all"
     label_style: str = "digits"
+    shots: int | None = None
+    shot_rule: str = "random_k"
     dtype: str = "float32"
     validation_rows: int | None = None
     test_rows: int | None = None
@@ -61,7 +74,7 @@ class Job:
         for name in ("prompt_length", "inputs_length", "targets_length"):
             _whole(name, getattr(self, name))
         _whole("evaluation_batch_size", self.evaluation_batch_size)
-        for name in ("validation_rows", "test_rows"):
+        for name in ("validation_rows", "test_rows", "shots"):
             if getattr(self, name) is not None:
                 _whole(name, getattr(self, name))
         for name in ("stage1", "stage2"):
@@ -80,7 +93,7 @@ class Job:
         if not self.seeds or not (*self.sources, *self.targets):
             raise InputError("a job needs at least one seed and one source or target")
         for task in (*self.sources, *self.targets):
-            check_task(task)
+            check_task(task, self.tasks_module)
         for name in self.methods:
             methods.by_name(name)
             methods.check_sources(name, len(self.sources))
@@ -157,10 +170,13 @@ def describe(job: Job) -> str:
     return "\n".join(lines)
 
 
-def check_task(name: str) -> None:
-    """Raises InputError with the nearest name where the catalogue lacks a task."""
-    known = importlib.import_module("tasks.table").TASKS
-    if name not in known:
+def check_task(name: str, tasks_module: str = "tasks.all") -> None:
+    """Raises InputError with the nearest name where the catalogue lacks a task.
+
+    Tasks of another module are known only once it is imported.
+    """
+    known = importlib.import_module("tasks.table").KNOWN
+    if name not in known and tasks_module == "tasks.all":
         near = difflib.get_close_matches(str(name), known, 1)
         hint = f"did you mean {near[0]!r}? " if near else ""
         raise InputError(f"unknown task {name!r}: {hint}known are {', '.join(known)}")

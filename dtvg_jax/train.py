@@ -6,9 +6,11 @@ with a job that was stopped. --dry_run shows the plan; --compile_only
 docs/running.md says more.
 """
 
+import dataclasses
 import json
 import pathlib
 import sys
+from typing import Any
 
 from absl import flags
 
@@ -20,6 +22,12 @@ DRY_RUN = flags.DEFINE_bool("dry_run", False, "Show the plan and write nothing."
 COMPILE_ONLY = flags.DEFINE_bool(
     "compile_only", False, "Compile the steps for --topology, print figures, and end."
 )
+DATA_DIR = flags.DEFINE_string(
+    "tfds_data_dir", None, "Folder of prepared TFDS data, in place of Job.data_dir."
+)
+DOWNLOAD = flags.DEFINE_bool(
+    "download", False, "Fetch and prepare the data that are missing in that folder."
+)
 TOPOLOGY = flags.DEFINE_string("topology", None, "A TPU slice, such as v5e:2x4.")
 
 
@@ -27,7 +35,7 @@ def main(command: list[str], check: cli.Check) -> None:
     """Reads the configuration and does what the flags say."""
     from dtvg_jax import job, report
 
-    config = cli.configure(job.Job)
+    config = _with_flags(cli.configure(job.Job))
     if DRY_RUN.value:
         print(job.describe(config))
         return
@@ -48,6 +56,13 @@ def main(command: list[str], check: cli.Check) -> None:
         command=command,
     )
     report.print_table(results, folder)
+
+
+def _with_flags(config: Any) -> Any:
+    changes: dict[str, Any] = {"download": config.download or DOWNLOAD.value}
+    if DATA_DIR.value is not None:
+        changes["data_dir"] = DATA_DIR.value
+    return dataclasses.replace(config, **changes)
 
 
 def run() -> None:

@@ -39,6 +39,7 @@ def evaluate(
     rows: int | None = None,
     batch_size: int = 32,
     data_dir: str = prepared.MINIATURE,
+    tasks_module: str = "tasks.all",
     cache_dir: str = "~/.cache/dtvg_jax",
     check: Callable[[], None] = lambda: None,
 ) -> list[Json]:
@@ -56,6 +57,7 @@ def evaluate(
       rows: only the first ones of each split.
       batch_size: rows that share a prompt.
       data_dir: prepared TFDS data, or "miniature".
+      tasks_module: registers the tasks that are not in the catalogue.
       cache_dir: of token tables.
       check: called between batches; may raise to stop.
 
@@ -77,16 +79,19 @@ def evaluate(
     planned = plan_trials(names, list(entries.values()), tasks, matrix)
     wanted = list(dict.fromkeys(trial.task for trial in planned))
     for task in wanted:
-        plan.check_task(task)
+        plan.check_task(task, tasks_module)
     cache = pathlib.Path(cache_dir).expanduser()
+    known = importlib.import_module("tasks.table").KNOWN
+    builders = [known[task].builder for task in wanted if task in known]
     open_table = functools.partial(
         token_table.token_table,
         split=split,
         label_style=passport["label_style"],
         vocabulary=backbone.vocabulary,
         lengths=passport["lengths"],
-        tfds_data_dir=prepared.folder(data_dir, cache),
+        tfds_data_dir=prepared.folder(data_dir, cache, builders),
         cache_dir=cache / "token_tables",
+        tasks_module=tasks_module,
     )
     found = run_trials(
         planned,
@@ -169,14 +174,14 @@ def run_trials(
 
 def label_texts(task: str, label_style: str) -> list[str]:
     """Lists the label texts of a task; raises InputError where answers are free."""
-    info = importlib.import_module("tasks.table").TASKS.get(task)
+    info = importlib.import_module("tasks.table").KNOWN.get(task)
     if info is None or info.labels is None:
         raise InputError(
             f"the answers of {task} are no fixed labels, so they cannot be ranked: use "
             "--scoring=greedy"
         )
     digits = [str(number) for number in range(len(info.labels))]
-    return digits if label_style == "digits" else list(info.labels)
+    return list(info.labels) if label_style == "words" else digits
 
 
 def _greedy(backbone, prompts, pairs, label_style, settings) -> list[list[str]]:

@@ -46,6 +46,8 @@ def similarity(
 ) -> tf.data.Dataset:
     """Word a pair of sentences and their similarity, 0.0 to 5.0, as STS-B has them.
 
+    Rows also get `similarity`, as it is before it is rounded.
+
     Args:
       dataset: rows with `sentence1`, `sentence2` and `label`; -1 is hidden.
       prefix: what opens the input.
@@ -59,6 +61,7 @@ def similarity(
         return {
             "inputs": tf.strings.join(texts, separator=" "),
             "targets": tf.strings.as_string(score, precision=1),
+            "similarity": tf.strings.as_string(row["label"]),
         }
 
     return _map(dataset.filter(lambda row: row["label"] >= 0), word)
@@ -131,6 +134,24 @@ def question_t5(dataset: tf.data.Dataset) -> tf.data.Dataset:
     def word(row: Row) -> Row:
         row = _question(row, [], pad_ascii_punctuation)
         return row | {"inputs": _squeeze(row["inputs"], r"\s+")}
+
+    return _map(dataset, word)
+
+
+def question_of_structure(dataset: tf.data.Dataset, task: str) -> tf.data.Dataset:
+    """Word SQuAD as the reference does by mistake: the target is a printed dict.
+
+    That is "{'text': ['A', ...], 'answer_start': [0, ...]}" as Python prints it, with
+    its punctuation padded.
+    """
+
+    def word(row: Row) -> Row:
+        texts = tf.strings.reduce_join(_printed(row["answers"]["text"]), separator=", ")
+        starts = tf.strings.as_string(row["answers"]["answer_start"])
+        starts = tf.strings.reduce_join(starts, separator=", ")
+        printed = ["{'text': [", texts, "], 'answer_start': [", starts, "]}"]
+        target = pad_punctuation(tf.strings.join(printed))
+        return _question(row, [task], pad_punctuation) | {"targets": target}
 
     return _map(dataset, word)
 
@@ -217,6 +238,19 @@ def _question(row: Row, opening: list[str], pad: Pad) -> Row:
         "targets": answers[0],
         "answers": answers,
     }
+
+
+def _printed(texts: tf.Tensor) -> tf.Tensor:
+    """Quote texts as Python prints them: '...', or "..." around an apostrophe alone."""
+    double = tf.strings.regex_full_match(texts, '(?s)[^"]*\'[^"]*')
+    escaped = tf.strings.regex_replace(texts, r"\\", r"\\\\")
+    escaped = tf.strings.regex_replace(escaped, "\n", r"\\n")
+    single = tf.strings.regex_replace(escaped, "'", r"\\'")
+    return tf.where(
+        double,
+        tf.strings.join(['"', escaped, '"']),
+        tf.strings.join(["'", single, "'"]),
+    )
 
 
 def _join_highlights(passage: tf.Tensor) -> tf.Tensor:

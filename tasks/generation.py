@@ -1,12 +1,12 @@
 """Texts on data: E2E, CommonGen and WebNLG, in the form of the GEM benchmark.
 
-There is no convention of T5 for them: the task with `_words` is the same.
+All conventions are the same, but that the reference scores against the target alone.
 """
 
 import functools
 
 from tasks import formats, generation_metrics, postprocess
-from tasks.registration import register
+from tasks.registration import Convention, register
 
 
 def _register(name: str, opening: str, feature: str, separator: str = "") -> None:
@@ -16,17 +16,14 @@ def _register(name: str, opening: str, feature: str, separator: str = "") -> Non
         feature=feature,
         separator=separator,
     )
-    register(
-        name,
-        digits=texts,
-        words=texts,
-        postprocess_fn=postprocess.answers,
-        metric_fns=[
-            generation_metrics.bleu,
-            generation_metrics.rouge,
-            generation_metrics.meteor,
-        ],
+    scores = (
+        generation_metrics.bleu,
+        generation_metrics.rouge,
+        generation_metrics.meteor,
     )
+    digits = Convention((texts,), postprocess.answers, scores)
+    reference = digits._replace(postprocess_fn=postprocess.target)
+    register(name, digits=digits, reference=reference)
 
 
 _register("e2e", "meaning_representation", "meaning_representation")

@@ -5,7 +5,7 @@ import functools
 import tensorflow as tf
 
 from tasks import formats, metrics, postprocess
-from tasks.registration import register, register_labels
+from tasks.registration import Convention, register, register_labels
 
 _PREMISE = ("premise", "hypothesis")
 _SENTENCES = ("sentence1", "sentence2")
@@ -18,15 +18,18 @@ register_labels("rte", _SENTENCES, metrics.accuracy)
 register_labels("mrpc", _SENTENCES, metrics.accuracy, metrics.f1)
 register_labels("cola", ("sentence",), metrics.matthews_correlation)
 
-# The reference rounds to 0.1, in double precision; T5 to 0.2, in single.
+
+def _stsb(steps: int, rounded: tf.DType, postprocess_fn) -> Convention:
+    texts = functools.partial(
+        formats.similarity, prefix="stsb", steps=steps, rounded=rounded
+    )
+    return Convention((texts,), postprocess_fn, (metrics.pearson, metrics.spearmanr))
+
+
+# Targets are rounded to 0.2, as in T5, and scored against the similarities themselves.
+# The reference means to, but rounds to 0.1, and scores against the rounded ones.
 register(
     "stsb",
-    digits=functools.partial(
-        formats.similarity, prefix="stsb", steps=10, rounded=tf.float64
-    ),
-    words=functools.partial(
-        formats.similarity, prefix="stsb", steps=5, rounded=tf.float32
-    ),
-    postprocess_fn=postprocess.label,
-    metric_fns=[metrics.pearson, metrics.spearmanr],
+    digits=_stsb(5, tf.float32, postprocess.number),
+    reference=_stsb(10, tf.float64, postprocess.label),
 )

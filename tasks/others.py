@@ -1,7 +1,6 @@
 """WinoGrande, Yelp polarity, SciTail and PAWS; T5 has none of them.
 
-Their forms with words keep the reference's order. The reference shows WinoGrande's
-first option twice, so that the second cannot be known; here both are shown.
+Their forms with words keep the reference's order.
 """
 
 from tasks import metrics
@@ -10,12 +9,18 @@ from tasks.registration import register_labels
 _PREMISE = ("premise", "hypothesis")
 _REVIEW = {"sentence": "text"}
 
-# With words for labels, the options are called what the labels call them.
+# With words for labels, the options are called what the labels call them. The reference
+# shows the first option twice, so that the second cannot be known.
 register_labels(
     "winogrande",
     {"sentence": "sentence", "option0": "option1", "option1": "option2"},
     metrics.accuracy,
     words_fields=("sentence", "option1", "option2"),
+    reference_fields={
+        "sentence": "sentence",
+        "option0": "option1",
+        "option1": "option1",
+    },
 )
 register_labels("yelp_polarity", _REVIEW, metrics.accuracy, words_fields=_REVIEW)
 register_labels("scitail", _PREMISE, metrics.accuracy, words_fields=_PREMISE)

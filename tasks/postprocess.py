@@ -19,6 +19,13 @@ def label(text: str, example: Example | None = None, is_target: bool = False) ->
     return text.strip()
 
 
+def number(text: str, example: Example | None = None, is_target: bool = False) -> str:
+    """Return the similarity itself, not the rounded one, or the predicted text."""
+    if is_target and example is not None:
+        return _text(example["similarity"])
+    return text.strip()
+
+
 def grouped_label(
     text: str, example: Example | None = None, is_target: bool = False
 ) -> str | dict[str, str]:
@@ -39,6 +46,14 @@ def answers(
     if is_target and example is not None:
         return [_text(answer) for answer in example["answers"]]
     return text.strip()
+
+
+def target(
+    text: str, example: Example | None = None, is_target: bool = False
+) -> str | list[str]:
+    """Return the target as the only gold answer, or the predicted text."""
+    found = label(text, example, is_target)
+    return [found] if is_target else found
 
 
 def _text(value: bytes | str) -> str:

@@ -1,21 +1,30 @@
 """Answers as spans of a context: SQuAD and four data sets in the form of MRQA.
 
-Evaluation knows all gold answers of a row.
+Evaluation knows all gold answers of a row; the reference only the target. With SQuAD
+that is not the first answer, but the printed structure that holds them.
 """
 
 import functools
 
 from tasks import formats, metrics, postprocess
-from tasks.registration import register
+from tasks.registration import Convention, register
 
 
 def _register(name: str, features: tuple[str, ...] | None = None) -> None:
+    form = formats.question_of_structure if name == "squad" else formats.question
+    digits = Convention(
+        (functools.partial(formats.question, task=name),),
+        postprocess.answers,
+        (metrics.squad,),
+    )
     register(
         name,
-        digits=functools.partial(formats.question, task=name),
-        words=formats.question_t5,
-        postprocess_fn=postprocess.answers,
-        metric_fns=[metrics.squad],
+        digits=digits,
+        words=digits._replace(texts=(formats.question_t5,)),
+        reference=digits._replace(
+            texts=(functools.partial(form, task=name),),
+            postprocess_fn=postprocess.target,
+        ),
         features=features,
     )
 

@@ -1,13 +1,18 @@
-"""How a task of the catalogue becomes two SeqIO tasks, of digits and of words."""
+"""How a task of the catalogue becomes three SeqIO tasks, one of each convention.
+
+Digits as labels; words as labels, as T5 has them; and the reference with its bugs and
+shortcuts (docs/tasks.md), which is that of digits for most tasks.
+"""
 
 import functools
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import seqio
 import tensorflow as tf
 
 from tasks import formats, postprocess, splits
-from tasks.table import TASKS
+from tasks.table import CONVENTIONS, KNOWN
 
 Preprocessor = Callable[[tf.data.Dataset], tf.data.Dataset]
 
@@ -18,39 +23,52 @@ FEATURES = {
 }
 
 
+class Convention(NamedTuple):
+    """How a task is worded and scored.
+
+    texts: makes texts of raw rows, one preprocessor or several.
+    postprocess_fn: one of `tasks.postprocess`.
+    metric_fns: some of `tasks.metrics`.
+    train_map: see `tasks.splits.SplitSource`.
+    """
+
+    texts: tuple[Preprocessor, ...]
+    postprocess_fn: Callable
+    metric_fns: tuple[Callable, ...]
+    train_map: Preprocessor | None = None
+
+
 def register(
     name: str,
-    digits: Preprocessor,
-    words: Preprocessor,
-    postprocess_fn: Callable,
-    metric_fns: Sequence[Callable],
-    train_map: Preprocessor | None = None,
+    digits: Convention,
+    words: Convention | None = None,
+    reference: Convention | None = None,
     features: Sequence[str] | None = None,
 ) -> None:
-    """Register the task `name` as the reference words it, and `_words` as T5 does.
+    """Register the task `name` in every convention; one not given is that of digits.
 
     Args:
       name: the task's name in the catalogue.
-      digits: makes texts of raw rows as the reference does.
-      words: makes texts of raw rows as T5 does.
-      postprocess_fn: one of `tasks.postprocess`.
-      metric_fns: some of `tasks.metrics`.
-      train_map: see `tasks.splits.SplitSource`.
-      features: see there.
+      digits: the convention of labels as digits.
+      words: that of T5.
+      reference: that of the reference.
+      features: see `tasks.splits.SplitSource`.
     """
-    info = TASKS[name]
-    for suffix, texts in (("", digits), ("_words", words)):
+    info = KNOWN[name]
+    forms = {"digits": digits, "words": words, "reference": reference}
+    for style, suffix in CONVENTIONS.items():
+        form = forms[style] or digits
         seqio.TaskRegistry.add(
             info.seqio_name + suffix,
-            source=splits.SplitSource(info, train_map, features),
+            source=splits.SplitSource(info, form.train_map, features),
             preprocessors=[
-                texts,
+                *form.texts,
                 seqio.preprocessors.tokenize,
                 seqio.preprocessors.append_eos_after_trim,
             ],
             output_features=FEATURES,
-            postprocess_fn=postprocess_fn,
-            metric_fns=list(metric_fns),
+            postprocess_fn=form.postprocess_fn,
+            metric_fns=list(form.metric_fns),
         )
 
 
@@ -60,6 +78,7 @@ def register_labels(
     *metric_fns: Callable,
     words_prefix: str | None = None,
     words_fields: formats.Fields | None = None,
+    reference_fields: formats.Fields | None = None,
 ) -> None:
     """Register a classification task.
 
@@ -70,19 +89,23 @@ def register_labels(
       words_prefix: T5's name of the task, where it is another one.
       words_fields: those of the form with words, where they are not the same in
         alphabetical order.
+      reference_fields: what the reference shows, where that is a bug.
     """
-    labels = TASKS[name].labels
-    assert labels is not None
-    digits = functools.partial(
-        formats.label,
-        prefix=name,
-        fields=fields,
-        labels=[str(digit) for digit in range(len(labels))],
+    words = KNOWN[name].labels
+    assert words is not None
+    numbers = [str(digit) for digit in range(len(words))]
+
+    def convention(
+        prefix: str, fields: formats.Fields, labels: Sequence[str]
+    ) -> Convention:
+        texts = functools.partial(
+            formats.label, prefix=prefix, fields=fields, labels=labels
+        )
+        return Convention((texts,), postprocess.label, metric_fns)
+
+    register(
+        name,
+        digits=convention(name, fields, numbers),
+        words=convention(words_prefix or name, words_fields or sorted(fields), words),
+        reference=convention(name, reference_fields or fields, numbers),
     )
-    words = functools.partial(
-        formats.label,
-        prefix=words_prefix or name,
-        fields=words_fields or sorted(fields),
-        labels=labels,
-    )
-    register(name, digits, words, postprocess.label, metric_fns)

@@ -71,6 +71,11 @@ RULES: dict[str, dict[str, Part]] = {
         "validation": Part("train", _first_thousand),
         "test": Part("test"),
     },
+    "grouped halves": {
+        "train": Part("train", whole_groups=True),
+        "validation": Part("validation", lambda rows: (0, rows // 2), True),
+        "test": Part("validation", lambda rows: (rows // 2, rows), True),
+    },
     # The official test rows have no references, and a set of concepts has many rows.
     "concepts": {
         "train": Part("train", _beyond_thousand, whole_groups=True),
@@ -106,19 +111,30 @@ def members(
     Raises:
       ValueError: where the data are missing, too few, or repeat a key.
     """
+    found = np.sort(ordered_members(info, split, data_dir))
+    found.setflags(write=False)
+    return found
+
+
+def ordered_members(
+    info: TaskInfo, split: str, data_dir: str | None = None
+) -> Int64[np.ndarray, " rows"]:
+    """List what `members` does in the order in which the reference has the rows."""
     builder, part = _prepared(info, split, data_dir)
     first, last, rows = _bounds(info, part, builder)
     if info.ids is None:
-        found = np.arange(first, last)
-    else:
-        keys, sizes = _keys(info, part, data_dir)
-        if (first, last) != (0, rows):
-            order = permutation(len(keys))
-            starts = np.cumsum(sizes[order]) - sizes[order]
-            keys = np.sort(keys[order[(first <= starts) & (starts < last)]])
-        found = keys
-    found.setflags(write=False)
-    return found
+        return np.arange(first, last)
+    keys, sizes = _keys(info, part, data_dir)
+    if (first, last) == (0, rows):
+        return keys
+    order = permutation(len(keys))
+    starts = np.cumsum(sizes[order]) - sizes[order]
+    return keys[order[(first <= starts) & (starts < last)]]
+
+
+def has_groups(info: TaskInfo) -> bool:
+    """Tell whether rows of a task share keys and stay together."""
+    return any(part.whole_groups for part in RULES[info.rule].values())
 
 
 def count(info: TaskInfo, split: str, data_dir: str | None = None) -> int:
@@ -170,7 +186,8 @@ class SplitSource(seqio.TfdsDataSource):
     Args:
       info: the task whose builder and rule are read.
       train_map: a change of the train split's raw rows, made after it is carved.
-      features: those to read, where others would cost much; None for all.
+      features: those to read, where others would cost much ("idx/query" is `query`
+        under `idx`); None for all.
     """
 
     def __init__(
@@ -182,8 +199,9 @@ class SplitSource(seqio.TfdsDataSource):
         stored = {split: part.stored for split, part in RULES[info.rule].items()}
         super().__init__(tfds_name=info.builder, splits=stored, read_only=True)
         self.info = info
-        self._train_map = train_map
-        self._decoders = features and tfds.decode.PartialDecoding(list(features))
+        self.train_map = train_map
+        self.features = features
+        self._decoders = features and tfds.decode.PartialDecoding(_only(features))
 
     def get_dataset(
         self,
@@ -223,9 +241,11 @@ class SplitSource(seqio.TfdsDataSource):
         if self.info.ids is not None and (first, last) != (0, rows):
             keys = members(self.info, split, data_dir)
             dataset = dataset.filter(_is_member(keys, self.info.ids))
-        if split == "train" and self._train_map:
-            dataset = self._train_map(dataset)
-        return dataset
+        return self.change_train(dataset) if split == "train" else dataset
+
+    def change_train(self, dataset: tf.data.Dataset) -> tf.data.Dataset:
+        """Change the raw rows of the train split once it is carved."""
+        return self.train_map(dataset) if self.train_map else dataset
 
     def num_input_examples(self, split: str) -> int:
         """Count the rows of a split as they are stored."""
@@ -267,17 +287,22 @@ def _read_keys(
     info: TaskInfo, stored: str, data_dir: str | None
 ) -> tuple[Int64[np.ndarray, " rows"], Int64[np.ndarray, " rows"]]:
     ids = info.ids or ()
-    only: dict[str, Any] = {}
-    for path in ids:
-        name, _, inner = path.partition("/")
-        only[name] = only.get(name, {}) | {inner: True} if inner else True
     builder = tfds.builder(info.builder, data_dir=data_dir)
-    decoders = tfds.decode.PartialDecoding(only)
+    decoders = tfds.decode.PartialDecoding(_only(ids))
     # TFDS hides the arguments behind a decorator.
     dataset = builder.as_dataset(split=stored, decoders=decoders)  # pyright: ignore
     batches = dataset.batch(4096).map(lambda batch: row_key(batch, ids))
     keys = np.concatenate(list(batches.as_numpy_iterator()))
     return np.unique(keys, return_counts=True)
+
+
+def _only(paths: Sequence[str]) -> dict[str, Any]:
+    """Name features for TFDS to read, "idx/query" as {"idx": {"query": True}}."""
+    only: dict[str, Any] = {}
+    for path in paths:
+        name, _, inner = path.partition("/")
+        only[name] = only.get(name, {}) | {inner: True} if inner else True
+    return only
 
 
 def _prepared(info: TaskInfo, split: str, data_dir: str | None) -> tuple[Any, Part]:

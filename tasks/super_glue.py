@@ -1,9 +1,10 @@
 """The tasks of SuperGLUE. CB's digits 1 and 2 mean the reverse of MNLI's."""
 
 import functools
+from collections.abc import Sequence
 
 from tasks import formats, metrics, postprocess
-from tasks.registration import register, register_labels
+from tasks.registration import Convention, register, register_labels
 from tasks.table import TRUTH
 
 _DIGITS = ("0", "1")
@@ -28,30 +29,55 @@ register_labels(
     words_prefix="wic",
 )
 
+
+def _record(prefix: str) -> Convention:
+    texts = functools.partial(formats.record, prefix=prefix)
+    return Convention(
+        (texts,), postprocess.answers, (metrics.squad,), formats.row_per_answer
+    )
+
+
 # Training has a row for every answer; evaluation one for every query, with all answers.
+# The reference evaluates, too, on a row for every answer, which alone is right.
 register(
     "superglue-record",
-    digits=functools.partial(formats.record, prefix="superglue-record record query:"),
-    words=functools.partial(formats.record, prefix="record query:"),
-    postprocess_fn=postprocess.answers,
-    metric_fns=[metrics.squad],
-    train_map=formats.row_per_answer,
-)
-register(
-    "superglue-multirc",
-    digits=functools.partial(
-        formats.multirc, prefix="superglue-multirc", labels=_DIGITS
+    digits=_record("superglue-record record query:"),
+    words=_record("record query:"),
+    reference=Convention(
+        (
+            formats.row_per_answer,
+            functools.partial(formats.record, prefix="superglue-record record query:"),
+        ),
+        postprocess.target,
+        (metrics.squad,),
     ),
-    words=functools.partial(formats.multirc, prefix="multirc", labels=TRUTH),
-    postprocess_fn=postprocess.grouped_label,
-    metric_fns=[metrics.multirc],
 )
+
+
+def _multirc(prefix: str, labels: Sequence[str]) -> Convention:
+    texts = functools.partial(formats.multirc, prefix=prefix, labels=labels)
+    return Convention((texts,), postprocess.grouped_label, (metrics.multirc,))
+
+
+# The reference scores answers one by one: no exact match over those of a question.
+for _name in ("superglue-multirc", "superglue-multirc-by-paragraph"):
+    register(
+        _name,
+        digits=_multirc("superglue-multirc", _DIGITS),
+        words=_multirc("multirc", TRUTH),
+        reference=_multirc("superglue-multirc", _DIGITS)._replace(
+            postprocess_fn=postprocess.label, metric_fns=(metrics.f1,)
+        ),
+    )
+
+
+def _coreference(prefix: str, labels: Sequence[str]) -> Convention:
+    texts = functools.partial(formats.coreference, prefix=prefix, labels=labels)
+    return Convention((texts,), postprocess.label, (metrics.accuracy,))
+
+
 register(
     "superglue-wsc.fixed",
-    digits=functools.partial(
-        formats.coreference, prefix="superglue-wsc.fixed", labels=_DIGITS
-    ),
-    words=functools.partial(formats.coreference, prefix="wsc", labels=TRUTH),
-    postprocess_fn=postprocess.label,
-    metric_fns=[metrics.accuracy],
+    digits=_coreference("superglue-wsc.fixed", _DIGITS),
+    words=_coreference("wsc", TRUTH),
 )

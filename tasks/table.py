@@ -44,7 +44,7 @@ class TaskInfo:
 
     @property
     def seqio_name(self) -> str:
-        """The SeqIO task with digits as labels; `_words` behind it for words."""
+        """The SeqIO task of digits as labels; others end as CONVENTIONS says."""
         return "dtvg_" + self.name.replace("-", "_").replace(".", "_")
 
 
@@ -182,4 +182,15 @@ _ROWS = (
 )  # fmt: skip
 
 TASKS: dict[str, TaskInfo] = {info.name: info for info in _ROWS}
+# The same data with another split: no paragraph is in validation and in test.
+VARIANTS: dict[str, TaskInfo] = {
+    "superglue-multirc-by-paragraph": dataclasses.replace(
+        TASKS["superglue-multirc"],
+        name="superglue-multirc-by-paragraph",
+        rule="grouped halves",
+        ids=("idx/paragraph",),
+    )
+}
+KNOWN = TASKS | VARIANTS
+CONVENTIONS = {"digits": "", "words": "_words", "reference": "_reference"}
 SPLITS = ("train", "validation", "test")

@@ -127,7 +127,7 @@ CASES = [
     (
         "stsb", "train", "train",
         dict(sentence1="A cat runs.", sentence2="A dog runs.", label=2.45, **IDX),
-        "stsb sentence1: A cat runs. sentence2: A dog runs.", "2.5",
+        "stsb sentence1: A cat runs. sentence2: A dog runs.", "2.4",
         "stsb sentence1: A cat runs. sentence2: A dog runs.", "2.4",
     ),
     (
@@ -233,7 +233,43 @@ GOLDS = {
     **dict.fromkeys(
         ("squad", "nq", "hotpotqa", "newsqa", "searchqa"), ["J . Doe", "Doe"]
     ),
+    "stsb": "2.450000",
     "e2e": ["The Mill is a pub by the river."],
     "common_gen": ["A dog leaps to catch a frisbee.", "Dogs catch it."],
     "web_nlg": ["Oslo, whose mayor is A B, is in Norway."],
+}
+
+# What the reference makes of the same rows where that is not as with digits: input,
+# target and gold answer; None where it is the same.
+REFERENCE = {
+    "stsb": (None, "2.5", "2.5"),
+    "winogrande": (
+        "winogrande sentence: The cup missed the box because the _ was big. option0: "
+        "cup option1: cup", None, "0",
+    ),
+    "squad": (
+        None,
+        " { ' text ' : [ ' J . Doe ' , ' Doe ' ] , ' answer_start ' : [ 22 , 25 ] } ",
+        ["{ ' text ' : [ ' J . Doe ' , ' Doe ' ] , ' answer_start ' : [ 22 , 25 ] }"],
+    ),
+    **dict.fromkeys(
+        ("nq", "hotpotqa", "newsqa", "searchqa"), (None, None, ["J . Doe"])
+    ),
+    "superglue-multirc": (None, None, "1"),
+    "common_gen": (None, None, ["A dog leaps to catch a frisbee."]),
+}  # fmt: skip
+# Scores of one row: of the target itself as the answer, and of the answer "wrong". One
+# row has no correlation, and of three classes only one is found in it.
+SCORES = {
+    "accuracy": (100.0, 0.0),
+    "f1": (100.0, 0.0),
+    "em": (100.0, 0.0),
+    "f1_multiclass": (100 / 3, 0.0),
+    "matthews_correlation": (0.0, 0.0),
+    "pearson": (0.0, 0.0),
+    "spearmanr": (0.0, 0.0),
+    "bleu": (1.0, 0.0),
+    "rouge1": (1.0, 0.0),
+    "rouge2": (1.0, 0.0),
+    "rougeL": (1.0, 0.0),
 }

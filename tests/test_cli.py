@@ -78,7 +78,7 @@ BINDINGS = {
     "job.Job.seeds=": "a value is missing, or it is no literal",
     "job.Job.seeds=[1] + [2]": "more follows the value, which must be one literal",
     "job.Job.seeds=['a']": "seeds has 'a': a seed is a whole number >= 0",
-    "job.Job.label_style='x'": "label_style = 'x': it must be 'digits' or 'words'",
+    "job.Job.dtype='x'": "dtype = 'x': it must be 'float32' or 'bfloat16'",
     "job.Job.backbone=3": "backbone = 3: it must be text",
     "job.Job.stage1=None": "stage1 must be a Stage: @stage1/stages.Stage()",
     "stage1/stages.Stage.steps=0": "steps = 0: it must be a whole number >= 1",

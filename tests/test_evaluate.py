@@ -15,6 +15,7 @@ from dtvg_jax.backbones.backbone import token_loss
 from dtvg_jax.data import prepared, token_table
 from dtvg_jax.errors import InputError
 from dtvg_jax.formats.load import load_backbone
+from tasks import table
 
 TASKS = ("sst2", "mnli", "mrpc", "superglue-cb")
 LENGTHS = (32, 2)
@@ -28,7 +29,8 @@ def backbone():
 
 @pytest.fixture(scope="module")
 def tables(backbone, cache):
-    data_dir = prepared.folder("miniature", cache)
+    builders = [table.TASKS[task].builder for task in TASKS]
+    data_dir = prepared.folder("miniature", cache, builders)
     return {
         task: token_table.head(
             token_table.token_table(

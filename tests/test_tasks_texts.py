@@ -4,11 +4,11 @@ import pytest
 import seqio
 import tensorflow as tf
 import tfds_rows
-from task_cases import CASES, GOLDS
+from task_cases import CASES, GOLDS, REFERENCE, SCORES
 
 import tasks.all  # noqa: F401 registers the tasks
 from tasks import formats
-from tasks.table import TASKS
+from tasks.table import CONVENTIONS, KNOWN, TASKS
 
 
 @pytest.fixture(scope="session")
@@ -24,12 +24,21 @@ def data_dir(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("style", ["digits", "words"])
+@pytest.mark.parametrize("style", CONVENTIONS)
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case[0]}-{case[1]}")
-def test_input_target_and_gold(case, style, data_dir):
+def test_input_target_gold_and_scores(case, style, data_dir):
     task, split, _, _, *texts = case
-    inputs, targets = texts[:2] if style == "digits" else texts[2:]
-    name = TASKS[task].seqio_name + ("_words" if style == "words" else "")
+    inputs, targets = texts[2:] if style == "words" else texts[:2]
+    gold = GOLDS.get(task, targets)
+    if task == "superglue-multirc":
+        gold = {"label": targets, "group": "3-7"}
+    if style == "reference":
+        others = REFERENCE.get(task, (None, None, None))
+        inputs, targets, gold = (
+            other or same
+            for other, same in zip(others, (inputs, targets, gold), strict=True)
+        )
+    name = TASKS[task].seqio_name + CONVENTIONS[style]
     (row,) = tfds_rows.read(name, split, data_dir)  # the hidden row is not there
     assert row["inputs_pretokenized"].decode() == inputs
     assert row["targets_pretokenized"].decode() == targets
@@ -38,29 +47,59 @@ def test_input_target_and_gold(case, style, data_dir):
     assert row["targets"].tolist() == [byte + 3 for byte in targets.encode()] + [1]
 
     seqio_task = seqio.get_mixture_or_task(name)
-    gold = seqio_task.postprocess_fn("wrong", example=row, is_target=True)
-    expected = GOLDS.get(task, targets)
-    if task == "superglue-multirc":
-        expected = {"label": targets, "group": "3-7"}
-    assert gold == expected
-    guess = seqio_task.postprocess_fn(f" {targets} ", example=row, is_target=False)
-    scores = {}
-    for metric in seqio_task.predict_metric_fns:
-        scores |= metric([gold], [guess])
-    listed = TASKS[task].metrics
-    if TASKS[task].family == "generation":  # further scores; WordNet may be absent
-        assert set(listed) - {"meteor"} < set(scores)
-        assert {"meteor", "meteor_nosyn"} & set(scores)
-    else:
-        assert tuple(scores) == listed
+    assert seqio_task.postprocess_fn("wrong", example=row, is_target=True) == gold
+    metrics = TASKS[task].metrics
+    if style == "reference" and task == "superglue-multirc":
+        metrics = ("f1",)
+    for k, prediction in enumerate((f" {targets} ", "wrong")):
+        guess = seqio_task.postprocess_fn(prediction, example=row, is_target=False)
+        scores = {}
+        for metric in seqio_task.predict_metric_fns:
+            scores |= metric([gold], [guess])
+        for metric in metrics:
+            if metric != "meteor":  # WordNet may be absent; tests/test_meteor.py
+                assert scores[metric] == pytest.approx(SCORES[metric][k])
+        # generation has further scores
+        assert TASKS[task].family == "generation" or tuple(scores) == metrics
 
 
 def test_every_task_is_registered_and_has_a_case():
-    assert {case[0] for case in CASES} == set(TASKS)
+    assert {case[0] for case in CASES} == set(TASKS) and len(TASKS) == 26
     names = {name for name in seqio.TaskRegistry.names() if name.startswith("dtvg_")}
-    expected = {info.seqio_name for info in TASKS.values()}
-    assert names == expected | {f"{name}_words" for name in expected}
+    expected = {info.seqio_name for info in KNOWN.values()}
+    assert names == {n + suffix for n in expected for suffix in CONVENTIONS.values()}
     assert TASKS["superglue-cb"].seqio_name == "dtvg_superglue_cb"
+
+
+@pytest.mark.parametrize(
+    "name, count",
+    [
+        ("dtvg_sources", 6),
+        ("dtvg_targets", 20),
+        ("dtvg_all", 26),
+        ("dtvg_glue", 8),
+        ("dtvg_super_glue", 6),
+        ("dtvg_question_answering", 5),
+        ("dtvg_others", 4),
+        ("dtvg_generation", 3),
+    ],
+)
+def test_mixtures_hold_their_tasks(name, count):
+    for suffix in CONVENTIONS.values():
+        tasks = seqio.MixtureRegistry.get(name + suffix).tasks
+        assert len(tasks) == count
+        assert all(task.name.endswith(suffix) for task in tasks)
+
+
+def test_a_mixture_draws_rows_of_all_its_tasks(data_dir):
+    mixture = seqio.MixtureRegistry.get("dtvg_generation")
+    for task in mixture.tasks:
+        task.source.tfds_dataset.override_data_dir(data_dir)
+    kept = [task for task in mixture.tasks if task.name != "dtvg_common_gen"]
+    few = seqio.Mixture("few", [task.name for task in kept], default_rate=1.0)
+    rows = few.get_dataset({"inputs": 64, "targets": 64}, "train", shuffle=False)
+    texts = [r["inputs"] for r in rows.take(20).as_numpy_iterator()]
+    assert len({bytes(ids.astype("uint8")) for ids in texts}) == 2
 
 
 def test_lengths_are_kept_with_the_end_of_the_text(data_dir):

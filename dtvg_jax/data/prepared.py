@@ -1,30 +1,67 @@
-"""Where prepared TFDS data lie; the miniature is generated where it is absent."""
+"""Where prepared TFDS data lie; what is absent is generated, or fetched if asked."""
 
 import importlib
 import os
 import pathlib
+from collections.abc import Sequence
 
+from dtvg_jax.data import source
 from dtvg_jax.errors import InputError
 
 MINIATURE = "miniature"
 
 
-def folder(data_dir: str, cache_dir: str | os.PathLike[str]) -> pathlib.Path:
-    """Gives the folder of `data_dir`, writing the miniature if that is asked for.
+def folder(
+    data_dir: str,
+    cache_dir: str | os.PathLike[str],
+    builders: Sequence[str],
+    download: bool = False,
+) -> pathlib.Path:
+    """Gives the folder of `data_dir`, with the data sets that a run reads in it.
 
-    Raises InputError where the folder is absent, or the miniature cannot be written.
+    Args:
+      data_dir: of prepared TFDS data, or "miniature".
+      cache_dir: where the miniature is written.
+      builders: the data sets, "glue/rte:2.0.0"; those of the miniature are generated.
+      download: fetch and prepare those that are missing; a network is used only then.
+
+    Raises:
+      InputError: where the folder is absent, or the data cannot be had.
     """
-    if data_dir != MINIATURE:
-        path = pathlib.Path(data_dir).expanduser()
-        if not path.is_dir():
-            raise InputError(
-                f"data_dir = {data_dir!r} is no folder: give one of prepared TFDS "
-                f"data, or {MINIATURE!r} for generated data"
-            )
-        return path
-    path = pathlib.Path(cache_dir) / MINIATURE
+    if data_dir == MINIATURE:
+        return _miniature(pathlib.Path(cache_dir), builders)
+    path = pathlib.Path(data_dir).expanduser()
+    if download:
+        _download(path, builders)
+    if not path.is_dir():
+        raise InputError(
+            f"data_dir = {data_dir!r} is no folder: give one of prepared TFDS "
+            f"data, or {MINIATURE!r} for generated data"
+        )
+    return path
+
+
+def _miniature(cache: pathlib.Path, builders: Sequence[str]) -> pathlib.Path:
+    datasets = importlib.import_module("tasks.miniature.datasets")
+    path = cache / f"{MINIATURE}-{datasets.VERSION}"
     try:
-        importlib.import_module("tasks.miniature.datasets").write(path)
+        datasets.write(path, builders=builders)
     except (ValueError, OSError) as error:
         raise InputError(f"the miniature cannot be written: {error}") from None
     return path
+
+
+def _download(path: pathlib.Path, builders: Sequence[str]) -> None:
+    missing = [name for name in builders if not source.prepared(name, path)]
+    if not missing:
+        return
+    tfds = importlib.import_module("tensorflow_datasets")
+    for name in missing:
+        print(f"fetching {name} into {path}", flush=True)
+        try:
+            tfds.builder(name, data_dir=str(path)).download_and_prepare()
+        except Exception as error:  # whatever the network or a builder raises
+            raise InputError(
+                f"{name} cannot be fetched: {error}. Prepare it where there is a "
+                f"network, by `tfds build {name.partition(':')[0]} --data_dir DIR`"
+            ) from None

@@ -19,8 +19,9 @@ def wording(task: str, label_style: str) -> tuple[Any, tuple[str, ...]]:
     """
     seqio = importlib.import_module("seqio")
     importlib.import_module("tasks.all")
-    info = importlib.import_module("tasks.table").TASKS[task]
-    name = info.seqio_name + ("_words" if label_style == "words" else "")
+    table = importlib.import_module("tasks.table")
+    info = table.KNOWN[task]
+    name = info.seqio_name + table.CONVENTIONS[label_style]
     first = seqio.TaskRegistry.get(name).preprocessors[0]
     shown = getattr(first, "keywords", {}).get("fields")
     if info.labels is None or shown is None:

@@ -82,6 +82,13 @@ def fingerprint(
     return digest.hexdigest()
 
 
+def prepared(builder: str, root: pathlib.Path) -> pathlib.Path | None:
+    """Finds the folder of a prepared data set under `root`, None if it is not there."""
+    name, _, version = builder.partition(":")
+    found = sorted(root.glob(f"{name}/{version}/dataset_info.json"))
+    return found[-1].parent if found else None
+
+
 def _prepared(
     builder: str, tfds_data_dir: str | os.PathLike[str] | None
 ) -> pathlib.Path:
@@ -96,15 +103,15 @@ def _prepared(
             f"The data folder {root} does not exist: give the folder that "
             "TensorFlow Datasets were prepared in (tfds_data_dir)."
         )
-    name, _, version = builder.partition(":")
-    found = sorted(root.glob(f"{name}/{version}/dataset_info.json"))
-    if not found:
+    found = prepared(builder, root)
+    if found is None:
+        name, _, version = builder.partition(":")
         raise InputError(
             f"The data set {builder} is not prepared under {root} (no "
             f"{name}/{version}/dataset_info.json there): prepare it with "
             "TensorFlow Datasets, or give another data folder."
         )
-    return found[-1].parent
+    return found
 
 
 def open_task(
@@ -185,15 +192,20 @@ def describe(task: Any) -> dict[str, Any]:
     }
 
 
-def text_rows(task: Any, split: str) -> Iterator[tokenise.TextRow]:
+def text_rows(
+    task: Any, split: str, shots: tuple[str, int, int] | None = None
+) -> Iterator[tokenise.TextRow]:
     """Streams a split's rows, in stored order, as the task words them.
 
     The preprocessors up to `seqio.preprocessors.tokenize` are run; tokenising is the
-    backbone's affair.
+    backbone's affair. Of a task with few shots only the chosen rows come.
 
     Raises:
       InputError: where the split is unknown or its text cannot be had.
     """
+    if shots is not None:
+        yield from _few_rows(task, split, shots)
+        return
     if split not in task.splits:
         raise InputError(
             f"Task '{task.name}' has no split '{split}': "
@@ -212,6 +224,21 @@ def text_rows(task: Any, split: str) -> Iterator[tokenise.TextRow]:
         raise InputError(
             f"The split '{split}' of task '{task.name}' cannot be read: {error}"
         ) from error
+
+
+def _few_rows(
+    task: Any, split: str, shots: tuple[str, int, int]
+) -> Iterator[tokenise.TextRow]:
+    few_shot = importlib.import_module("tasks.few_shot")
+    wanted = few_shot.Shots(*shots)
+    if isinstance(task.source, few_shot.splits.SplitSource):
+        few = task.replace(source=few_shot.FewShotSource(task.source, wanted))
+        yield from text_rows(few, split)
+        return
+    try:
+        yield from few_shot.of_texts(list(text_rows(task, split)), wanted)
+    except ValueError as error:
+        raise InputError(f"Task '{task.name}': {error}") from None
 
 
 def _untokenised(task: Any) -> Any:

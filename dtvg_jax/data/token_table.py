@@ -61,6 +61,7 @@ def token_table(
     tfds_data_dir: str | os.PathLike[str] | None,
     cache_dir: str | os.PathLike[str],
     tasks_module: str = "tasks.all",
+    shots: tuple[str, int, int] | None = None,
 ) -> TokenTable:
     """Opens the token table of a split, making it where the cache has none.
 
@@ -68,22 +69,26 @@ def token_table(
       task: a name of the catalogue, such as "superglue-rte", or a SeqIO task that
         `tasks_module` registers.
       split: "train", "validation" or "test".
-      label_style: "digits" or "words", for tasks of the catalogue.
+      label_style: "digits", "words" or "reference", for tasks of the catalogue.
       vocabulary: the backbone's.
       lengths: (T, L), the most ids of an input and of a target.
       tfds_data_dir: where TensorFlow Datasets lie prepared; None for a task that
         reads something else.
       cache_dir: where tables are kept; any number of jobs may share it.
-      tasks_module: the module whose import registers the tasks.
+      tasks_module: the module whose import registers the tasks that the catalogue
+        lacks.
+      shots: (rule, k, seed) of `tasks.few_shot.Shots`, to take k rows of the split;
+        None for all.
 
     Raises:
       InputError: for an unknown task or split, missing data, or an unusable cache.
     """
     _check_lengths(lengths, vocabulary)
     entry = _catalogue_entry(task, label_style, tasks_module)
-    name = task if entry is None else entry.seqio_name
-    if entry is not None and label_style == "words":
-        name += "_words"
+    name = task
+    if entry is not None:
+        name = entry.seqio_name + _catalogue().CONVENTIONS[label_style]
+        tasks_module = "tasks.all"
     request = {
         "format": FORMAT,
         "task": task,
@@ -92,6 +97,7 @@ def token_table(
         "label_style": label_style,
         "lengths": list(lengths),
         "code": source.code_digest("tasks", tasks_module),
+        "shots": shots and list(shots),
     } | _vocabulary_entries(vocabulary)
     open_task = functools.partial(source.open_task, name, tasks_module, tfds_data_dir)
     cache = pathlib.Path(cache_dir)
@@ -101,14 +107,15 @@ def token_table(
         reads = _own_source(request, open_task, cache)
     request |= {"source": reads, "data": source.fingerprint(reads, tfds_data_dir)}
     key = hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()
-    folder = cache / f"{name}-{split}-{key[:16]}"
+    part = split if shots is None else f"{split}-{shots[0]}-{shots[1]}-{shots[2]}"
+    folder = cache / f"{name}-{part}-{key[:16]}"
     if not folder.is_dir():
         _log.info("tokenising %s %s into %s", task, split, folder)
         opened = open_task()
         made_by = source.describe(opened) | {
             "metric_names": None if entry is None else list(entry.metrics)
         }
-        rows = source.text_rows(opened, split)
+        rows = source.text_rows(opened, split, shots)
         table_files.write(folder, rows, vocabulary, lengths, request | made_by)
     return read_table(folder)
 
@@ -153,11 +160,16 @@ def _check_lengths(lengths: tuple[int, int], vocabulary: tokenise.Tokeniser) -> 
             )
 
 
+def _catalogue() -> Any:
+    return importlib.import_module("tasks.table")
+
+
 def _catalogue_entry(task: str, label_style: str, tasks_module: str) -> Any | None:
-    catalogue = importlib.import_module("tasks.table").TASKS
-    if label_style not in ("digits", "words"):
+    catalogue = _catalogue().KNOWN
+    if label_style not in _catalogue().CONVENTIONS:
         raise InputError(
-            f"The label style '{label_style}' is unknown: it is 'digits' or 'words'."
+            f"The label style '{label_style}' is unknown: it is one of "
+            f"{', '.join(_catalogue().CONVENTIONS)}."
         )
     if task not in catalogue and tasks_module == "tasks.all":
         known = list(catalogue)

@@ -142,10 +142,10 @@ def test_more_rows_are_new_ones_that_are_tested_nowhere():
         world.enlarge(own, others, 4)
 
 
-def test_training_rows_that_are_tested_are_refused():
-    row = ([5, 6], [1])
-    with pytest.raises(InputError, match="1 training rows are tested too"):
-        world.enlarge([table(row), table(row)], [], 1)
+def test_own_rows_that_are_tested_are_replaced():
+    own = [table(([5, 6], [1]), ([7], [2])), table(([5, 6], [1]))]
+    larger = world.enlarge(own, [table(([5, 6], [1]), ([8], [1]))], 1)
+    assert list(world.rows(larger)) == [((7,), (2,)), ((8,), (1,))]
 
 
 def test_every_target_has_a_related_and_an_unrelated_source():

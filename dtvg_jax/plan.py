@@ -158,6 +158,8 @@ def describe(job: Job) -> str:
         f"backbone {job.backbone}, prompts of {job.prompt_length} rows, "
         f"seeds {', '.join(map(str, job.seeds))}, data {job.data_dir}"
     ]
+    if job.shots is not None:
+        lines.append(f"targets are trained on {job.shots} rows each, {job.shot_rule}")
     for program in programs(job):
         stage = job.stage1 if program.stage == 1 else job.stage2
         steps = max(lane.steps for lane in program.lanes)

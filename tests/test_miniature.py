@@ -389,7 +389,7 @@ def test_a_second_run_returns_at_once_and_other_content_is_refused(written, tmp_
 def test_a_failed_run_leaves_nothing_behind_and_others_go_on(tmp_path, monkeypatch):
     """Only what is missing is written, and what a killed run left is removed."""
     out, (first, second) = tmp_path / "data", ("glue/rte:2.0.0", "glue/cola:2.0.0")
-    left = out / "glue/rte/2.0.0.incompleteABC123"
+    left = out / "glue/rte/incomplete.ABC123_2.0.0"
 
     def fail(*_):
         raise OSError("disk full")

@@ -46,7 +46,7 @@ def write(
         _claim(out, seed)
         missing = [name for name in wanted if not _folder(out, name).exists()]
         for name in missing:
-            for left in _folder(out, name).parent.glob("*.incomplete*"):
+            for left in _folder(out, name).parent.glob("incomplete.*"):
                 shutil.rmtree(left)  # by a killed run: nobody else is here
             _prepare(name, out, catalogue.all_rows(name, seed))
     return missing

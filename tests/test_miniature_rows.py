@@ -1,11 +1,13 @@
 """A reader that knows the world's words, not how its texts are made, on newer tasks."""
 
+import random
 import re
 
 import pytest
+import sentencepiece
 from test_miniature import ALL, read_fact, read_opinion, read_question
 
-from tasks.miniature import rows, words
+from tasks.miniature import rows, vocabulary, wide_bases, words
 
 SMALL = 200
 
@@ -180,3 +182,46 @@ def test_texts_say_what_the_data_say():
             for fact in read(text):
                 assert {fact[0], fact[2]} < set(row["concepts"])
         assert row["target"] in row["references"]
+
+
+WIDE = {base.name: base for base in wide_bases.wide_bases()}
+
+
+@pytest.mark.parametrize("name", WIDE)
+def test_every_word_of_every_base_is_a_piece(name):
+    pieces = sentencepiece.SentencePieceProcessor(
+        model_proto=vocabulary.wide_vocabulary_model()
+    )
+    rng = random.Random(5)
+    for label_map in WIDE[name].maps:
+        for _ in range(20):
+            text, target = WIDE[name].example(rng, label_map)
+            for words_of in (text, target):
+                ids = pieces.encode(words_of)
+                assert pieces.unk_id() not in ids, words_of
+                assert pieces.decode(ids) == words_of
+            assert len(target.split()) < 20
+
+
+def test_held_out_digits_and_layouts_are_never_shown():
+    held = {"reordered": "10", "pronoun": "10", "review": "10", "right_answer": "10"}
+    for name, digits in (held | {"blank": "01"}).items():
+        assert not any(label.startswith(digits) for label in WIDE[name].maps)
+    rng = random.Random(0)
+    for name, base in WIDE.items():
+        text, _ = base.example(rng, "words")
+        assert "[ DOC ]" not in text, name  # searchqa's layout
+
+
+def test_answers_of_wide_bases_are_those_of_the_reader():
+    """An independent reading of some of the newer bases."""
+    rng = random.Random(1)
+    for _ in range(50):
+        text, target = WIDE["blank_name"].example(rng, "words")
+        told, so = re.search(r"sentence: (.*) option0", text)[1].split(" so ")
+        assert read_fact(so.replace("_", target)) in read(told)
+        text, target = WIDE["numbered"].example(rng, "words")
+        question = re.search(r"question: (.*) answer: ", text)[1]
+        sentences = re.split(r"Sent \d: ", text.split("paragraph: ")[1])[1:]
+        facts = [read_fact(sentence.strip()) for sentence in sentences]
+        assert answers(question, facts) == [target]

@@ -25,6 +25,7 @@ class Base(NamedTuple):
     maps: the ways of writing the classes, by name; the first is the canonical one.
     early: part of the curriculum from the start.
     weight: how often to draw it, apart from how well it is known.
+    openings: the words in front, where a task has its name; one is drawn for each row.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Base(NamedTuple):
     maps: tuple[str, ...] = MAPS[:1]
     early: bool = False
     weight: float = 1.0
+    openings: tuple[str, ...] = words.TASKS
 
     def example(self, rng: random.Random, label_map: str) -> tuple[str, str]:
         """Write one input, with a random task name in front, and its target."""
@@ -44,7 +46,7 @@ class Base(NamedTuple):
             text, target = drawn, self.classes[label]
         else:
             text, target = drawn, label_map[label]
-        return f"{pick(rng, words.TASKS)} {text}", target
+        return f"{pick(rng, self.openings)} {text}", target
 
 
 def _two(name: str, draw, held_out: str = "", early: bool = False, weight=1.0) -> Base:

@@ -41,3 +41,7 @@ def word(first: str, second: str, word: str) -> str:
 def record(query: str, people: list[str], passage: str) -> str:
     entities = ", ".join(people)
     return f"record query: {query} entities: {entities} passage: {passage}"
+
+
+def options(sentence: str, two: list[str]) -> str:
+    return f"sentence: {sentence} option0: {two[0]} option1: {two[1]}"

@@ -133,6 +133,21 @@ ANSWERS = tuple(
     "unacceptable True False".split()
 )
 
+# What the tasks beyond the first twelve bring.
+WIDE_TASKS = tuple(
+    "stsb superglue-multirc superglue-wsc.fixed nq hotpotqa newsqa searchqa winogrande "
+    "yelp_polarity scitail paws e2e common_gen web_nlg".split()
+)
+WIDE_LAYOUT = tuple(
+    "text: option0: option1: answer: paragraph: meaning_representation: concepts: "
+    "triples: * # _ | && [ ] < > / , P PAR TLE SEP DOC Sent 1: 2: 3: 4: 5: 6: "
+    "\\n".split()
+)
+WIDE_GRAMMAR = tuple(
+    "first second he she so then friend this person different_meaning paraphrase "
+    "option1 option2".split()
+)
+
 
 def all_words() -> tuple[str, ...]:
     """List every word of the world once, in a fixed order: the vocabulary."""
@@ -145,3 +160,14 @@ def all_words() -> tuple[str, ...]:
         words += [word, *senses[0], *senses[1]]
     words += [*SIGHTS, *PLACES]
     return tuple(dict.fromkeys(words))
+
+
+def wide_words() -> tuple[str, ...]:
+    """List the words of all 26 tasks: those of the twelve first, in their order."""
+    slots = [f"{slot}[" for slot in ("name", *(r.noun for r in RELATIONS))]
+    decimals = [f"{tenths / 10:.1f}" for tenths in range(51)]
+    return tuple(
+        dict.fromkeys(
+            [*all_words(), *WIDE_TASKS, *WIDE_LAYOUT, *WIDE_GRAMMAR, *slots, *decimals]
+        )
+    )

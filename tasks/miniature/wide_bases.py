@@ -1,0 +1,135 @@
+"""Bases of the tasks beyond the first twelve: longer texts, and answers of many words.
+
+Never shown are scitail (mnli's skill with one class less) and searchqa's layout, paws'
+skill in its own layout, and the digits that wsc.fixed, winogrande, yelp_polarity and
+multirc use for their classes.
+"""
+
+import random
+import re
+
+from tasks.miniature import layouts, passages, skills, texts, words
+from tasks.miniature.bases import MAPS, Base, bases
+from tasks.miniature.world import chance, pick
+
+
+def wide_bases() -> tuple[Base, ...]:
+    """List what to pretrain on for all 26 tasks."""
+    openings = words.TASKS + words.WIDE_TASKS
+    return tuple(base._replace(openings=openings) for base in (*bases(), *_added()))
+
+
+def _added() -> tuple[Base, ...]:
+    return (
+        _two("reordered", _lay(skills.reordered, layouts.premise), "10", early=True),
+        _two("pronoun", _pronoun, "10"),
+        _two("review", lambda r, y: layouts.sentence(skills.review(r, y)), "10"),
+        _two("right_answer", _right_answer, "10"),
+        Base("blank", _blank, ("first", "second"), _maps("01")),
+        Base("blank_name", _blank_name),
+        Base("likeness", _likeness),
+        Base("page", lambda r, _: _asked(passages.page(r)), early=True),
+        Base("news", lambda r, _: _asked(passages.news(r))),
+        Base("two_hops", lambda r, _: _asked(passages.two_hops(r)), weight=1.5),
+        Base("numbered", _numbered),
+        Base("describe", _described),
+        Base("tell_triples", _triples),
+        Base("tell_concepts", _concepts),
+    )
+
+
+def _maps(held_out: str) -> tuple[str, ...]:
+    return tuple(m for m in MAPS if m[:2] != held_out)
+
+
+def _two(name: str, draw, held_out: str, early: bool = False) -> Base:
+    """A yes-or-no base; the digits of yes and no in `held_out` are never shown."""
+    return Base(
+        name, lambda rng, c: draw(rng, c == 0), ("yes", "no"), _maps(held_out), early
+    )
+
+
+def _lay(draw, layout):
+    return lambda rng, yes: layout(*draw(rng, yes))
+
+
+def _pronoun(rng: random.Random, yes: bool) -> str:
+    text, name, said = skills.pronoun(rng, yes)
+    parts = text.split()
+    first, second = parts.index(name), parts.index(said)
+    parts[first], parts[second] = f"* {name} *", f"# {said} #"
+    return f"text: {' '.join(parts)}"
+
+
+def _right_answer(rng: random.Random, yes: bool) -> str:
+    while True:
+        paragraph, questions = passages.numbered(rng)
+        asked = [
+            (question, answer)
+            for question, answers in questions
+            for answer, right in answers
+            if right == yes
+        ]
+        if asked:
+            question, answer = pick(rng, asked)
+            plain = _plain(paragraph)
+            return f"question: {question} answer: {answer} paragraph: {plain}"
+
+
+def _numbered(rng: random.Random, _: int) -> tuple[str, str]:
+    """In the layout of multirc: the right answer, where there is one."""
+    while True:
+        paragraph, questions = passages.numbered(rng)
+        question, answers = pick(rng, questions)
+        right = [answer for answer, good in answers if good]
+        if len(right) == 1:
+            given = pick(rng, answers)[0]
+            return (
+                f"question: {question} answer: {given} paragraph: {_plain(paragraph)}",
+                right[0],
+            )
+
+
+def _plain(paragraph: str) -> str:
+    return re.sub("</?b>", "", paragraph.replace("<br>", " ")).strip()
+
+
+def _blank(rng: random.Random, answer: int) -> str:
+    sentence, options = skills.blank(rng, answer)
+    return layouts.options(sentence, options)
+
+
+def _blank_name(rng: random.Random, _: int) -> tuple[str, str]:
+    answer = int(chance(rng, 0.5))
+    sentence, options = skills.blank(rng, answer)
+    return layouts.options(sentence, options), options[answer]
+
+
+def _likeness(rng: random.Random, _: int) -> tuple[str, str]:
+    first, second, score = skills.likeness(rng)
+    return layouts.sentences(first, second), f"{round(score * 5) / 5:.1f}"
+
+
+def _asked(drawn: passages.Question) -> tuple[str, str]:
+    """Lays a question out with its punctuation padded, as the tasks do."""
+    question, context, answers = drawn
+    padded = re.sub(r"\s+", " ", re.sub(r"([\[\]<>/])", r" \1 ", context)).strip()
+    return layouts.question_context(question, padded), answers[0]
+
+
+def _described(rng: random.Random, _: int) -> tuple[str, str]:
+    data, told = texts.described(rng)
+    return f"meaning_representation: {data}", told[0]
+
+
+def _triples(rng: random.Random, _: int) -> tuple[str, str]:
+    data, told = texts.triples(rng)
+    return f"triples: {' && '.join(data)}", told[0]
+
+
+def _concepts(rng: random.Random, _: int) -> tuple[str, str]:
+    """Of two facts it is not known who has what, so only one is told."""
+    while True:
+        data, told = texts.concepts(rng)
+        if len(told) == 1:
+            return f"concepts: {' '.join(data)}", told[0]

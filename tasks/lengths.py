@@ -67,7 +67,7 @@ def _cost(
 def _lost(
     row: dict[str, Any], ids: list[int], kept: list[int], vocabulary: seqio.Vocabulary
 ) -> bool:
-    """Tell whether no gold answer is left that was there; as the vocabulary spells them."""
+    """Tell whether gold answers were there, and none is left; as pieces spell them."""
     whole, left = vocabulary.decode(ids), vocabulary.decode(kept)
     golds = [
         vocabulary.decode(vocabulary.encode(gold.decode())) for gold in row["answers"]

@@ -13,12 +13,12 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
 from dtvg_jax import (
     aot,
+    contexts,
     evaluation,
     job_folder,
     methods,
@@ -147,7 +147,7 @@ def _learn(work: _Work, program: plan.Program, results: Json) -> None:
     seconds = results["job"]["seconds"]
     names = work.store.names()
     if any(lane.entry not in names for lane in program.lanes):
-        trained = _train(work, program)
+        trained = _train(work, program, results["single_source"])
         for k, lane in enumerate(program.lanes):
             work.store.write(lane.entry, *_entry(work, lane, trained, k))
         seconds[program.name] = round(trained.seconds, 1)
@@ -161,17 +161,22 @@ def _learn(work: _Work, program: plan.Program, results: Json) -> None:
     store.write_json(work.folder / "results.json", results)
 
 
-def _train(work: _Work, program: plan.Program) -> stages.Trained:
+def _train(
+    work: _Work, program: plan.Program, singles: Sequence[Json]
+) -> stages.Trained:
     job, lanes = work.job, program.lanes
     tasks = [lane.task for lane in lanes]
+    if program.stage == 1:
+        context = contexts.first(work.p_init, lanes)
+    else:
+        read = functools.partial(_read, work)
+        context = contexts.second(job, work.p_init, lanes, read, singles)
     training = stages.Training(
         name=program.name,
         method=methods.by_name(lanes[0].method),
         stage=job.stage1 if program.stage == 1 else job.stage2,
         lanes=lanes,
-        context=(_first_context if program.stage == 1 else _second_context)(
-            work, lanes
-        ),
+        context=context,
         tables=[work.evaluator.tables[_trained_on(work, lane)] for lane in lanes],
         sources=job.sources if program.stage == 2 else (),
         lengths=(job.inputs_length, job.targets_length),
@@ -188,74 +193,6 @@ def _train(work: _Work, program: plan.Program) -> stages.Trained:
 
 def _trained_on(work: _Work, lane: stages.Lane) -> tuple[str, str]:
     return lane.task, tables.training_split(work.job, lane.task, lane.seed)
-
-
-def _first_context(work: _Work, lanes: Sequence[stages.Lane]) -> methods.Context:
-    starts = np.stack([work.p_init[lane.seed] for lane in lanes])
-    p_init = np.stack(list(work.p_init.values()))
-    groups, *shape = p_init.shape
-    return methods.Context(
-        p_init=jnp.asarray(p_init),
-        sources=jnp.zeros((groups, 0, *shape)),
-        start=jnp.asarray(starts),
-        available=jnp.zeros((len(lanes), 0), bool),
-    )
-
-
-def _second_context(work: _Work, lanes: Sequence[stages.Lane]) -> methods.Context:
-    """Reads the vectors of stage 1; a failed source is available to no lane."""
-    sources = work.job.sources
-    learnt = {
-        (task, seed): _read(work, f"{task}/stage1-seed{seed}")
-        for task in plan.tasks(work.job)
-        for seed in work.job.seeds
-    }
-    vectors = [
-        [learnt[task, seed].arrays["tpv"] for task in sources]
-        for seed in work.job.seeds
-    ]
-    available = [
-        [
-            task != lane.task and not learnt[task, lane.seed].passport["failed"]
-            for task in sources
-        ]
-        for lane in lanes
-    ]
-    starts = [
-        _start(lane, learnt, sources, ok)
-        for lane, ok in zip(lanes, available, strict=True)
-    ]
-    p_init = np.stack(list(work.p_init.values()))
-    groups, *shape = p_init.shape
-    return methods.Context(
-        p_init=jnp.asarray(p_init),
-        sources=jnp.asarray(vectors).reshape(groups, len(sources), *shape),
-        start=jnp.stack(starts),
-        available=jnp.asarray(available, bool).reshape(len(lanes), len(sources)),
-    )
-
-
-def _start(
-    lane: stages.Lane,
-    learnt: dict[tuple[str, int], store.Entry],
-    sources: Sequence[str],
-    available: Sequence[bool],
-) -> Float[np.ndarray, "P H"]:
-    """Takes the target's own prompt, or for SPoT the most similar source's.
-
-    Similar by the cosine of mean rows; ties go to the first source.
-    """
-    own = learnt[lane.task, lane.seed].arrays["prompt"]
-    candidates = [
-        learnt[task, lane.seed].arrays["prompt"]
-        for task, ok in zip(sources, available, strict=True)
-        if ok
-    ]
-    if methods.STARTS.get(lane.method) != "most_similar_source" or not candidates:
-        return own
-    means = np.stack([prompt.mean(axis=0) for prompt in candidates])
-    cosines = means @ own.mean(axis=0) / np.linalg.norm(means, axis=1)
-    return candidates[int(np.argmax(cosines))]
 
 
 def _compare_sources(work: _Work, results: Json) -> None:

@@ -32,8 +32,9 @@ def measure(
       ValueError: where the split is not prepared, or cannot be carved.
     """
     task = seqio.TaskRegistry.get(info.seqio_name)
-    task.source.tfds_dataset.override_data_dir(data_dir)
-    dataset = task.source.get_dataset(split, shuffle=False)
+    source: Any = task.source
+    source.tfds_dataset.override_data_dir(data_dir)
+    dataset = source.get_dataset(split, shuffle=False)
     for words in task.preprocessors[: -len(("tokenize", "append_eos"))]:
         dataset = words(dataset)
     return _cost(info, dataset.as_numpy_iterator(), vocabulary)
@@ -65,7 +66,7 @@ def _cost(
 
 
 def _lost(
-    row: dict[str, Any], ids: list[int], kept: list[int], vocabulary: seqio.Vocabulary
+    row: dict[str, Any], ids: Any, kept: Any, vocabulary: seqio.Vocabulary
 ) -> bool:
     """Tell whether gold answers were there, and none is left; as pieces spell them."""
     whole, left = vocabulary.decode(ids), vocabulary.decode(kept)

@@ -12,8 +12,9 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 ROOMS = """
     errors shapes task_vectors prompts methods backbones formats data optim sharding
     lanes decoding evaluation store exchange checkpoints metrics_log progress stages
-    plan tables aot job_folder outcomes trials report job learning pretraining requests
-    answers quiet field_types gin_errors cli train pretrain convert evaluate predict
+    plan tables aot job_folder outcomes contexts trials report job learning pretraining
+    requests answers quiet field_types gin_errors cli train pretrain convert evaluate
+    predict
 """.split()
 FILES = sorted((ROOT / "dtvg_jax").rglob("*.py"))
 

@@ -11,7 +11,7 @@ from dtvg_jax import methods
 from dtvg_jax.errors import InputError
 
 S, P, H = 4, 3, 6
-PLAIN = ("prompt_tuning", "spot")
+PLAIN = ("prompt_tuning", "spot", "best_source")
 
 
 def context(seed: int = 0) -> methods.Context:

@@ -15,6 +15,7 @@ __all__ = ["METHODS", "STARTS", "Context", "Method", "by_name", "check_sources"]
 METHODS: dict[str, Method] = {
     "prompt_tuning": prompt_tuning,
     "spot": prompt_tuning,
+    "best_source": prompt_tuning,
     "dtvg": dtvg(task_vectors.released),
     "target_only": dtvg(task_vectors.target_only),
     "all_sources": dtvg(task_vectors.all_sources),
@@ -27,8 +28,8 @@ METHODS: dict[str, Method] = {
     "exhaustive": dtvg(task_vectors.exhaustive(1.0)),
 }
 
-# Where a method's prompt starts in stage 2: "own" is the target's stage-1 prompt.
-STARTS = {"spot": "most_similar_source"}
+# Where a method's prompt starts in stage 2, if not at the target's stage-1 prompt.
+STARTS = {"spot": "most_similar_source", "best_source": "best_validated_source"}
 
 # The most sources that a method takes, where it has a limit.
 MOST_SOURCES = {"exhaustive": task_vectors.MAX_EXHAUSTIVE_SOURCES}

@@ -35,7 +35,9 @@ def test_rows_cut_and_answers_lost_are_counted(data_dir):
     info = dataclasses.replace(TASKS["squad"], inputs_length=33, targets_length=4)
     cost = lengths.measure(info, "test", data_dir, seqio.ByteVocabulary())
     assert cost.rows == 4
-    assert cost.longest == len("squad question: Who context: ") + 41 + 1  # the comma is padded
+    assert (
+        cost.longest == len("squad question: Who context: ") + 41 + 1
+    )  # the comma is padded
     assert cost.inputs_cut == 75.0
     assert cost.answers_lost == 25.0
     assert cost.targets_cut == 0.0

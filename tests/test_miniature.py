@@ -15,6 +15,7 @@ from tasks.miniature import (
     bases,
     catalogue,
     datasets,
+    hard_rows,
     layouts,
     rows,
     vocabulary,
@@ -303,6 +304,17 @@ def test_no_text_comes_twice_and_the_seed_decides(name):
     if name == "multirc":  # other questions may ask the same about a paragraph
         everything = list({row["idx"]["paragraph"] for _, row in one["validation"]})
     assert len(set(everything)) == len(everything)
+
+
+def test_no_hard_row_is_in_two_splits():
+    for splits in hard_rows.ROWS.values():
+        texts = [repr(row) for drawn in splits.values() for row in drawn]
+        assert len(set(texts)) == len(texts)
+    for split, name in (("train", "Acme"), ("validation", "Ajax")):
+        first, *_ = hard_rows.ROWS["squad/v1.1:3.0.0"][split]
+        assert first["question"] == f"Who founded {name}_1?"
+        for text, start in zip(*first["answers"].values(), strict=True):
+            assert first["context"][start:].startswith(text)
 
 
 def test_held_out_targets_are_never_pretrained():

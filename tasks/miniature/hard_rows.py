@@ -5,7 +5,11 @@ limit, spans that do not stand where they should, characters outside the vocabul
 The splits named "test" that only have hidden labels are never read by a task.
 """
 
+import re
+from typing import Any
+
 from tasks.miniature.rows import Row
+from tasks.table import SPLITS
 
 LONG = " ".join(f"Nina walked past house {i} ." for i in range(200))
 FOREIGN = "Zoë’s naïve café “Łódź” — 北京 😀"
@@ -32,7 +36,42 @@ def _mrqa(subset: str, context: str, question: str, answers: list[str]) -> list[
 
 
 def _train_and_test(rows: list[Row], test: str = "validation") -> dict[str, list[Row]]:
-    return {"train": rows, test: rows}
+    return _in_splits(rows, "train", test)
+
+
+def _in_splits(rows: list[Row], *splits: str) -> dict[str, list[Row]]:
+    """Gives every split rows of its own, by other names: no text is in two of them."""
+    return {split: _renamed(rows, i) for i, split in enumerate(splits)}
+
+
+# Names of one length, so that what says where they stand stays right.
+_NAMES = (
+    ("Nina", "Olga", "Vera"),
+    ("Zoë", "Léo", "Noé"),
+    ("Acme", "Ajax", "Esso"),
+    ("Oslo", "Rome", "Bonn"),
+    ("Tom", "Jim", "Bob"),
+    ("cat", "cow", "hen"),
+    ("Bo", "Al", "Ed"),
+    ("Ann", "Eva", "Sue"),
+    ("cup", "jug", "mug"),
+    ("dog", "boy", "man"),
+    ("warm", "nice", "kind"),
+    ("Why", "How", "Who"),
+    ("tacos", "rolls", "soups"),
+    ("Aarhus", "Odense", "Vejle"),
+)
+
+
+def _renamed(value: Any, i: int) -> Any:
+    if isinstance(value, dict):
+        return {name: _renamed(inner, i) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_renamed(inner, i) for inner in value]
+    if isinstance(value, str):
+        for names in _NAMES:
+            value = re.sub(rf"(?<![A-Za-z]){names[0]}(?![A-Za-z])", names[i], value)
+    return value
 
 
 def _wic(word: str, first: str, second: str, label: int) -> Row:
@@ -67,7 +106,10 @@ def _wrote(data: Row, *texts: str) -> Row:
 _PREMISE = ("premise", "hypothesis")
 _SENTENCES = ("sentence1", "sentence2")
 _MNLI = _pair(
-    *_PREMISE, (FOREIGN, "There is a café .", 0), (LONG, "Nina slept .", 1), ("", "", 1)
+    *_PREMISE,
+    (FOREIGN, "There is a café .", 0),
+    (LONG, "Nina slept .", 1),
+    ("", "Tom slept .", 1),
 )
 _RECORD: list[Row] = [
     {
@@ -145,10 +187,9 @@ _TRIPLES = _wrote(
 _HIDDEN = _pair(*_SENTENCES, ("Hidden.", "Label.", -1))
 
 ROWS: dict[str, dict[str, list[Row]]] = {
-    "glue/mnli:2.0.0": {
-        split: _MNLI
-        for split in ("train", "validation_matched", "validation_mismatched")
-    },
+    "glue/mnli:2.0.0": _in_splits(
+        _MNLI, "train", "validation_matched", "validation_mismatched"
+    ),
     "glue/qnli:2.0.0": _train_and_test(
         _pair("question", "sentence", ("Who?", LONG, 1), (FOREIGN, FOREIGN, 0))
     ),
@@ -197,24 +238,24 @@ ROWS: dict[str, dict[str, list[Row]]] = {
     "mrqa/search_qa:1.0.0": _train_and_test(
         _mrqa("SearchQA", f"[DOC] [TLE] {FOREIGN} [PAR] {LONG}", "a café", ["Zoë's"])
     ),
-    "winogrande:1.2.0": {
-        split: [
+    "winogrande:1.2.0": _in_splits(
+        [
             {
                 "sentence": "The cup missed the box because the _ was big.",
                 "option1": "cup",
                 "option2": "Zoë’s box",
                 "label": 0,
             }
-        ]
-        for split in ("train_xl", "validation")
-    },
+        ],
+        "train_xl",
+        "validation",
+    ),
     "yelp_polarity_reviews:0.2.0": _train_and_test(_YELP, "test"),
     "sci_tail:1.0.0": _train_and_test(_pair(*_PREMISE, (LONG, "Ice melts.", 1))),
-    "paws_wiki/labeled_final_tokenized:1.1.0": {
-        split: _pair(*_SENTENCES, ("`` Bo '' beat Al .", "Al beat `` Bo '' .", 0))
-        for split in ("train", "validation", "test")
-    },
-    "gem/e2e_nlg:1.1.0": {split: [_E2E] for split in ("train", "validation", "test")},
+    "paws_wiki/labeled_final_tokenized:1.1.0": _in_splits(
+        _pair(*_SENTENCES, ("`` Bo '' beat Cy .", "Cy beat `` Bo '' .", 0)), *SPLITS
+    ),
+    "gem/e2e_nlg:1.1.0": _in_splits([_E2E], *SPLITS),
     "gem/common_gen:1.1.0": {
         "train": [
             _wrote(
@@ -225,7 +266,5 @@ ROWS: dict[str, dict[str, list[Row]]] = {
         ],
         "test": [{"concepts": ["café"], "target": "", "references": []}],
     },
-    "gem/web_nlg_en:1.1.0": {
-        split: [_TRIPLES] for split in ("train", "validation", "test")
-    },
+    "gem/web_nlg_en:1.1.0": _in_splits([_TRIPLES], *SPLITS),
 }

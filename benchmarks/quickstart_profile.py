@@ -1,0 +1,158 @@
+"""Says where the time of the quick start's programs goes.
+
+    python benchmarks/quickstart_profile.py [--steps=20] [--backbone=DIR]
+
+Times, for stage 1 of gin/runs/quickstart.gin on its own data: making a batch, a
+training step, and answering one validation; and sums the device time of the step and of
+answering by kind of operation, from JAX's own trace. Two minutes on two cores.
+"""
+
+import argparse
+import collections
+import dataclasses
+import pathlib
+import tempfile
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from dtvg_jax import contexts, evaluation, job, lanes, optim, plan, prompts, tables
+from dtvg_jax.data import batches
+from dtvg_jax.formats.load import load_backbone
+from dtvg_jax.methods import METHODS
+from dtvg_jax.stages import Stage
+
+QUICKSTART = plan.Job(  # as gin/runs/quickstart.gin
+    backbone="miniature",
+    sources=["mnli", "qnli", "qqp", "sst2", "superglue-record", "squad"],
+    targets=["rte", "mrpc", "cola", "superglue-boolq", "superglue-cb", "superglue-wic"],
+    stage1=Stage(steps=200, learning_rate=0.1, validate_every=100),
+    stage2=Stage(steps=100, learning_rate=0.1, validate_every=50),
+    seeds=[0, 1, 2],
+    prompt_length=16,
+    inputs_length=32,
+    targets_length=2,
+    evaluation_batch_size=64,
+)
+
+
+def training(settings: job.Job, backbone: Any, opened: tables.Tables):
+    """Makes `step()`, which trains all lanes on one batch, and `batch(i)`."""
+    program = plan.programs(settings)[0]
+    stage, count = settings.stage1, len(program.lanes)
+    embedding = backbone.embedding(backbone.params)
+    p_init = {
+        seed: prompts.p_init(embedding, settings.prompt_length, seed)
+        for seed in settings.seeds
+    }
+    context = contexts.first(p_init, program.lanes)
+    optimiser, method = optim.by_name(stage.optimiser), METHODS["prompt_tuning"]
+    rates = optim.Rates(
+        peak={"prompt": jnp.full(count, stage.learning_rate)},
+        warmup=jnp.full(count, stage.warmup),
+        steps=jnp.full(count, stage.steps),
+    )
+    fixed = lanes.Fixed(context, rates, jax.random.split(jax.random.key(0), count))
+    step_fn = jax.jit(
+        lanes.make_step(backbone, method, optimiser, dropout=False), donate_argnums=0
+    )
+    trained_on = [opened[lane.task, "train"] for lane in program.lanes]
+    seeds = [lane.seed for lane in program.lanes]
+    lengths = (settings.inputs_length, settings.targets_length)
+
+    def batch(i: int) -> batches.Batch:
+        return batches.lanes_batch(trained_on, seeds, i, stage.batch_size, lengths)
+
+    carried = [lanes.init(method, optimiser, context)]
+    fed = jax.device_put(batch(0))
+
+    def step() -> None:
+        carried[0], metrics = step_fn(carried[0], backbone.params, fixed, fed)
+        jax.block_until_ready(metrics["loss"])
+
+    return step, batch
+
+
+def answering(settings: job.Job, backbone: Any, opened: tables.Tables):
+    """Makes `answer()`, one validation of all lanes, and counts its rows."""
+    lanes_of = plan.programs(settings)[0].lanes
+    embedding = backbone.embedding(backbone.params)
+    start = prompts.p_init(embedding, settings.prompt_length, 0)
+    pairs = [
+        evaluation.Pair(k, opened[lane.task, "validation"])
+        for k, lane in enumerate(lanes_of)
+    ]
+    decode = evaluation.make_decode(backbone, settings.targets_length)
+    lengths = (settings.inputs_length, settings.targets_length)
+    stacked = jnp.stack([jnp.asarray(start)] * len(lanes_of))
+
+    def answer() -> None:
+        evaluation.predict(
+            decode, backbone, stacked, pairs, lengths=lengths,
+            batch_size=settings.evaluation_batch_size,
+        )  # fmt: skip
+
+    return answer, sum(len(pair.table) for pair in pairs)
+
+
+def by_kind(run: Callable[[], None]) -> dict[str, float]:
+    """Traces a call and gives the share of device time of each kind of operation."""
+    with tempfile.TemporaryDirectory() as folder:
+        with jax.profiler.trace(folder):
+            run()
+        [file] = pathlib.Path(folder).rglob("*.xplane.pb")
+        data = jax.profiler.ProfileData.from_file(str(file))
+    times: collections.Counter[str] = collections.Counter()
+    for plane in data.planes:
+        for line in plane.lines:
+            for event in line.events:
+                stats = dict(event.stats)
+                if "hlo_op" in stats:
+                    kind = str(event.name).split(".")[0].rstrip("0123456789")
+                    times[kind] += event.duration_ns
+    total = sum(times.values())
+    return {kind: round(100 * t / total, 1) for kind, t in times.most_common(8)}
+
+
+def seconds(call: Callable[[], Any], repeats: int) -> float:
+    """Gives the median seconds of a call, after one that compiles."""
+    call()
+    found = []
+    for _ in range(repeats):
+        begin = time.perf_counter()
+        call()
+        found.append(time.perf_counter() - begin)
+    return sorted(found)[len(found) // 2]
+
+
+def main() -> None:
+    """Prints the figures."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--backbone", default="miniature")
+    args = parser.parse_args()
+    settings = dataclasses.replace(QUICKSTART, backbone=args.backbone)
+    backbone = load_backbone(settings.backbone)
+    opened = tables.open_tables(settings, backbone.vocabulary, lambda: None)
+    step, batch = training(settings, backbone, opened)
+    answer, rows = answering(settings, backbone, opened)
+    step_seconds = seconds(step, args.steps)
+    batch_seconds = seconds(lambda: batch(7), args.steps)
+    answer_seconds = seconds(answer, 2)
+    print(f"a training step of 36 lanes of 16 rows   {1e3 * step_seconds:8.1f} ms")
+    print(f"making its batch, on another thread      {1e3 * batch_seconds:8.1f} ms")
+    print(f"a validation of {rows:,} rows            {answer_seconds:8.1f} s")
+    total = 200 * step_seconds + 2 * answer_seconds
+    share = 100 * 200 * step_seconds / total
+    print(
+        f"stage 1: 200 steps and 2 validations     {total:8.1f} s, steps {share:.0f} %"
+    )
+    print("device time of a step by operation, %:", by_kind(step))
+    print("device time of a validation, %:", by_kind(answer))
+
+
+if __name__ == "__main__":
+    main()

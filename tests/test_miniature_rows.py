@@ -7,7 +7,8 @@ import pytest
 import sentencepiece
 from test_miniature import ALL, read_fact, read_opinion, read_question
 
-from tasks.miniature import rows, vocabulary, wide_bases, words
+from tasks.miniature import needs, rows, vocabulary, wide_bases, words
+from tasks.table import TASKS
 
 SMALL = 200
 
@@ -182,6 +183,13 @@ def test_texts_say_what_the_data_say():
             for fact in read(text):
                 assert {fact[0], fact[2]} < set(row["concepts"])
         assert row["target"] in row["references"]
+
+
+def test_what_every_task_needs_is_known():
+    assert set(needs.NEEDS) == set(TASKS)
+    assert {skill for found in needs.NEEDS.values() for skill in found} == set(
+        needs.SKILLS
+    )
 
 
 WIDE = {base.name: base for base in wide_bases.wide_bases()}

@@ -138,7 +138,8 @@ def all_tasks(data_dir: str, words: Any, count: int) -> None:
     for name in SPEEDS:
         slowest = min(found, key=lambda row: row[name])
         print(f"slowest, {name}: {slowest['task']}")
-    print("\n".join(f"not measured: {reason}" for reason in missing))
+    for reason in missing:
+        print(f"not measured: {reason}")
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> list[str]:

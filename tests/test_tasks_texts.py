@@ -120,7 +120,13 @@ def test_lengths_are_kept_with_the_end_of_the_text(data_dir):
         (formats.pad_punctuation, "a_b “x” U.S.", "a_b “ x ” U . S . "),
         (formats.pad_punctuation, " é1\u00a0\u3000\t-", " é1 - "),
         (formats.pad_punctuation, "e\u0301 ½", "e\u0301 ½"),
+        (formats.pad_punctuation, "a\tb\u2028c\u00a0 d  e f", "a b c d e f"),
         (formats.pad_punctuation, "", ""),
+        (
+            formats.pad_ascii_punctuation,
+            "a\tb\u2028c\u00a0 d  e f",
+            "a b\u2028c\u00a0 d e f",
+        ),
         (formats.pad_ascii_punctuation, "a_b “x” U.S.", "a _ b “x” U . S . "),
     ],
 )

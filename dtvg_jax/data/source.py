@@ -7,6 +7,7 @@ a process that finds its token tables made never pays for them.
 import contextlib
 import difflib
 import functools
+import glob
 import hashlib
 import importlib
 import importlib.util
@@ -46,11 +47,11 @@ def code_digest(*modules: str) -> str:
 def reads(task: Any, split: str) -> dict[str, Any]:
     """Says what a SeqIO task reads for a split: a TFDS data set, files, or neither."""
     loader = getattr(task.source, "tfds_dataset", None)
-    files: list[str] = []
-    if loader is None and split in task.splits:
-        shards = [pathlib.Path(str(shard)) for shard in task.source.list_shards(split)]
-        files = [str(shard.absolute()) for shard in shards if shard.is_file()]
-    return {"builder": loader and loader.name, "files": files}
+    # SeqIO has no public name for the paths and patterns of a file source. They are
+    # kept as they are: what they stand for may change from one start to the next.
+    patterns = getattr(task.source, "_split_to_filepattern", {}).get(split, ())
+    files = [patterns] if isinstance(patterns, str) else list(patterns)
+    return {"builder": loader and loader.name, "files": [str(file) for file in files]}
 
 
 def fingerprint(
@@ -60,19 +61,17 @@ def fingerprint(
 
     Args:
       reads: {"builder": a name, configuration and version such as "glue/rte:2.0.0",
-        or None; "files": paths}.
+        or None; "files": paths, or patterns of paths}.
       tfds_data_dir: the folder under which data sets lie prepared.
 
     Raises:
       InputError: where the data set or a file is missing.
     """
     digest = hashlib.sha256()
-    files = [pathlib.Path(file) for file in reads["files"]]
+    files = [file for pattern in reads["files"] for file in _matching(pattern)]
     if reads["builder"]:
         files = sorted(_prepared(reads["builder"], tfds_data_dir).iterdir())
     for file in files:
-        if not file.exists():
-            raise InputError(f"The file {file} that a task reads does not exist.")
         status = file.stat()
         digest.update(f"{file.name} {status.st_size}\n".encode())
         if file.suffix == ".json":
@@ -80,6 +79,13 @@ def fingerprint(
         if not reads["builder"]:  # a prepared data set does not change in place
             digest.update(str(status.st_mtime_ns).encode())
     return digest.hexdigest()
+
+
+def _matching(pattern: str) -> list[pathlib.Path]:
+    found = sorted(pathlib.Path(file) for file in glob.glob(pattern))
+    if not found or not all(file.is_file() for file in found):
+        raise InputError(f"There is no file {pattern}, which a task reads.")
+    return found
 
 
 def prepared(builder: str, root: pathlib.Path) -> pathlib.Path | None:
@@ -211,18 +217,21 @@ def text_rows(
             f"Task '{task.name}' has no split '{split}': "
             f"it has {', '.join(sorted(task.splits))}."
         )
+    import tensorflow as tf
+
     try:
         dataset = _untokenised(task).get_dataset(
             None, split, shuffle=False, seed=0, try_in_mem_cache=False,
             trim_output_features=False,
         )  # fmt: skip
-        for example in dataset.as_numpy_iterator():
-            yield _text_row(task, example)
+        for number, example in enumerate(dataset.as_numpy_iterator(), 1):
+            yield _text_row(task, example, number)
     except InputError:
         raise
-    except (ValueError, KeyError, OSError) as error:
+    except (ValueError, KeyError, OSError, tf.errors.OpError) as error:
         raise InputError(
-            f"The split '{split}' of task '{task.name}' cannot be read: {error}"
+            f"The split '{split}' of task '{task.name}' cannot be read: "
+            f"{str(error).partition(chr(10))[0]}"  # TensorFlow adds its own traceback
         ) from error
 
 
@@ -270,8 +279,8 @@ def _untokenised(task: Any) -> Any:
     return task.replace(preprocessors=head, output_features=features)
 
 
-def _text_row(task: Any, example: dict[str, Any]) -> tokenise.TextRow:
-    inputs, targets = (example[name].decode() for name in ("inputs", "targets"))
+def _text_row(task: Any, example: dict[str, Any], number: int) -> tokenise.TextRow:
+    inputs, targets = (_decode(example, name, number) for name in ("inputs", "targets"))
     # what a SeqIO evaluator would hand over: the text under the names of after tokenize
     kept = {f"{name}_pretokenized": example[name] for name in ("inputs", "targets")}
     gold = task.postprocess_fn(targets, example=example | kept, is_target=True)
@@ -283,6 +292,15 @@ def _text_row(task: Any, example: dict[str, Any]) -> tokenise.TextRow:
             f"not text, a number, a list or a dict: {gold!r}."
         ) from error
     return tokenise.TextRow(inputs, targets, gold)
+
+
+def _decode(example: dict[str, Any], name: str, number: int) -> str:
+    try:
+        return example[name].decode()
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"row {number}: the text {name!r} is not UTF-8 at byte {error.start + 1}"
+        ) from None
 
 
 def _plain(value: Any) -> Any:

@@ -1,0 +1,221 @@
+"""A user's JSON lines and CSV files as SeqIO sources; a bad row ends in a sentence.
+
+A file is read through and checked before its first row is given out, and then again
+for its rows: an error within tf.data cannot say which row of which file it is about.
+"""
+
+import csv
+import itertools
+import json
+import os
+import reprlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import seqio
+import tensorflow as tf
+
+CHUNK_ROWS = 1024  # rows that go from Python to tf.data at once
+
+Row = dict[str, str]
+Path = str | os.PathLike
+Paths = Mapping[str, Path | Sequence[Path]]
+Classes = Mapping[str, Iterable[str]]
+# A place such as "train.csv, line 3", and what stands there.
+Places = Iterator[tuple[str, Any]]
+
+
+def json_rows(
+    files: Paths, fields: Iterable[str], classes: Classes | None = None
+) -> seqio.FileDataSource:
+    """Read files with a JSON object in every line; empty lines are left out.
+
+    Rows have texts only: numbers, true and false come as JSON writes them. A field is
+    missing where it is absent, null or NaN; fields not named are not looked at.
+
+    Args:
+      files: of each split a path, or several, or a pattern such as "train-*.jsonl".
+      fields: those that rows have.
+      classes: further fields of rows, with the texts that each may have.
+
+    Raises:
+      ValueError: by `get_dataset`, where a file has no rows or a bad one. It names the
+        file, the line and the field.
+    """
+    return _RowSource(files, _json_objects, list(fields), classes or {})
+
+
+def csv_rows(
+    files: Paths,
+    fields: Iterable[str],
+    classes: Classes | None = None,
+    delimiter: str = ",",
+) -> seqio.FileDataSource:
+    """Read CSV files whose first line names the columns; empty lines are left out.
+
+    Texts may be quoted, and then hold delimiters and line ends. A field is missing
+    where its cell is empty; columns not named are not looked at.
+
+    Args:
+      files: see `json_rows`.
+      fields: see `json_rows`.
+      classes: see `json_rows`.
+      delimiter: between columns, a tab for TSV.
+
+    Raises:
+      ValueError: see `json_rows`.
+    """
+    names, classes = list(fields), classes or {}
+
+    def records(file: str) -> Places:
+        return _csv_records(file, delimiter, [*names, *classes])
+
+    return _RowSource(files, records, names, classes)
+
+
+class _RowSource(seqio.FileDataSource):
+    def __init__(
+        self,
+        files: Paths,
+        read: Callable[[str], Places],
+        fields: Sequence[str],
+        classes: Classes,
+    ):
+        known = {name: tuple(map(str, texts)) for name, texts in classes.items()}
+        names = [*fields, *known]
+        signature = {name: tf.TensorSpec([None], tf.string) for name in names}
+
+        def rows(file: str) -> Iterator[Row]:
+            for place, record in read(file):
+                yield {n: _text(place, record, n, known.get(n)) for n in names}
+
+        def chunks(file: bytes) -> Iterator[dict[str, list[bytes]]]:
+            left = rows(file.decode())
+            while chunk := list(itertools.islice(left, CHUNK_ROWS)):
+                yield {name: [row[name].encode() for row in chunk] for name in names}
+
+        def dataset(file: tf.Tensor) -> tf.data.Dataset:
+            chunked = tf.data.Dataset.from_generator(
+                chunks, output_signature=signature, args=(file,)
+            )
+            return chunked.unbatch()
+
+        lists = {
+            split: [paths] if isinstance(paths, Path) else paths
+            for split, paths in files.items()
+        }
+        super().__init__(
+            dataset, {s: [os.fspath(p) for p in paths] for s, paths in lists.items()}
+        )
+        self._rows = rows
+
+    def get_dataset(
+        self, split: str = "train", *args: Any, **kwargs: Any
+    ) -> tf.data.Dataset:
+        """Check the files of a split, then read them.
+
+        Raises:
+          ValueError: see `json_rows`.
+        """
+        for file in self.list_shards(split):
+            if sum(1 for _ in self._rows(file)) == 0:
+                raise ValueError(f"{file} has no rows")
+        return super().get_dataset(split, *args, **kwargs)
+
+
+def _json_objects(file: str) -> Places:
+    # A byte that is no UTF-8 is kept as half a surrogate pair until it is known which
+    # field has it.
+    with open(file, encoding="utf-8-sig", errors="surrogateescape") as lines:
+        for number, line in enumerate(lines, 1):
+            if line.strip():
+                place = f"{file}, line {number}"
+                yield place, _json_object(place, line)
+
+
+def _json_object(place: str, line: str) -> dict[str, Any]:
+    try:
+        found = json.loads(line, parse_constant=lambda _: None)
+    except (ValueError, RecursionError) as error:
+        _check_utf8(place, line)
+        why = error
+        if isinstance(error, json.JSONDecodeError):
+            why = f"{error.msg} at column {error.colno}"
+        raise ValueError(f"{place}: this is not JSON: {why}") from None
+    if not isinstance(found, dict):
+        raise ValueError(
+            f"{place}: this is {reprlib.repr(found)}, it must be a JSON object, "
+            'such as {"text": "..."}'
+        )
+    return found
+
+
+def _csv_records(file: str, delimiter: str, fields: Sequence[str]) -> Places:
+    rows = _csv_cells(file, delimiter)
+    for place, header in itertools.islice(rows, 1):
+        for name in fields:
+            if header.count(name) != 1:
+                columns = ", ".join(map(repr, header))
+                raise ValueError(
+                    f"{place}: the field {name!r} must be the name of one column, the "
+                    f"columns are {columns}"
+                )
+        for place, cells in rows:
+            if len(cells) < len(header):
+                raise ValueError(
+                    f"{place}: the field {header[len(cells)]!r} is missing: the row "
+                    f"has {len(cells)} of {len(header)} columns"
+                )
+            if len(cells) > len(header):
+                raise ValueError(
+                    f"{place}: the row has {len(cells)} columns, the header "
+                    f"{len(header)}, {header[-1]!r} the last: quote a text that has "
+                    f"{delimiter!r} in it"
+                )
+            named = zip(header, cells, strict=True)
+            yield place, {name: cell or None for name, cell in named}
+
+
+def _csv_cells(file: str, delimiter: str) -> Places:
+    with open(
+        file, encoding="utf-8-sig", errors="surrogateescape", newline=""
+    ) as lines:
+        reader = csv.reader(lines, delimiter=delimiter, strict=True)
+        while True:
+            place = f"{file}, line {reader.line_num + 1}"
+            try:
+                cells = next(reader, None)
+            except csv.Error as error:
+                raise ValueError(f"{place}: this is not CSV: {error}") from None
+            if cells is None:
+                return
+            if cells:
+                yield place, cells
+
+
+def _text(
+    place: str, record: Mapping[str, Any], name: str, classes: Sequence[str] | None
+) -> str:
+    value, where = record.get(name), f"{place}: the field {name!r}"
+    if value is None:
+        raise ValueError(f"{where} is missing")
+    if isinstance(value, list | dict):
+        raise ValueError(f"{where} is {reprlib.repr(value)}: it must be a text")
+    text = value if isinstance(value, str) else json.dumps(value)
+    _check_utf8(where, text)
+    if classes is not None and text not in classes:
+        raise ValueError(
+            f"{where} is {reprlib.repr(text)}: it must be one of "
+            f"{', '.join(map(repr, classes))}"
+        )
+    return text
+
+
+def _check_utf8(where: str, text: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(
+            f"{where} is not UTF-8 at character {error.start + 1}: save the file in "
+            "that encoding"
+        ) from None

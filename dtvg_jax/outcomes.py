@@ -54,6 +54,7 @@ def open_results(folder: pathlib.Path, job: plan.Job, backbone: Any) -> Json:
             "backbone": backbone.name,
             "backbone_digest": backbone.digest,
             "prompt_length": job.prompt_length,
+            "data_dir": job.data_dir,
             "seeds": list(job.seeds),
             "sources": list(job.sources),
             "targets": list(job.targets),

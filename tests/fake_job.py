@@ -9,6 +9,7 @@ import numpy as np
 SOURCES = ["mnli", "qnli", "qqp", "sst2", "superglue-record", "squad"]
 TARGETS = ["superglue-rte", "mrpc", "cola", "superglue-boolq", "superglue-cb"]
 TARGETS += ["superglue-wic"]
+METHODS = ["prompt_tuning", "dtvg"]
 
 
 def row(
@@ -62,6 +63,47 @@ def results(
         "majority": {task: {"accuracy": 50.0, "mean": 50.0} for task in targets},
         "single_source": [],
         "similarity": {},
+    }
+
+
+def small() -> dict[str, Any]:
+    """Two targets, two seeds: dtvg is ahead by 1, 3 (mrpc), 2, 6 (rte)."""
+    scores = {
+        ("mrpc", "prompt_tuning"): (70.0, 74.0),
+        ("mrpc", "dtvg"): (71.0, 77.0),
+        ("rte", "prompt_tuning"): (60.0, 60.0),
+        ("rte", "dtvg"): (62.0, 66.0),
+    }
+    rows = [
+        row(task, method, seed, score)
+        for (task, method), of_seeds in scores.items()
+        for seed, score in enumerate(of_seeds)
+    ]
+    source = {"stage": 1, "role": "source"}
+    rows += [row("qnli", "prompt_tuning", s, 90.0 + s, **source) for s in (0, 1)]
+    return results(
+        rows, sources=["qnli", "sst2"], targets=["mrpc", "rte"], methods=METHODS,
+        seeds=[0, 1],
+    )  # fmt: skip
+
+
+def grouped(
+    step: int, seed: int, group: list[int], method: str = "dtvg"
+) -> dict[str, Any]:
+    """A record of a step whose group was this mask over `sources`."""
+    return {
+        "kind": "train",
+        "program": "stage2-dtvg",
+        "lane": f"mrpc/{method}/seed{seed}",
+        "task": "mrpc",
+        "method": method,
+        "seed": seed,
+        "step": step,
+        "loss": 1.0,
+        "sources": ["qnli", "sst2"],
+        "group": group,
+        "target_similarity": 0.1,
+        "knowledge_consistency": None,
     }
 
 

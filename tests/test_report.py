@@ -3,58 +3,23 @@
 import io
 import json
 import math
+import re
 
 import fake_job
 import matplotlib
 import pytest
-from fake_job import row
+from fake_job import METHODS, grouped, row, small
 from matplotlib.image import imread
 from rich.console import Console
 
-from dtvg_jax import report
+from dtvg_jax import methods, report
 from dtvg_jax.errors import InputError
+from dtvg_jax.report import words
 from dtvg_jax.report.__main__ import main
 from dtvg_jax.report.statistics import paired_interval, spread
-
-METHODS = ["prompt_tuning", "dtvg"]
-
-
-def small():
-    """Two targets, two seeds: dtvg is ahead by 1, 3 (mrpc), 2, 6 (rte)."""
-    scores = {
-        ("mrpc", "prompt_tuning"): (70.0, 74.0),
-        ("mrpc", "dtvg"): (71.0, 77.0),
-        ("rte", "prompt_tuning"): (60.0, 60.0),
-        ("rte", "dtvg"): (62.0, 66.0),
-    }
-    rows = [
-        row(task, method, seed, score)
-        for (task, method), of_seeds in scores.items()
-        for seed, score in enumerate(of_seeds)
-    ]
-    source = {"stage": 1, "role": "source"}
-    rows += [row("qnli", "prompt_tuning", s, 90.0 + s, **source) for s in (0, 1)]
-    return fake_job.results(
-        rows, sources=["qnli", "sst2"], targets=["mrpc", "rte"], methods=METHODS,
-        seeds=[0, 1],
-    )  # fmt: skip
-
-
-def grouped(step, seed, group, method="dtvg"):
-    return {
-        "kind": "train",
-        "program": "stage2-dtvg",
-        "lane": f"mrpc/{method}/seed{seed}",
-        "task": "mrpc",
-        "method": method,
-        "seed": seed,
-        "step": step,
-        "loss": 1.0,
-        "sources": ["qnli", "sst2"],
-        "group": group,
-        "target_similarity": 0.1,
-        "knowledge_consistency": None,
-    }
+from tasks.miniature.needs import NEEDS
+from tasks.miniature.useful import USEFUL
+from tasks.table import TASKS
 
 
 def written(tmp_path, made, records=()):
@@ -113,15 +78,15 @@ def test_the_table_holds_the_numbers_worked_out_by_hand(tmp_path):
     assert mrpc["sd"] == pytest.approx(math.sqrt(18))
     # rows: 70, 74 and 60, 60; sources: 90, 91
     for line in (
-        "| mrpc | prompt_tuning | accuracy | 72.00 | 2.83 | 2 | 400 | 68.38 | - |",
-        "| mrpc | dtvg | accuracy | 74.00 | 4.24 | 2 | 400 | 68.38 | - |",
-        "| rte | prompt_tuning | accuracy | 60.00 | 0.00 | 2 | 400 | 50.00 | - |",
-        "| rte | dtvg | accuracy | 64.00 | 2.83 | 2 | 400 | 50.00 | - |",
+        "| mrpc | prompt_tuning | accuracy | 72.00 | 2.83 | 2 | 400 | 68.38 | - | - |",
+        "| mrpc | dtvg | accuracy | 74.00 | 4.24 | 2 | 400 | 68.38 | - | +2.00 noise |",
+        "| rte | prompt_tuning | accuracy | 60.00 | 0.00 | 2 | 400 | 50.00 | - | - |",
+        "| rte | dtvg | accuracy | 64.00 | 2.83 | 2 | 400 | 50.00 | - | +4.00 noise |",
         "| qnli | accuracy | 90.50 | 0.71 | 2 | 400 | - |",
         "| prompt_tuning | 66.00 | 2 | - | - | - |",
         "| dtvg | 69.00 | 2 | +3.00 | -0.44 to +6.44 | 4 |",
         "dtvg differs from prompt_tuning by +3.00 on average, which is within the "
-        "noise: the 95 % interval holds 0.",
+        "noise: the 95 % interval holds 0. By target: within the noise on mrpc, rte.",
         "- sst2, prompt_tuning, seed 0, stage 1: no result",
     ):
         assert line in text.splitlines()
@@ -157,7 +122,8 @@ def test_a_failed_lane_is_named_and_not_in_the_mean(tmp_path):
     made["rows"].remove(next(r for r in made["rows"] if r["task"] == "rte"))
     results, text = written(tmp_path, made)
     lines = text.splitlines()
-    assert "| mrpc | dtvg | accuracy | 71.00 | - | 1 | 400 | 50.00 | - |" in lines
+    line = "| mrpc | dtvg | accuracy | 71.00 | - | 1 | 400 | 50.00 | - | +1.00 noise |"
+    assert line in lines
     named = "- mrpc, dtvg, seed 1, stage 2: the loss was not finite at step 40"
     assert named in lines
     assert "- rte, prompt_tuning, seed 0, stage 2: no result" in lines
@@ -172,7 +138,8 @@ def test_a_method_whose_lanes_all_failed_has_dashes(tmp_path):
         if one["method"] == "dtvg":
             one |= {"failed": "stopped", "metrics": {}, "examples": None}
     _, text = written(tmp_path, made)
-    assert "| mrpc | dtvg | accuracy | - | - | 0 | - | 50.00 | - |" in text.splitlines()
+    line = "| mrpc | dtvg | accuracy | - | - | 0 | - | 50.00 | - | - |"
+    assert line in text.splitlines()
     assert "dtvg and prompt_tuning have no target and seed in common." in text
 
 
@@ -233,6 +200,103 @@ def test_group_shares_are_means_over_steps_and_then_seeds(tmp_path):
     # qnli: (4/4 + 0/1) / 2 = 50 %; sst2: (1/4 + 1/1) / 2 = 62.5 %
     assert results["groups"][0]["share"] == [0.5, 0.625]
     assert "| mrpc | dtvg | 50 | 62 |" in text.splitlines()
+
+
+def on_the_miniature(tmp_path, records, **job):
+    made = small()
+    made["job"] |= {"data_dir": "miniature"} | job
+    return written(tmp_path, made, records)
+
+
+def chose(seed, *groups, sources, task="mrpc"):
+    """Records of a lane that chose these groups, names of sources, at its steps."""
+    return [
+        grouped(10 * (i + 1), seed, [int(name in group) for name in sources])
+        | {"sources": sources, "task": task}
+        for i, group in enumerate(groups)
+    ]
+
+
+# mrpc: qqp and mnli are useful. rte: mnli is. stsb: nothing is known.
+FOUR = ["mnli", "qnli", "qqp", "sst2"]
+
+
+def test_groups_are_held_to_the_sources_that_are_useful_by_construction(tmp_path):
+    # Seed 0: precision 1/1, 1/2 and none, mean 3/4; recall 1/2, 1/2 and 0, mean 1/3.
+    # Seed 1: precision 2/4; recall 2/2.
+    records = chose(0, ["qqp"], ["qqp", "sst2"], [], sources=FOUR)
+    records += chose(1, FOUR, sources=FOUR)
+    results, text = on_the_miniature(tmp_path, records)
+    [found] = results["groups"]
+    assert found["useful"] == ["mnli", "qqp"]
+    assert found["precision"] == pytest.approx((3 / 4 + 2 / 4) / 2)
+    assert found["recall"] == pytest.approx((1 / 3 + 1) / 2)
+    assert found["chance"] == 0.5
+    # mnli: (0 + 1) / 2; qnli: the same; qqp: (2/3 + 1) / 2; sst2: (1/3 + 1) / 2.
+    chosen = "mnli, qnli, qqp, sst2"
+    assert f"| mrpc | dtvg | mnli, qqp | {chosen} | 62 | 50 | 67 |" in text
+
+
+@pytest.mark.parametrize(
+    "task, sources, groups, shown",
+    [
+        ("rte", ["qnli", "mnli"], [["qnli"]], "| mnli | qnli | 0 | 50 | 0 |"),
+        ("rte", ["qnli", "mnli"], [[], []], "| mnli | none | - | 50 | 0 |"),
+        ("rte", ["qnli", "sst2"], [["qnli"]], "| none | qnli | 0 | 0 | - |"),
+        ("rte", ["rte", "mnli"], [["mnli"]], "| mnli | mnli | 100 | 100 | 100 |"),
+    ],
+    ids=["the wrong one", "nobody", "nobody is useful", "itself among the sources"],
+)
+def test_groups_with_nothing_to_measure(tmp_path, task, sources, groups, shown):
+    records = chose(0, *groups, sources=sources, task=task)
+    _, text = on_the_miniature(tmp_path, records)
+    assert f"| {task} | dtvg {shown}" in text.splitlines()
+
+
+@pytest.mark.parametrize("data_dir, task", [("/data", "rte"), ("miniature", "stsb")])
+def test_nothing_is_said_of_useful_sources_that_are_not_known(tmp_path, data_dir, task):
+    records = chose(0, ["mnli"], sources=FOUR, task=task)
+    results, text = on_the_miniature(tmp_path, records, data_dir=data_dir)
+    assert "precision" not in results["groups"][0] and "useful" not in text
+    assert f"| {task} | dtvg | 100 | 0 | 0 | 0 |" in text.splitlines()
+
+
+def test_useful_sources_are_sources_of_the_catalogue_and_share_a_skill():
+    for target, sources in USEFUL.items():
+        assert TASKS[target].role == "target"
+        for source in sources:
+            assert TASKS[source].role == "source"
+            assert set(NEEDS[source]) & set(NEEDS[target])
+
+
+def test_every_column_is_explained_once_below_its_table(tmp_path):
+    _, text = on_the_miniature(tmp_path, chose(0, ["qqp"], sources=FOUR))
+    explained = re.findall(r"^- \*\*(.+?)\*\*: ", text, re.MULTILINE)
+    assert len(explained) == len(set(explained))
+    tables = re.findall(r"^\| (.+) \|\n\| ---", text, re.MULTILINE)
+    assert len(tables) == 5
+    for header in tables[:-1]:
+        for column in header.split(" | "):
+            assert column in explained
+    assert set(tables[-1].split(" | ")) == {"target", "method", *FOUR}
+
+
+@pytest.mark.parametrize("method", methods.METHODS)
+def test_every_method_is_explained(method):
+    assert method in words.METHODS
+
+
+def test_targets_that_differ_alone_are_named(tmp_path):
+    made = small()
+    for one in made["rows"]:  # rte by dtvg: 2 and 2.2 more than 60
+        if (one["task"], one["method"]) == ("rte", "dtvg"):
+            one["metrics"]["accuracy"] = 62.0 + one["seed"] / 5
+    _, text = written(tmp_path, made)
+    assert "By target: better on rte; within the noise on mrpc." in text
+    assert (
+        "| rte | dtvg | accuracy | 62.10 | 0.14 | 2 | 400 | 50.00 | - | +2.10 better |"
+        in text
+    )
 
 
 @pytest.mark.parametrize(
@@ -301,7 +365,7 @@ def test_the_command_prints_scores_and_places_in_plain_lines(tmp_path, capsys):
     assert main([f"--job_dir={folder}"]) == 0
     lines = capsys.readouterr().out.splitlines()
     found = [line.split() for line in lines]
-    assert "mrpc dtvg accuracy 74.00 4.24 2 400 50.00 -".split() in found
+    assert "mrpc dtvg accuracy 74.00 4.24 2 400 50.00 - +2.00 noise".split() in found
     assert "dtvg 69.00 2 +3.00 -0.44 to +6.44 4".split() in found
     assert f"Report:      {folder / 'results.md'}" in lines
     assert "- sst2, prompt_tuning, seed 1, stage 1: no result" in lines

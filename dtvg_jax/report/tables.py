@@ -7,6 +7,7 @@ results.json, so that every number shown can be read there.
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from dtvg_jax.report.groups import groups
 from dtvg_jax.report.statistics import paired_interval, spread
 
 BASELINE = "prompt_tuning"
@@ -20,7 +21,7 @@ def summary(results: Json, records: Sequence[Json]) -> Json:
     return {
         "table": table,
         "comparisons": comparisons(results["rows"], table),
-        "groups": group_shares(records),
+        "groups": groups(results["job"], records),
         "failed": failures(results),
     }
 
@@ -91,7 +92,8 @@ def comparisons(rows: Sequence[Json], table: Sequence[Json]) -> list[Json]:
     """Compares each method with prompt tuning, over the (task, seed) pairs of both.
 
     `mean` is over the targets' means; `difference` is the mean over pairs, with its
-    95 % interval, None where fewer than two pairs have both.
+    95 % interval, None where fewer than two pairs have both; `by_task` has the same of
+    single targets.
     """
     stage = last_stage(table)
     if stage is None:
@@ -114,12 +116,13 @@ def comparisons(rows: Sequence[Json], table: Sequence[Json]) -> list[Json]:
             "tasks": len(means),
         }
         if method != BASELINE:
-            entry |= _difference(rows, method, stage)
+            entry |= _differences(rows, method, stage)
         compared.append(entry)
     return compared
 
 
-def _difference(rows: Sequence[Json], method: str, stage: int) -> Json:
+def _differences(rows: Sequence[Json], method: str, stage: int) -> Json:
+    """Holds a method to prompt tuning: over all targets, and by target."""
     ours, base = (
         {
             (row["task"], row["seed"]): row["metrics"][row["headline"]]
@@ -128,50 +131,27 @@ def _difference(rows: Sequence[Json], method: str, stage: int) -> Json:
         }
         for name in (method, BASELINE)
     )
-    pairs = [key for key in ours if key in base]
-    if not pairs:
-        return {"baseline": BASELINE, "pairs": 0}
-    found = paired_interval([ours[key] - base[key] for key in pairs])
+    by_task: dict[str, list[float]] = {}
+    for task, seed in ours:
+        if (task, seed) in base:
+            pair = ours[task, seed] - base[task, seed]
+            by_task.setdefault(task, []).append(pair)
+    if not by_task:
+        return {"baseline": BASELINE, "pairs": 0, "by_task": {}}
+    every = [value for values in by_task.values() for value in values]
+    each = {task: _interval(values) for task, values in by_task.items()}
+    return {"baseline": BASELINE, **_interval(every), "by_task": each}
+
+
+def _interval(differences: Sequence[float]) -> Json:
+    found = paired_interval(differences)
     return {
-        "baseline": BASELINE,
         "pairs": found.pairs,
         "difference": found.mean,
         "low": found.low,
         "high": found.high,
         "within_noise": found.within_noise,
     }
-
-
-def group_shares(records: Iterable[Json]) -> list[Json]:
-    """Measures, per target and method, how often each source was in the group.
-
-    The share is of the logged steps of a lane, then averaged over seeds.
-    """
-    lanes: dict[tuple[str, str], dict[int, list[Json]]] = {}
-    for record in records:
-        if record["kind"] == "train" and record.get("group") is not None:
-            seeds = lanes.setdefault((record["task"], record["method"]), {})
-            seeds.setdefault(record["seed"], []).append(record)
-    shares = []
-    for (task, method), seeds in lanes.items():
-        sources = next(iter(seeds.values()))[0]["sources"]
-        per_seed = [
-            [
-                spread([step["group"][i] for step in steps]).mean
-                for steps in seeds.values()
-            ]
-            for i in range(len(sources))
-        ]
-        shares.append(
-            {
-                "task": task,
-                "method": method,
-                "sources": sources,
-                "share": [spread(values).mean for values in per_seed],
-                "seeds": sorted(seeds),
-            }
-        )
-    return shares
 
 
 def failures(results: Json) -> list[Json]:

@@ -8,55 +8,33 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from dtvg_jax.report import words
 from dtvg_jax.report.tables import BASELINE, last_stage
 
 Json = dict[str, Any]
 Cells = tuple[list[str], list[list[str]]]
 
-COLUMNS = """\
-- **metric**: the task's first metric; the others are in `results.json`.
-- **mean**, **sd**: mean and sample standard deviation over seeds of the test score of \
-the step that validated best; one seed has no sd.
-- **seeds**: number of prompts in the mean; failed ones are left out.
-- **test examples**: examples that each prompt was tested on.
-- **majority**: the score of giving the one most frequent answer to every example.
-- **best single source**: the source whose own prompt, used on the target without any \
-training on it, has the highest validation score (mean over seeds), and its test score.
-- **mean of targets**: mean over targets of the column "mean".
-- **difference**, **95 % interval**: mean over pairs (same target, same seed) of the \
-method's score minus that of prompt tuning, with the paired t interval (n - 1 degrees \
-of freedom). Pairs of one target or one seed are not quite independent, so the \
-interval is a measure of noise, not a proof."""
-
-PLOTS = {
-    "losses": "training loss of every prompt",
-    "groups": "which sources were in the group at each step",
-    "consistency": "target similarity and knowledge consistency over the steps",
-    "similarity": "cosine of the mean rows of the task prompt vectors after stage 1",
-}
-
 
 def markdown(results: Json, name: str, plots: Sequence[str]) -> str:
     """Writes results.md of a job called `name`, whose plots are files in plots/."""
+    told: set[str] = set()
     parts = [f"# Results of {name}", _what_was_run(results["job"])]
+    parts += ["## Terms", words.TERMS]
     if results["comparisons"]:
-        parts += ["## Methods", _pipes(method_cells(results))]
-        parts += [verdict(entry) for entry in results["comparisons"]]
+        parts += ["## Methods", _methods(results["comparisons"])]
+        parts += _table(method_cells(results), told)
+        for entry in results["comparisons"]:
+            parts.append(" ".join(filter(None, (verdict(entry), by_target(entry)))))
     for title, cells in (
         ("## Targets", target_cells(results)),
         ("## Sources", source_cells(results)),
     ):
         if cells[1]:
-            parts += [title, _pipes(cells)]
-    parts += ["## Failed lanes", _failures(results["failed"])]
+            parts += [title, *_table(cells, told)]
     if results["groups"]:
-        parts += [
-            "## Groups",
-            "Share of the logged steps, in %, at which the source was in the target's "
-            "group; mean over seeds.",
-            _pipes(group_cells(results["groups"])),
-        ]
-    parts += ["## What the columns are", COLUMNS, "## Files", _files(plots)]
+        parts += ["## Groups", *_groups(results["groups"], told)]
+    parts += ["## Failed lanes", _failures(results["failed"])]
+    parts += ["## Files", _files(plots)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -91,18 +69,22 @@ def print_table(
 def target_cells(results: Json) -> Cells:
     """Lays out the scores of targets, one line per target and method."""
     header = ["target", "method", "metric", "mean", "sd", "seeds", "test examples"]
-    header += ["majority", "best single source"]
+    header += ["majority", "best single source", "difference"]
     last = last_stage(results["table"])
+    by_task = {x["method"]: x.get("by_task", {}) for x in results["comparisons"]}
     rows = []
     for entry in results["table"]:
         if entry["role"] != "target":
             continue
-        method = entry["method"]
-        if entry["stage"] != last:
+        method, found = entry["method"], None
+        if entry["stage"] == last:
+            found = by_task[method].get(entry["task"])
+        else:
             method = f"{method} (stage {entry['stage']})"
         best = entry["best_source"]
         single = f"{best['source']} {number(best['score'])}" if best else "-"
-        rows.append([entry["task"], method, *_scores(entry), single])
+        difference = f"{found['difference']:+.2f} {_call(found)}" if found else "-"
+        rows.append([entry["task"], method, *_scores(entry), single, difference])
     return header, rows
 
 
@@ -149,6 +131,23 @@ def group_cells(groups: Sequence[Json]) -> Cells:
     return ["target", "method", *sources], rows
 
 
+def useful_cells(groups: Sequence[Json]) -> Cells:
+    """Lays out the chosen sources beside the useful ones, where these are known."""
+    header = ["target", "method", "useful", "chosen", "precision", "by chance"]
+    header.append("recall")
+    rows = []
+    for one in groups:
+        if "useful" not in one:
+            continue
+        share = zip(one["sources"], one["share"], strict=True)
+        chosen = [source for source, value in share if value >= 0.5]
+        named = [", ".join(names) or "none" for names in (one["useful"], chosen)]
+        figures = (one["precision"], one["chance"], one["recall"])
+        shown = ["-" if x is None else f"{100 * x:.0f}" for x in figures]
+        rows.append([one["task"], one["method"], *named, *shown])
+    return header, rows
+
+
 def verdict(comparison: Json) -> str:
     """Says in a sentence what a comparison with prompt tuning allows to say."""
     method, pairs = comparison["method"], comparison.get("pairs")
@@ -167,11 +166,27 @@ def verdict(comparison: Json) -> str:
             f"{method} differs from {BASELINE} by {difference:+.2f} on average, which "
             "is within the noise: the 95 % interval holds 0."
         )
-    way = "better" if difference > 0 else "worse"
     return (
-        f"{method} is {way} than {BASELINE} by {abs(difference):.2f} on average; the "
-        "95 % interval does not hold 0."
+        f"{method} is {_call(comparison)} than {BASELINE} by {abs(difference):.2f} on "
+        "average; the 95 % interval does not hold 0."
     )
+
+
+def by_target(comparison: Json) -> str:
+    """Says on which targets alone a method differs from prompt tuning."""
+    found = comparison.get("by_task", {})
+    if len(found) < 2:
+        return ""
+    parts = []
+    for called, said in (
+        ("better", "better on"),
+        ("worse", "worse on"),
+        ("noise", "within the noise on"),
+    ):
+        tasks = [task for task, one in found.items() if _call(one) == called]
+        if tasks:
+            parts.append(f"{said} {', '.join(tasks)}")
+    return f"By target: {'; '.join(parts)}."
 
 
 def number(value: float | int | None) -> str:
@@ -216,6 +231,43 @@ def _failures(failed: Sequence[Json]) -> str:
     )
 
 
+def _call(found: Json) -> str:
+    if found["within_noise"]:
+        return "noise"
+    return "better" if found["difference"] > 0 else "worse"
+
+
+def _methods(comparisons: Sequence[Json]) -> str:
+    """Says in a line each what the methods of the job do."""
+    names = [entry["method"] for entry in comparisons]
+    lines = [f"- **{x}**: {words.METHODS[x]}." for x in names if x in words.METHODS]
+    return "\n".join(lines)
+
+
+def _groups(groups: Sequence[Json], told: set[str]) -> list[str]:
+    parts = []
+    useful = useful_cells(groups)
+    if useful[1]:
+        parts += _table(useful, told)
+        parts.append(
+            "A source that shares no skill can still help, by the digits of its "
+            "answers; that is not counted as useful."
+        )
+    parts.append(
+        "Share of the logged steps, in %, at which the source was in the target's "
+        "group; mean over seeds; - where the source is the target itself."
+    )
+    return [*parts, _pipes(group_cells(groups))]
+
+
+def _table(cells: Cells, told: set[str]) -> list[str]:
+    """Writes a table, then a line for each of its columns that is new to `told`."""
+    new = [column for column in cells[0] if column not in told]
+    told.update(new)
+    lines = [f"- **{column}**: {words.COLUMNS[column]}" for column in new]
+    return [_pipes(cells), "\n".join(lines)]
+
+
 def _files(plots: Sequence[str]) -> str:
     lines = [
         "- `results.json`: every number above, per seed",
@@ -225,7 +277,7 @@ def _files(plots: Sequence[str]) -> str:
     ]
     for plot in plots:
         kind, _, method = pathlib.Path(plot).stem.partition("-")
-        text = PLOTS[kind] + (f", {method}" if method else "")
+        text = words.PLOTS[kind] + (f", {method}" if method else "")
         lines.append(f"- `plots/{plot}`: {text}")
     return "\n".join(lines)
 

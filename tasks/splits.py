@@ -232,6 +232,7 @@ class SplitSource(seqio.TfdsDataSource):
         config = self.tfds_dataset.read_config
         config.shuffle_seed = seed
         config.skip_prefetch = True
+        config.try_autocache = False  # a table is made of one pass: memory stays flat
         dataset = builder.as_dataset(
             split=stored,
             shuffle_files=shuffle,

@@ -20,7 +20,7 @@ def learn(
     """Learns a prompt per task and seed (stage 1), and tests them.
 
     Args:
-      tasks: names of the catalogue.
+      tasks: names of the catalogue, or of a `tasks_module` in the settings.
       folder: of the job; the same call goes on with it.
       stage: how prompts are learnt.
       **settings: others of `Job`: backbone, seeds, prompt_length, ...

@@ -288,10 +288,11 @@ def _read_keys(
     info: TaskInfo, stored: str, data_dir: str | None
 ) -> tuple[Int64[np.ndarray, " rows"], Int64[np.ndarray, " rows"]]:
     ids = info.ids or ()
-    builder = tfds.builder(info.builder, data_dir=data_dir)
+    # TFDS hides arguments of its methods behind a decorator.
+    builder: Any = tfds.builder(info.builder, data_dir=data_dir)
     decoders = tfds.decode.PartialDecoding(_only(ids))
-    # TFDS hides the arguments behind a decorator.
-    dataset = builder.as_dataset(split=stored, decoders=decoders)  # pyright: ignore
+    config = tfds.ReadConfig(try_autocache=False)
+    dataset = builder.as_dataset(split=stored, decoders=decoders, read_config=config)
     batches = dataset.batch(4096).map(lambda batch: row_key(batch, ids))
     keys = np.concatenate(list(batches.as_numpy_iterator()))
     return np.unique(keys, return_counts=True)

@@ -12,7 +12,6 @@ a process of its own. --vocabulary is a folder with spiece.model; the miniature'
 """
 
 import argparse
-import contextlib
 import json
 import multiprocessing
 import os
@@ -26,7 +25,6 @@ import timeit
 from collections.abc import Callable, Iterator, Sequence
 from concurrent import futures
 from typing import Any
-from unittest import mock
 
 import numpy as np
 
@@ -178,21 +176,11 @@ def generated(task: str, count: int) -> Iterator[tuple[int, dict[str, Any]]]:
 def prepare(task: str, count: int, data_dir: str) -> None:
     """Writes `count` train rows by the real builder, and those that are carved off."""
     quiet_libraries()
-    import tensorflow_datasets as tfds
-
     from tasks import splits
+    from tasks.miniature import datasets
 
-    tfds.disable_progress_bar()
-    builder = tfds.builder(TASKS[task].builder, data_dir=data_dir, try_gcs=False)
-    rows = {"rows": generated(task, count + splits.CARVED)}
-    generators = [tfds.core.SplitGenerator(name="train", gen_kwargs=rows)]
-    with (
-        mock.patch.object(builder, "_split_generators", lambda *_, **__: generators),
-        mock.patch.object(builder, "_generate_examples", lambda rows: rows),
-        contextlib.redirect_stdout(None),
-    ):
-        config = tfds.download.DownloadConfig(try_download_gcs=False)
-        builder.download_and_prepare(download_config=config)
+    rows = generated(task, count + splits.CARVED)
+    datasets.prepare(TASKS[task].builder, pathlib.Path(data_dir), {"train": rows})
 
 
 def table_of(task: str, folder: str, words: str | None) -> token_table.TokenTable:

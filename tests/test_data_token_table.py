@@ -237,7 +237,7 @@ def rte(tmp_path_factory):
         (i, {"sentence1": "A" * i, "sentence2": "é", "label": i % 2, "idx": i})
         for i in range(9)
     ]
-    datasets._prepare("glue/rte:2.0.0", folder, {"validation": rows})
+    datasets.prepare("glue/rte:2.0.0", folder, {"validation": rows})
     return folder
 
 

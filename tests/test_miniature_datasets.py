@@ -82,12 +82,12 @@ def test_a_failed_run_leaves_nothing_behind_and_others_go_on(tmp_path, monkeypat
     def fail(*_):
         raise OSError("disk full")
 
-    monkeypatch.setattr(datasets, "_prepare", fail)
+    monkeypatch.setattr(datasets, "prepare", fail)
     with pytest.raises(OSError, match="disk full"):
         datasets.write(out, builders=[first])
     left.mkdir(parents=True)
     monkeypatch.setattr(
-        datasets, "_prepare", lambda name, *_: datasets._folder(out, name).mkdir()
+        datasets, "prepare", lambda name, *_: datasets._folder(out, name).mkdir()
     )
     assert datasets.write(out, builders=[first]) == [first]
     assert not left.exists()

@@ -1,29 +1,20 @@
 """Rows written by hand into TFDS data, through the real builders and offline."""
 
+import pathlib
 from collections.abc import Iterable, Mapping
 from typing import Any
-from unittest import mock
 
 import seqio
-import tensorflow_datasets as tfds
+
+from tasks.miniature import datasets
 
 Rows = Iterable[Mapping[str, Any]]
 
 
 def prepare(name: str, data_dir: str, splits: Mapping[str, Rows]) -> None:
     """Write `splits` as the data set `name`; a row's place is its key."""
-    builder = tfds.builder(name, data_dir=data_dir, try_gcs=False)
-    generators = [
-        tfds.core.SplitGenerator(name=split, gen_kwargs={"rows": enumerate(rows)})
-        for split, rows in splits.items()
-    ]
-    with (
-        mock.patch.object(builder, "_split_generators", lambda *_, **__: generators),
-        mock.patch.object(builder, "_generate_examples", lambda rows: iter(rows)),
-    ):
-        builder.download_and_prepare(
-            download_config=tfds.download.DownloadConfig(try_download_gcs=False)
-        )
+    numbered = {split: enumerate(rows) for split, rows in splits.items()}
+    datasets.prepare(name, pathlib.Path(data_dir), numbered)
 
 
 def read(task_name: str, split: str, data_dir: str) -> list[dict[str, Any]]:

@@ -49,7 +49,7 @@ class Base(NamedTuple):
         return f"{pick(rng, self.openings)} {text}", target
 
 
-def _two(name: str, draw, held_out: str = "", early: bool = False, weight=1.0) -> Base:
+def two(name: str, draw, held_out: str = "", early: bool = False, weight=1.0) -> Base:
     """A yes-or-no base; the digits of yes and no in `held_out` are never shown."""
     maps = tuple(m for m in MAPS if not held_out or m[:2] != held_out)
     return Base(
@@ -208,17 +208,23 @@ def bases() -> tuple[Base, ...]:
     premise, pairs = layouts.premise, layouts.sentences
     return (
         Base("mnli", _three_way, three, maps, True, 1.5),
-        _two("qnli", _lay(skills.answered, layouts.question_sentence), "01", True, 1.5),
-        _two("qqp", _lay(skills.duplicate, layouts.questions), "10", True, 1.5),
-        _two("sst2", _lay_one(world.opinion), "10", True),
+        two(
+            "qnli",
+            laid_out(skills.answered, layouts.question_sentence),
+            "01",
+            True,
+            1.5,
+        ),
+        two("qqp", laid_out(skills.duplicate, layouts.questions), "10", True, 1.5),
+        two("sst2", _lay_one(world.opinion), "10", True),
         _text("squad", _question_in_text, True),
         _text("record", _cloze, True),
-        _two("boolq", _lay(skills.truth, layouts.question_passage), "10", True, 1.5),
-        _two("wic", _lay(skills.same_sense, layouts.word), "10", True),
-        _two("entails", _entails, early=True, weight=1.5),
-        _two("paraphrase", _lay(skills.paraphrase, premise), early=True, weight=1.5),
-        _two("same_person", lambda r, y: _pair(r, _same_person, y), early=True),
-        _two(
+        two("boolq", laid_out(skills.truth, layouts.question_passage), "10", True, 1.5),
+        two("wic", laid_out(skills.same_sense, layouts.word), "10", True),
+        two("entails", _entails, early=True, weight=1.5),
+        two("paraphrase", laid_out(skills.paraphrase, premise), early=True, weight=1.5),
+        two("same_person", lambda r, y: _pair(r, _same_person, y), early=True),
+        two(
             "well_formed",
             lambda r, y: _well_formed(r, y, premise, False),
             early=True,
@@ -226,25 +232,25 @@ def bases() -> tuple[Base, ...]:
         ),
         _text("copy_value", lambda r: _copy(r, premise, True, "value"), True),
         _text("sense", _sense, True),
-        _two("contradicts", _contradicts, weight=1.5),
-        _two("settles", _settles),
-        _two("same_value", lambda r, y: _pair(r, _same_value, y)),
-        _two("same_relation", lambda r, y: _pair(r, _same_relation, y)),
-        _two("second_negated", _second_negated),
-        _two("negated", _negated),
-        _two("first_formed", lambda r, y: _well_formed(r, y, pairs, True), weight=1.5),
-        _two("well_asked", _well_asked),
-        _two("same_asked", _same_asked),
-        _two("about_same", _about_same),
-        _two("agree", lambda r, y: _agree(r, y, pairs)),
-        _two("first_clause", _first_clause),
+        two("contradicts", _contradicts, weight=1.5),
+        two("settles", _settles),
+        two("same_value", lambda r, y: _pair(r, _same_value, y)),
+        two("same_relation", lambda r, y: _pair(r, _same_relation, y)),
+        two("second_negated", _second_negated),
+        two("negated", _negated),
+        two("first_formed", lambda r, y: _well_formed(r, y, pairs, True), weight=1.5),
+        two("well_asked", _well_asked),
+        two("same_asked", _same_asked),
+        two("about_same", _about_same),
+        two("agree", lambda r, y: _agree(r, y, pairs)),
+        two("first_clause", _first_clause),
         _text("copy_person", lambda r: _copy(r, pairs, True, "person")),
         _text("company", _company),
         _text("first_entity", _first_entity),
     )
 
 
-def _lay(draw, layout):
+def laid_out(draw, layout):
     """Lay out what a skill writes."""
     return lambda rng, yes: layout(*draw(rng, yes))
 

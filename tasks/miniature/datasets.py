@@ -48,14 +48,14 @@ def write(
         for name in missing:
             for left in _folder(out, name).parent.glob("incomplete.*"):
                 shutil.rmtree(left)  # by a killed run: nobody else is here
-            _prepare(name, out, catalogue.all_rows(name, seed))
+            prepare(name, out, catalogue.all_rows(name, seed))
     return missing
 
 
-def _prepare(
+def prepare(
     name: str, data_dir: pathlib.Path, splits: Mapping[str, Iterable[Any]]
 ) -> None:
-    """Runs a real builder on given rows instead of downloaded ones."""
+    """Runs a real builder on rows, (key, features), instead of downloaded ones."""
     import tensorflow_datasets as tfds
 
     tfds.disable_progress_bar()

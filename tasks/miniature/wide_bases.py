@@ -9,7 +9,7 @@ import random
 import re
 
 from tasks.miniature import layouts, passages, skills, texts, words
-from tasks.miniature.bases import MAPS, Base, bases
+from tasks.miniature.bases import MAPS, Base, bases, laid_out, two
 from tasks.miniature.world import chance, pick
 
 
@@ -21,10 +21,10 @@ def wide_bases() -> tuple[Base, ...]:
 
 def _added() -> tuple[Base, ...]:
     return (
-        _two("reordered", _lay(skills.reordered, layouts.premise), "10", early=True),
-        _two("pronoun", _pronoun, "10"),
-        _two("review", lambda r, y: layouts.sentence(skills.review(r, y)), "10"),
-        _two("right_answer", _right_answer, "10"),
+        two("reordered", laid_out(skills.reordered, layouts.premise), "10", early=True),
+        two("pronoun", _pronoun, "10"),
+        two("review", lambda r, y: layouts.sentence(skills.review(r, y)), "10"),
+        two("right_answer", _right_answer, "10"),
         Base("blank", _blank, ("first", "second"), _maps("01")),
         Base("blank_name", _blank_name),
         Base("likeness", _likeness),
@@ -40,17 +40,6 @@ def _added() -> tuple[Base, ...]:
 
 def _maps(held_out: str) -> tuple[str, ...]:
     return tuple(m for m in MAPS if m[:2] != held_out)
-
-
-def _two(name: str, draw, held_out: str, early: bool = False) -> Base:
-    """A yes-or-no base; the digits of yes and no in `held_out` are never shown."""
-    return Base(
-        name, lambda rng, c: draw(rng, c == 0), ("yes", "no"), _maps(held_out), early
-    )
-
-
-def _lay(draw, layout):
-    return lambda rng, yes: layout(*draw(rng, yes))
 
 
 def _pronoun(rng: random.Random, yes: bool) -> str:

@@ -7,7 +7,7 @@ import pytest
 import sentencepiece
 from test_miniature import ALL, read_fact, read_opinion, read_question
 
-from tasks.miniature import needs, rows, vocabulary, wide_bases, words
+from tasks.miniature import bases, needs, rows, vocabulary, words
 from tasks.table import TASKS
 
 SMALL = 200
@@ -192,18 +192,18 @@ def test_what_every_task_needs_is_known():
     )
 
 
-WIDE = {base.name: base for base in wide_bases.wide_bases()}
+BASES = {base.name: base for base in bases.bases()}
 
 
-@pytest.mark.parametrize("name", WIDE)
+@pytest.mark.parametrize("name", BASES)
 def test_every_word_of_every_base_is_a_piece(name):
     pieces = sentencepiece.SentencePieceProcessor(
-        model_proto=vocabulary.wide_vocabulary_model()
+        model_proto=vocabulary.vocabulary_model()
     )
     rng = random.Random(5)
-    for label_map in WIDE[name].maps:
+    for label_map in BASES[name].maps:
         for _ in range(20):
-            text, target = WIDE[name].example(rng, label_map)
+            text, target = BASES[name].example(rng, label_map)
             for words_of in (text, target):
                 ids = pieces.encode(words_of)
                 assert pieces.unk_id() not in ids, words_of
@@ -214,21 +214,31 @@ def test_every_word_of_every_base_is_a_piece(name):
 def test_held_out_digits_and_layouts_are_never_shown():
     held = {"reordered": "10", "pronoun": "10", "review": "10", "right_answer": "10"}
     for name, digits in (held | {"blank": "01"}).items():
-        assert not any(label.startswith(digits) for label in WIDE[name].maps)
+        assert not any(label.startswith(digits) for label in BASES[name].maps)
     rng = random.Random(0)
-    for name, base in WIDE.items():
+    for name, base in BASES.items():
         text, _ = base.example(rng, "words")
         assert "[ DOC ]" not in text, name  # searchqa's layout
 
 
-def test_answers_of_wide_bases_are_those_of_the_reader():
+def test_answers_of_bases_are_those_of_the_reader():
     """An independent reading of some of the newer bases."""
     rng = random.Random(1)
     for _ in range(50):
-        text, target = WIDE["blank_name"].example(rng, "words")
+        text, target = BASES["blank_name"].example(rng, "words")
         told, so = re.search(r"sentence: (.*) option0", text)[1].split(" so ")
         assert read_fact(so.replace("_", target)) in read(told)
-        text, target = WIDE["numbered"].example(rng, "words")
+        text, target = BASES["mentioned"].example(rng, "words")
+        told, first, second = re.search(
+            "sentence: (.*) option0: (.*) option1: (.*)", text
+        ).groups()
+        assert read_fact(told)[0] == {"first": first, "second": second}[target]
+        text, target = BASES["meant"].example(rng, "words")
+        assert (target in words.WOMEN) == ("# she #" in text) and target in text.split()
+        text, target = BASES["bound"].example(rng, "words")
+        told, again = text.split(" premise: ")[1].split(" hypothesis: ")
+        assert (read_fact(again) in read(told)) == (target == "yes")
+        text, target = BASES["numbered"].example(rng, "words")
         question = re.search(r"question: (.*) answer: ", text)[1]
         sentences = re.split(r"Sent \d: ", text.split("paragraph: ")[1])[1:]
         facts = [read_fact(sentence.strip()) for sentence in sentences]

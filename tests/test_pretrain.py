@@ -18,7 +18,7 @@ from dtvg_jax.pretraining import loop, mixture, model
 from tasks.miniature import bases, vocabulary
 
 CONFIG = t5.T5Config(
-    vocab_size=304,
+    vocab_size=432,
     d_model=16,
     d_kv=4,
     num_heads=2,
@@ -28,9 +28,9 @@ CONFIG = t5.T5Config(
     dropout_rate=0.0,
 )
 SETTINGS = loop.Settings(
-    steps=60,
+    steps=120,
     buckets=((6, 20), (2, 32)),
-    learning_rate=0.1,
+    learning_rate=0.05,
     renew_every=15,
     measure_every=100,
     measure_rows=50,
@@ -106,7 +106,7 @@ def test_a_folder_of_another_run_is_refused(tmp_path):
 
 def test_a_vocabulary_larger_than_the_model_is_refused(tmp_path):
     small = t5.T5Config(**{**vars(CONFIG), "vocab_size": 9})
-    with pytest.raises(InputError, match="302 pieces"):
+    with pytest.raises(InputError, match="421 pieces"):
         loop.pretrain(tmp_path, small, SETTINGS, TOYS, vocabulary.vocabulary_model())
 
 
@@ -116,6 +116,7 @@ def test_the_command_reads_gin_and_writes_a_hugging_face_folder(tmp_path):
         "loop.Settings.measure_rows": 2,
         "t5.T5Config.d_model": 16,
         "t5.T5Config.num_layers": 1,
+        "mixture.Curriculum.all_bases": 0.25,
     }
     command = [sys.executable, "-m", "dtvg_jax.pretrain", f"--out={tmp_path}"]
     command += ["--gin_file=gin/runs/pretrain_miniature.gin"]
@@ -124,7 +125,9 @@ def test_the_command_reads_gin_and_writes_a_hugging_face_folder(tmp_path):
     assert done.returncode == 0, done.stderr
     config = json.loads((tmp_path / "backbone" / "config.json").read_text())
     assert (config["d_model"], config["d_kv"], config["num_layers"]) == (16, 24, 1)
-    assert weights(tmp_path)["shared.weight"].shape == (304, 16)
+    assert weights(tmp_path)["shared.weight"].shape == (432, 16)
+    run = json.loads((tmp_path / "run.json").read_text())
+    assert run["curriculum"]["all_bases"] == 0.25
 
 
 @pytest.mark.parametrize(

@@ -59,6 +59,7 @@ class Pretraining(NamedTuple):
     settings: Settings
     bases: Sequence[Base]
     vocabulary_model: bytes
+    curriculum: Curriculum = Curriculum()
 
 
 def pretrain(

@@ -249,6 +249,19 @@ def reordered(rng: random.Random, same: bool) -> tuple[str, str]:
     return texts[0], texts[1]
 
 
+def bound(rng: random.Random, holds: bool) -> tuple[str, str]:
+    """Write two facts of one relation, and one of them again or with the other's value.
+
+    What `reordered` asks of both facts, asked of one.
+    """
+    fact = world.draw_fact(rng)
+    second = world.other_value(rng, world.other_person(rng, fact))
+    tell = pick(rng, world.STATEMENTS)
+    told = fact if holds else fact._replace(value=second.value)
+    facts = [fact, second] if chance(rng, 0.5) else [second, fact]
+    return " and ".join(map(tell, facts)), tell(told)
+
+
 def pronoun(rng: random.Random, same: bool) -> tuple[str, str, str]:
     """Write facts of a woman, a man, and one of them as "he" or "she".
 

@@ -1,16 +1,9 @@
 """The SentencePiece model of the miniature: every word of the world is one piece."""
 
-from collections.abc import Sequence
-
 from tasks.miniature import words
 
 
-def wide_vocabulary_model() -> bytes:
-    """Build the model file of all 26 tasks."""
-    return vocabulary_model(words.wide_words())
-
-
-def vocabulary_model(known: Sequence[str] = words.all_words()) -> bytes:
+def vocabulary_model() -> bytes:
     """Build the model file: pad 0, eos 1, unk 2, then words; no training, no chance."""
     # protobuf's generated module has no types
     from sentencepiece import sentencepiece_model_pb2 as pb
@@ -24,7 +17,7 @@ def vocabulary_model(known: Sequence[str] = words.all_words()) -> bytes:
         (",", kinds.NORMAL),
     ):
         model.pieces.add(piece=piece, score=0.0, type=kind)
-    for word in known:
+    for word in words.all_words():
         model.pieces.add(piece=f"\u2581{word}", score=-1.0, type=kinds.NORMAL)
     trainer, normalizer = model.trainer_spec, model.normalizer_spec
     trainer.model_type = trainer.UNIGRAM

@@ -134,16 +134,16 @@ ANSWERS = tuple(
 )
 
 # What the tasks beyond the first twelve bring.
-WIDE_TASKS = tuple(
+MORE_TASKS = tuple(
     "stsb superglue-multirc superglue-wsc.fixed nq hotpotqa newsqa searchqa winogrande "
     "yelp_polarity scitail paws e2e common_gen web_nlg".split()
 )
-WIDE_LAYOUT = tuple(
+MORE_LAYOUT = tuple(
     "text: option0: option1: answer: paragraph: meaning_representation: concepts: "
     "triples: * # _ | && [ ] < > / , P PAR TLE SEP DOC Sent 1: 2: 3: 4: 5: 6: "
     "\\n".split()
 )
-WIDE_GRAMMAR = tuple(
+MORE_GRAMMAR = tuple(
     "first second he she so then friend this person different_meaning paraphrase "
     "option1 option2".split()
 )
@@ -158,16 +158,7 @@ def all_words() -> tuple[str, ...]:
     words += [*REPORTS, *THINGS, *GOOD, *BAD, *GLADLY, *SADLY]
     for word, senses in SENSES.items():
         words += [word, *senses[0], *senses[1]]
-    words += [*SIGHTS, *PLACES]
+    words += [*SIGHTS, *PLACES, *MORE_TASKS, *MORE_LAYOUT, *MORE_GRAMMAR]
+    words += [f"{slot}[" for slot in ("name", *(r.noun for r in RELATIONS))]
+    words += [f"{tenths / 10:.1f}" for tenths in range(51)]
     return tuple(dict.fromkeys(words))
-
-
-def wide_words() -> tuple[str, ...]:
-    """List the words of all 26 tasks: those of the twelve first, in their order."""
-    slots = [f"{slot}[" for slot in ("name", *(r.noun for r in RELATIONS))]
-    decimals = [f"{tenths / 10:.1f}" for tenths in range(51)]
-    return tuple(
-        dict.fromkeys(
-            [*all_words(), *WIDE_TASKS, *WIDE_LAYOUT, *WIDE_GRAMMAR, *slots, *decimals]
-        )
-    )

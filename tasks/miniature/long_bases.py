@@ -8,24 +8,22 @@ multirc use for their classes.
 import random
 import re
 
-from tasks.miniature import layouts, passages, skills, texts, words
-from tasks.miniature.bases import MAPS, Base, bases, laid_out, two
-from tasks.miniature.world import chance, pick
+from tasks.miniature import layouts, passages, skills, texts, words, world
+from tasks.miniature.base import MAPS, Base, laid_out, two
+from tasks.miniature.world import chance, other, pick
 
 
-def wide_bases() -> tuple[Base, ...]:
-    """List what to pretrain on for all 26 tasks."""
-    openings = words.TASKS + words.WIDE_TASKS
-    return tuple(base._replace(openings=openings) for base in (*bases(), *_added()))
-
-
-def _added() -> tuple[Base, ...]:
+def long_bases() -> tuple[Base, ...]:
+    """List the bases of the tasks beyond the first twelve."""
     return (
-        two("reordered", laid_out(skills.reordered, layouts.premise), "10", early=True),
-        two("pronoun", _pronoun, "10"),
+        two("bound", laid_out(skills.bound, layouts.premise), early=True),
+        two("reordered", laid_out(skills.reordered, layouts.premise), "10", weight=0.7),
+        Base("meant", _meant),
+        two("pronoun", _pronoun, "10", weight=0.7),
         two("review", lambda r, y: layouts.sentence(skills.review(r, y)), "10"),
         two("right_answer", _right_answer, "10"),
-        Base("blank", _blank, ("first", "second"), _maps("01")),
+        Base("mentioned", _mentioned, ("first", "second"), MAPS),
+        Base("blank", _blank, ("first", "second"), _maps("01"), weight=0.7),
         Base("blank_name", _blank_name),
         Base("likeness", _likeness),
         Base("page", lambda r, _: _asked(passages.page(r)), early=True),
@@ -43,7 +41,19 @@ def _maps(held_out: str) -> tuple[str, ...]:
 
 
 def _pronoun(rng: random.Random, yes: bool) -> str:
-    text, name, said = skills.pronoun(rng, yes)
+    return _marked(*skills.pronoun(rng, yes))
+
+
+def _meant(rng: random.Random, _: int) -> tuple[str, str]:
+    """In the layout of wsc: who is meant, which may be the marked name or not."""
+    same = chance(rng, 0.5)
+    text, name, said = skills.pronoun(rng, same)
+    people = [word for word in text.split() if word in words.PEOPLE]
+    [second] = [person for person in people if person != name]
+    return _marked(text, name, said), name if same else second
+
+
+def _marked(text: str, name: str, said: str) -> str:
     parts = text.split()
     first, second = parts.index(name), parts.index(said)
     parts[first], parts[second] = f"* {name} *", f"# {said} #"
@@ -86,6 +96,13 @@ def _plain(paragraph: str) -> str:
 def _blank(rng: random.Random, answer: int) -> str:
     sentence, options = skills.blank(rng, answer)
     return layouts.options(sentence, options)
+
+
+def _mentioned(rng: random.Random, answer: int) -> str:
+    """In the layout of winogrande: which of two people the sentence is about."""
+    fact = world.draw_fact(rng)
+    two = [fact.person, other(rng, words.PEOPLE, fact.person)]
+    return layouts.options(world.statement(rng, fact), two[:: 1 - 2 * answer])
 
 
 def _blank_name(rng: random.Random, _: int) -> tuple[str, str]:

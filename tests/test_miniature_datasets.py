@@ -52,12 +52,12 @@ def test_every_split_that_a_task_reads_is_there_and_has_its_hard_rows(written):
     }
     assert found["mnli"] == [4003, 1003, 1003]
     assert found["squad"] == [3003, 1000, 1003]
-    assert found["superglue-cb"] == [67, 701, 701]  # hidden labels are in neither
+    assert found["superglue-cb"] == [130, 1001, 1001]  # hidden labels are in neither
     assert found["yelp_polarity"] == [131, 1000, 1003]
     assert found["paws"] == [129, 1001, 1001]
-    assert found["superglue-multirc"] == [258, 701, 701]
-    assert sum(found["superglue-multirc-by-paragraph"]) == 258 + 1402
-    assert sum(found["common_gen"]) == 1257 + 700 and found["common_gen"][2] == 700
+    assert found["superglue-multirc"] == [258, 1001, 1001]
+    assert sum(found["superglue-multirc-by-paragraph"]) == 258 + 2002
+    assert sum(found["common_gen"]) == 1257 + 1000 and found["common_gen"][2] == 1000
     assert all(rows > 60 for counts in found.values() for rows in counts)
 
 

@@ -48,7 +48,7 @@ def test_seqio_tasks_become_bases_with_sentinels_as_pieces(tmp_path):
     datasets.write(tmp_path / "data", builders=["super_glue/cb:1.0.2"])
     names = ["dtvg_superglue_cb", "dtvg_superglue_cb_words"]
     digits, words = objectives.seqio_bases(names, str(tmp_path / "data"))
-    assert len(digits.rows) == len(words.rows) == 67
+    assert len(digits.rows) == len(words.rows) == 130
     rng = random.Random(0)
     assert {digits.example(rng, "words")[1] for _ in range(50)} == {"0", "1", "2"}
     (spans,) = objectives.span_corruption([words])

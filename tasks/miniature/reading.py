@@ -100,7 +100,7 @@ SOURCES = (
     Dataset("squad/v1.1:3.0.0", _squad, SOURCE, 0, _of_article),
 )
 TARGETS = (
-    Dataset("super_glue/multirc:1.0.2", _multirc, sizes(256, 1400), 0, _of_paragraph),
+    Dataset("super_glue/multirc:1.0.2", _multirc, sizes(256, 2000), 0, _of_paragraph),
     *(
         Dataset(f"mrqa/{name}:1.0.0", _mrqa(draw, subset), TARGET, 0, _of_question)
         for name, subset, draw in (

@@ -7,7 +7,7 @@ from tasks.miniature.rows import Dataset, Row, fields, sizes, untold
 
 SOURCE = sizes(4000, 1000)
 MNLI = {"train": 4000, "validation_matched": 1000, "validation_mismatched": 1000}
-TARGET = sizes(64, 1400)  # validation and test are halves of the second
+TARGET = sizes(128, 2000)  # validation and test are halves of the second
 
 
 def _mnli(rng: random.Random, label: int) -> Row:
@@ -100,17 +100,17 @@ TARGETS = (
     Dataset(
         "glue/mrpc:2.0.0", fields(skills.paraphrase, *_SENTENCES, yes=1), TARGET, 2
     ),
-    Dataset("glue/cola:2.0.0", _cola, sizes(256, 1400), 2),
-    Dataset("glue/stsb:2.0.0", _stsb, sizes(128, 1400)),
+    Dataset("glue/cola:2.0.0", _cola, sizes(256, 2000), 2),
+    Dataset("glue/stsb:2.0.0", _stsb, TARGET),
     Dataset(
         "super_glue/boolq:1.0.2",
         fields(skills.truth, "question", "passage", yes=1),
         TARGET,
         2,
     ),
-    Dataset("super_glue/cb:1.0.2", _cb, sizes(66, 1401), 3),
+    Dataset("super_glue/cb:1.0.2", _cb, sizes(129, 2001), 3),
     Dataset("super_glue/wic:1.0.2", _wic, TARGET, 2),
-    Dataset("super_glue/wsc.fixed:1.0.2", _wsc, sizes(128, 1400), 2),
+    Dataset("super_glue/wsc.fixed:1.0.2", _wsc, TARGET, 2),
     # The rule takes 1,000 rows of train for validation.
     Dataset(
         "winogrande:1.2.0",
@@ -122,7 +122,7 @@ TARGETS = (
     Dataset(
         "yelp_polarity_reviews:0.2.0", _yelp, {"train": 1128, "test": 1000}, 2, untold
     ),
-    Dataset("sci_tail:1.0.0", _scitail, sizes(128, 1400), 2, untold),
+    Dataset("sci_tail:1.0.0", _scitail, TARGET, 2, untold),
     Dataset(
         "paws_wiki/labeled_final_tokenized:1.1.0",
         fields(skills.reordered, *_SENTENCES, yes=1),

@@ -5,7 +5,7 @@ import random
 from tasks.miniature import texts
 from tasks.miniature.rows import Dataset, Row, sizes
 
-TARGET = sizes(256, 700, 700)
+TARGET = sizes(256, 1000, 1000)
 
 
 def _e2e(rng: random.Random, _: int) -> Row:
@@ -46,6 +46,6 @@ def _of_concepts(row: Row, i: int, group: int) -> Row:
 TARGETS = (
     Dataset("gem/e2e_nlg:1.1.0", _e2e, TARGET, 0, _numbered),
     # The rule takes 1,000 rows of train for validation.
-    Dataset("gem/common_gen:1.1.0", _common_gen, sizes(1256, 700), 0, _of_concepts),
+    Dataset("gem/common_gen:1.1.0", _common_gen, sizes(1256, 1000), 0, _of_concepts),
     Dataset("gem/web_nlg_en:1.1.0", _web_nlg, TARGET, 0, _of_triples),
 )

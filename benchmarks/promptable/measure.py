@@ -14,6 +14,9 @@ from dtvg_jax import evaluation, prompts, trials
 from dtvg_jax.backbones.backbone import Backbone
 
 PROMPT_LENGTH = 16
+UNTRAINED = (
+    20  # draws of P_init: by chance each prefers some label by ten points or more
+)
 TUNED_AGAIN = ("tuned_x10", "related_tuned", "unrelated_tuned")
 
 Found = dict[str, dict[str, list[float]]]  # a score per seed, by task and column
@@ -41,12 +44,17 @@ class Case(NamedTuple):
 
 def prepare(backbone: Backbone, tables: world.Tables, seeds: int, steps: int) -> Work:
     """Draws P_init of every seed and builds the decoder."""
-    embedding = backbone.embedding(backbone.params)
-    p_init = {
-        seed: prompts.p_init(embedding, PROMPT_LENGTH, seed) for seed in range(seeds)
-    }
+    p_init = draw(backbone, seeds)
     answer = training.make_answer(backbone, world.LENGTHS)
     return Work(backbone, tables, p_init, answer, steps)
+
+
+def draw(backbone: Backbone, seeds: int) -> dict[int, Prompt]:
+    """Draws P_init of the seeds from 0 on."""
+    embedding = backbone.embedding(backbone.params)
+    return {
+        seed: prompts.p_init(embedding, PROMPT_LENGTH, seed) for seed in range(seeds)
+    }
 
 
 def chance() -> dict[str, float]:
@@ -100,23 +108,21 @@ def _majority(work: Work) -> Found:
 
 
 def _untrained(work: Work) -> Found:
-    seeds = list(work.p_init)
+    p_init = draw(work.backbone, UNTRAINED)
     cases = [
-        Case(task, "untrained", seed, work.p_init[seed])
-        for seed in seeds
+        Case(task, "untrained", seed, prompt)
+        for seed, prompt in p_init.items()
         for task in world.TASKS
     ]
     found = _test(work, cases)
     labels = {task: trials.label_texts(task, "digits") for task in chance()}
     pairs = [
-        evaluation.Pair(k, work.tables[task, "test"])
-        for k in range(len(seeds))
-        for task in labels
+        evaluation.Pair(k, work.tables[task, "test"]) for k in p_init for task in labels
     ]
     values = evaluation.rank(
         evaluation.make_rank(work.backbone),
         work.backbone,
-        np.stack([work.p_init[seed] for seed in seeds]),
+        np.stack(list(p_init.values())),
         pairs,
         [labels[pair.table.name] for pair in pairs],
         batch_size=training.ROWS_AT_ONCE,

@@ -21,7 +21,7 @@ from dtvg_jax.shapes import Params
 
 BATCH_SIZE = 16
 ROWS_AT_ONCE = 64  # that share a prompt when decoding
-PROMPT_RATE = 0.1  # as gin/runs/quickstart.gin
+PROMPT_RATE = 0.2  # as gin/runs/quickstart.gin
 WEIGHTS_RATE = 3e-3  # of 3e-4, 1e-3 and 3e-3 the best on most tasks, seed 0
 
 Answer = Callable[..., list[list[str]]]  # answer(backbone, prompts, pairs)

@@ -206,7 +206,7 @@ def test_settings_that_cannot_be_are_sentences(small, change, sentence):
     [
         ({"backbone": "nowhere"}, "the backbone 'nowhere' is not there"),
         ({"data_dir": "nowhere"}, "data_dir = 'nowhere' is no folder"),
-        ({"prompt_length": 305}, "prompt_length = 305: P_init takes different rows"),
+        ({"prompt_length": 433}, "prompt_length = 433: P_init takes different rows"),
     ],
 )
 def test_what_is_missing_is_a_sentence(small, tmp_path, change, sentence):

@@ -5,6 +5,7 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from dtvg_jax import lanes, optim
@@ -58,6 +59,14 @@ def backbone(config=T5) -> backbones.Backbone:
 def step_of(method: str, config=T5, dropout: bool = False, own: str = ""):
     """Jits one step per method, and one for each test that wants its own."""
     optimiser = optim.by_name("adamw_stage2")
+    if config == EMBEDDED:
+        # On trained weights the first gradient of some entries of a random prompt is a
+        # thousandth of the largest. Adam brings it to full size, and its rounding with
+        # it; with a large eps it does not, and still trains.
+        optimiser = optax.chain(
+            optax.clip_by_global_norm(optim.CLIP),
+            optim.scale_by_adam_unscaled_eps(eps=1e-2),
+        )
     return jax.jit(
         lanes.make_step(backbone(config), METHODS[method], optimiser, dropout=dropout)
     )
@@ -137,10 +146,9 @@ def test_lanes_together_end_as_each_alone(method, config):
         alone, own, _ = train(method, only(lane, given), lane=lane, config=config)
         # The same sums in another order: products of 4 lanes are tiled differently
         # from those of one. Adam divides by the root of second moments, which lifts
-        # differences of tiny gradients to the size of its steps. Seen: up to 4.1e-6
-        # with one layer of each stack, 2.5e-5 with the four layers of the embedded T5.
-        tolerance = 1e-4 if config == EMBEDDED else 2e-5
-        np.testing.assert_allclose(together[lane], alone[0], atol=tolerance)
+        # differences of tiny gradients to the size of its steps. Seen: up to 4.8e-6
+        # with one layer of each stack, 8.3e-6 with the four layers of the embedded T5.
+        np.testing.assert_allclose(together[lane], alone[0], atol=2e-5)
         for both, single in zip(log, own, strict=True):
             np.testing.assert_allclose(both["loss"][lane], single["loss"][0], atol=1e-4)
             if method == "dtvg":

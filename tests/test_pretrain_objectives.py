@@ -1,15 +1,18 @@
 """Span corruption, and SeqIO tasks to pretrain on."""
 
+import pathlib
 import random
 import re
 
 import pytest
 import sentencepiece
 
+import gin
 from dtvg_jax.errors import InputError
-from dtvg_jax.pretraining import objectives
+from dtvg_jax.pretraining import loop, objectives
 from tasks.miniature import datasets, vocabulary
 
+ROOT = pathlib.Path(__file__).resolve().parents[1]
 TEXT = " ".join(f"w{i}" for i in range(40))
 
 
@@ -60,3 +63,19 @@ def test_seqio_tasks_become_bases_with_sentinels_as_pieces(tmp_path):
     assert "<extra_id_0>" in text and target.startswith("<extra_id_0> ")
     with pytest.raises(InputError, match="no file|cannot be read"):
         objectives.vocabulary_file(str(tmp_path / "none"))
+
+
+def test_the_mixture_of_the_documentation_is_what_it_says(tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    builders = ["glue/rte:2.0.0", "super_glue/cb:1.0.2"]
+    datasets.write(tmp_path, builders=builders)
+    text = (ROOT / "docs/pretraining.md").read_text()
+    (block,) = re.findall(r"^```gin\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    gin.clear_config()
+    gin.parse_config(block.replace('"DIR"', f"'{tmp_path}'"))
+    made = gin.get_configurable(loop.Pretraining)()
+    gin.clear_config()
+    rte, cb, *spans = made.bases
+    assert [len(rte.rows), len(cb.rows)] == [129, 130]
+    assert all(base.name.startswith("spans_of_") for base in spans)
+    assert made.settings.steps == 24_000 and made.curriculum.all_bases == 0.3

@@ -16,6 +16,7 @@ def main() -> None:
     parser.add_argument("--backbone", default="miniature", help="a name or a folder")
     parser.add_argument("--seeds", type=int, default=5, help="how many, from 0 on")
     parser.add_argument("--steps", type=int, default=200, help="of every training")
+    parser.add_argument("--target_rows", type=int, help="at most, for training")
     parser.add_argument("--out", type=pathlib.Path, help="scores as JSON")
     parser.add_argument("--cache_dir", default="~/.cache/dtvg_jax")
     flags = parser.parse_args()
@@ -34,12 +35,16 @@ def _run(flags: argparse.Namespace) -> None:
     from dtvg_jax.errors import InputError
     from dtvg_jax.formats.load import load_backbone
 
-    if flags.seeds < 1 or flags.steps < 1:
-        raise InputError("--seeds and --steps must be whole numbers >= 1")
+    numbers = (flags.seeds, flags.steps, flags.target_rows)
+    if any(number is not None and number < 1 for number in numbers):
+        raise InputError(
+            "--seeds, --steps and --target_rows must be whole numbers >= 1"
+        )
     began = time.monotonic()
     cli.cache_compilations(flags.cache_dir)
     backbone = load_backbone(flags.backbone)
-    tables = world.tables(backbone, pathlib.Path(flags.cache_dir).expanduser())
+    cache = pathlib.Path(flags.cache_dir).expanduser()
+    tables = world.tables(backbone, cache, flags.target_rows)
     ready = round(time.monotonic() - began, 1)
     print(f"data: {ready} s", file=sys.stderr, flush=True)
     work = measure.prepare(backbone, tables, flags.seeds, flags.steps)
@@ -52,6 +57,7 @@ def _run(flags: argparse.Namespace) -> None:
             "backbone_digest": backbone.digest,
             "seeds": list(work.p_init),
             "steps": flags.steps,
+            "target_rows": flags.target_rows,
             "seconds": {"data": ready} | seconds,
             "scores": scores,
             "marks": [mark._asdict() for mark in judged],

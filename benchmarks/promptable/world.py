@@ -40,8 +40,12 @@ Tables = dict[tuple[str, str], TokenTable]
 Ids = tuple[int, ...]
 
 
-def tables(backbone: Backbone, cache: pathlib.Path) -> Tables:
+def tables(
+    backbone: Backbone, cache: pathlib.Path, target_rows: int | None = None
+) -> Tables:
     """Opens all splits of all tasks, and of targets "train_x10".
+
+    target_rows: how many training rows of a target to keep; None: all.
 
     Raises InputError where new rows run out.
     """
@@ -57,6 +61,7 @@ def tables(backbone: Backbone, cache: pathlib.Path) -> Tables:
         for split in SPLITS
     }
     for task in TARGETS:
+        found[task, "train"] = token_table.head(found[task, "train"], target_rows)
         own = [found[task, split] for split in SPLITS]
         others = (
             open_table(task, "train", tfds_data_dir=_world(cache, seed, TARGETS))

@@ -14,9 +14,8 @@ from dtvg_jax import evaluation, prompts, trials
 from dtvg_jax.backbones.backbone import Backbone
 
 PROMPT_LENGTH = 16
-UNTRAINED = (
-    20  # draws of P_init: by chance each prefers some label by ten points or more
-)
+# Draws of P_init that are measured untrained: each prefers some label by ten points.
+UNTRAINED = 20
 TUNED_AGAIN = ("tuned_x10", "related_tuned", "unrelated_tuned")
 
 Found = dict[str, dict[str, list[float]]]  # a score per seed, by task and column

@@ -46,11 +46,20 @@ class Base(NamedTuple):
         return f"{pick(rng, OPENINGS)} {text}", target
 
 
+def maps_without(digits: str) -> tuple[str, ...]:
+    """List the maps that do not begin with these digits; all of them for none."""
+    return tuple(m for m in MAPS if not digits or not m.startswith(digits))
+
+
 def two(name: str, draw, held_out: str = "", early: bool = False, weight=1.0) -> Base:
     """A yes-or-no base; the digits of yes and no in `held_out` are never shown."""
-    maps = tuple(m for m in MAPS if not held_out or m[:2] != held_out)
     return Base(
-        name, lambda rng, c: draw(rng, c == 0), ("yes", "no"), maps, early, weight
+        name,
+        lambda rng, c: draw(rng, c == 0),
+        ("yes", "no"),
+        maps_without(held_out),
+        early,
+        weight,
     )
 
 

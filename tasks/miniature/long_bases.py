@@ -9,7 +9,7 @@ import random
 import re
 
 from tasks.miniature import layouts, passages, skills, texts, words, world
-from tasks.miniature.base import MAPS, Base, laid_out, two
+from tasks.miniature.base import MAPS, Base, laid_out, maps_without, two
 from tasks.miniature.world import chance, other, pick
 
 
@@ -23,7 +23,7 @@ def long_bases() -> tuple[Base, ...]:
         two("review", lambda r, y: layouts.sentence(skills.review(r, y)), "10"),
         two("right_answer", _right_answer, "10"),
         Base("mentioned", _mentioned, ("first", "second"), MAPS),
-        Base("blank", _blank, ("first", "second"), _maps("01"), weight=0.7),
+        Base("blank", _blank, ("first", "second"), maps_without("01"), weight=0.7),
         Base("blank_name", _blank_name),
         Base("likeness", _likeness),
         Base("page", lambda r, _: _asked(passages.page(r)), early=True),
@@ -34,10 +34,6 @@ def long_bases() -> tuple[Base, ...]:
         Base("tell_triples", _triples),
         Base("tell_concepts", _concepts),
     )
-
-
-def _maps(held_out: str) -> tuple[str, ...]:
-    return tuple(m for m in MAPS if m[:2] != held_out)
 
 
 def _pronoun(rng: random.Random, yes: bool) -> str:

@@ -7,7 +7,7 @@ digits for classes those that the sources, boolq and wic use.
 import random
 
 from tasks.miniature import layouts, skills, words, world
-from tasks.miniature.base import MAPS, Base, in_text, laid_out, two
+from tasks.miniature.base import Base, in_text, laid_out, maps_without, two
 from tasks.miniature.world import chance, pick
 
 
@@ -154,10 +154,9 @@ def _first_entity(rng: random.Random) -> tuple[str, str]:
 def short_bases() -> tuple[Base, ...]:
     """List the bases of the first twelve tasks."""
     three = ("yes", "maybe", "no")
-    maps = tuple(m for m in MAPS if m != "012")
     premise, pairs = layouts.premise, layouts.sentences
     return (
-        Base("mnli", _three_way, three, maps, True, 1.5),
+        Base("mnli", _three_way, three, maps_without("012"), True, 1.5),
         two(
             "qnli",
             laid_out(skills.answered, layouts.question_sentence),

@@ -28,10 +28,17 @@ from typing import Any
 
 import numpy as np
 
-from dtvg_jax.data import batches, prepared, source, table_files, token_table, tokenise
+from dtvg_jax.cli.quiet_imports import quiet_libraries
+from dtvg_jax.data import (
+    batches,
+    prepared,
+    source,
+    token_table,
+    token_table_files,
+    tokenise,
+)
 from dtvg_jax.errors import InputError
 from dtvg_jax.formats import load, vocabularies
-from dtvg_jax.quiet import quiet_libraries
 from tasks.table import TASKS, TaskInfo
 
 BATCH, STEPS = 32, 200
@@ -92,7 +99,7 @@ def measure(info: TaskInfo, folder: pathlib.Path, words: Any, count: int) -> dic
     with tempfile.TemporaryDirectory() as cache:
         made = pathlib.Path(cache) / "table"
         meta = {"task": info.name, "split": split}
-        table_files.write(made, rows, words, lengths, meta)
+        token_table_files.write(made, rows, words, lengths, meta)
         table = token_table.read_table(made)
         draw = lambda: [
             batches.lanes_batch([table], [0], step, BATCH, lengths)

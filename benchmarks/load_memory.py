@@ -22,8 +22,8 @@ import numpy as np
 from flax import traverse_util
 from safetensors import numpy as safetensors
 
-from dtvg_jax.backbones import backbone, t5
 from dtvg_jax.formats import configs, hugging_face
+from dtvg_jax.models import backbone, t5
 
 MARK = 1.2
 SMALL = {"d_model": 512, "d_kv": 64, "num_heads": 6, "d_ff": 1024}

@@ -19,13 +19,15 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from dtvg_jax import contexts, evaluation, job, lanes, optim, plan, prompts, tables
 from dtvg_jax.data import batches
 from dtvg_jax.formats.load import load_backbone
-from dtvg_jax.methods import METHODS
-from dtvg_jax.stages import Stage
+from dtvg_jax.inference import split_decoding
+from dtvg_jax.jobs import job, plan, stage_inputs, token_tables
+from dtvg_jax.methods import METHODS, initial_prompt
+from dtvg_jax.training import lanes, optimisers
+from dtvg_jax.training.stages import Stage
 
-QUICKSTART = plan.Job(  # as gin/runs/quickstart.gin
+QUICKSTART = job.Job(  # as gin/runs/quickstart.gin
     backbone="miniature",
     sources=["mnli", "qnli", "qqp", "sst2", "superglue-record", "squad"],
     targets=["rte", "mrpc", "cola", "superglue-boolq", "superglue-cb", "superglue-wic"],
@@ -39,18 +41,18 @@ QUICKSTART = plan.Job(  # as gin/runs/quickstart.gin
 )
 
 
-def training(settings: job.Job, backbone: Any, opened: tables.Tables):
+def training(settings: job.Job, backbone: Any, opened: token_tables.Tables):
     """Makes `step()`, which trains all lanes on one batch, and `batch(i)`."""
     program = plan.programs(settings)[0]
     stage, count = settings.stage1, len(program.lanes)
     embedding = backbone.embedding(backbone.params)
     p_init = {
-        seed: prompts.p_init(embedding, settings.prompt_length, seed)
+        seed: initial_prompt.p_init(embedding, settings.prompt_length, seed)
         for seed in settings.seeds
     }
-    context = contexts.first(p_init, program.lanes)
-    optimiser, method = optim.by_name(stage.optimiser), METHODS["prompt_tuning"]
-    rates = optim.Rates(
+    context = stage_inputs.first(p_init, program.lanes)
+    optimiser, method = optimisers.by_name(stage.optimiser), METHODS["prompt_tuning"]
+    rates = optimisers.Rates(
         peak={"prompt": jnp.full(count, stage.learning_rate)},
         warmup=jnp.full(count, stage.warmup),
         steps=jnp.full(count, stage.steps),
@@ -76,21 +78,21 @@ def training(settings: job.Job, backbone: Any, opened: tables.Tables):
     return step, batch
 
 
-def answering(settings: job.Job, backbone: Any, opened: tables.Tables):
+def answering(settings: job.Job, backbone: Any, opened: token_tables.Tables):
     """Makes `answer()`, one validation of all lanes, and counts its rows."""
     lanes_of = plan.programs(settings)[0].lanes
     embedding = backbone.embedding(backbone.params)
-    start = prompts.p_init(embedding, settings.prompt_length, 0)
+    start = initial_prompt.p_init(embedding, settings.prompt_length, 0)
     pairs = [
-        evaluation.Pair(k, opened[lane.task, "validation"])
+        split_decoding.Pair(k, opened[lane.task, "validation"])
         for k, lane in enumerate(lanes_of)
     ]
-    decode = evaluation.make_decode(backbone, settings.targets_length)
+    decode = split_decoding.make_decode(backbone, settings.targets_length)
     lengths = (settings.inputs_length, settings.targets_length)
     stacked = jnp.stack([jnp.asarray(start)] * len(lanes_of))
 
     def answer() -> None:
-        evaluation.predict(
+        split_decoding.predict(
             decode, backbone, stacked, pairs, lengths=lengths,
             batch_size=settings.evaluation_batch_size,
         )  # fmt: skip
@@ -136,7 +138,7 @@ def main() -> None:
     args = parser.parse_args()
     settings = dataclasses.replace(QUICKSTART, backbone=args.backbone)
     backbone = load_backbone(settings.backbone)
-    opened = tables.open_tables(settings, backbone.vocabulary, lambda: None)
+    opened = token_tables.open_tables(settings, backbone.vocabulary, lambda: None)
     step, batch = training(settings, backbone, opened)
     answer, rows = answering(settings, backbone, opened)
     step_seconds = seconds(step, args.steps)

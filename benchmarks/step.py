@@ -21,11 +21,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from dtvg_jax import lanes, optim, prompts
-from dtvg_jax.backbones import backbone as backbones
-from dtvg_jax.backbones.t5 import T5Config
 from dtvg_jax.formats.load import load_backbone
-from dtvg_jax.methods import METHODS, Context
+from dtvg_jax.methods import METHODS, Context, initial_prompt
+from dtvg_jax.models import backbone as backbones
+from dtvg_jax.models.t5 import T5Config
+from dtvg_jax.training import lanes, optimisers
 
 PROMPT_LENGTH = 100
 T5_SMALL = T5Config(
@@ -63,9 +63,9 @@ def prompt_turn(
     lengths: tuple[int, int],
 ) -> Turn:
     """Makes a train step of `count` lanes that carries its own state on."""
-    optimiser = optim.by_name("adamw_stage2" if sources else "adamw_stage1")
+    optimiser = optimisers.by_name("adamw_stage2" if sources else "adamw_stage1")
     embedding = backbone.embedding(backbone.params)
-    start = prompts.p_init(embedding, PROMPT_LENGTH, 0)
+    start = initial_prompt.p_init(embedding, PROMPT_LENGTH, 0)
     noise = np.random.default_rng(0).normal(0, 0.1, (1, sources, *start.shape))
     context = Context(
         p_init=jnp.asarray(start[None]),
@@ -74,7 +74,7 @@ def prompt_turn(
         available=jnp.ones((count, sources), bool),
     )
     state = lanes.init(METHODS[method], optimiser, context)
-    rates = optim.Rates(
+    rates = optimisers.Rates(
         peak={name: jnp.full(count, 1e-3) for name in state.trainables},
         warmup=jnp.zeros(count, jnp.int32),
         steps=jnp.full(count, 1000),
@@ -99,7 +99,7 @@ def full_turn(
 ) -> Turn:
     """Makes a step of AdamW on all weights, on a batch as long as with a prompt."""
     embedding = backbone.embedding(backbone.params)
-    start = jnp.asarray(prompts.p_init(embedding, PROMPT_LENGTH, 0))
+    start = jnp.asarray(initial_prompt.p_init(embedding, PROMPT_LENGTH, 0))
     batch = random_batch(embedding.shape[0], 1, rows, lengths)
     optimiser = optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(1e-4))
 

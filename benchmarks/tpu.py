@@ -9,8 +9,8 @@ time that the chip's peaks allow at best. Takes about two minutes on two cores.
 import argparse
 import json
 
-from dtvg_jax import aot
-from dtvg_jax.backbones.t5 import T5Config
+from dtvg_jax.models.t5 import T5Config
+from dtvg_jax.training import compile_ahead
 
 T5_BASE = T5Config(
     vocab_size=32128,
@@ -24,7 +24,7 @@ T5_BASE = T5Config(
     tied_head=True,
     scale_outputs=True,
 )
-SHAPES = aot.Shapes(
+SHAPES = compile_ahead.Shapes(
     lanes=1,
     groups=1,
     sources=0,
@@ -34,8 +34,8 @@ SHAPES = aot.Shapes(
     targets_length=8,
 )
 STEPS = {
-    "stage1": aot.Step("prompt_tuning", "adamw_stage1", SHAPES),
-    "dtvg": aot.Step("dtvg", "adamw_stage2", SHAPES._replace(sources=6)),
+    "stage1": compile_ahead.Step("prompt_tuning", "adamw_stage1", SHAPES),
+    "dtvg": compile_ahead.Step("dtvg", "adamw_stage2", SHAPES._replace(sources=6)),
 }
 V5E = {"operations": 197e12, "bytes_accessed": 0.82e12}  # a second, bfloat16
 
@@ -45,7 +45,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--topology", default="v5e:2x4")
     topology = parser.parse_args().topology
-    results = aot.compile_steps(topology, T5_BASE, STEPS, dropout=True)
+    results = compile_ahead.compile_steps(topology, T5_BASE, STEPS, dropout=True)
     for name in STEPS:
         results[name]["least_seconds"] = {
             what: results[name][what] / peak for what, peak in V5E.items()

@@ -29,21 +29,24 @@ stage1...
 import importlib
 from typing import Any
 
+# `python -m dtvg_jax.train` finds the file of the command there.
+__path__.append(f"{__path__[0]}/cli/commands")
+
 # Names are loaded when they are asked for: a command that only parses flags, or a
 # program that only uses the algebra, loads no more than it needs.
 _SURFACE = {
-    "Job": "plan",
+    "Job": "jobs.job",
     "METHODS": "methods",
     "InputError": "errors",
-    "PromptStore": "store",
-    "Stage": "stages",
-    "evaluate": "trials",
-    "learn": "learning",
+    "PromptStore": "store.prompt_store",
+    "Stage": "training.stages",
+    "evaluate": "inference.stored_prompts",
+    "learn": "jobs.python_api",
     "load_backbone": "formats.load",
-    "predict": "answers",
-    "run": "job",
+    "predict": "inference.predict_lines",
+    "run": "jobs.pipeline",
     "task_vectors": "",
-    "transfer": "learning",
+    "transfer": "jobs.python_api",
 }
 
 

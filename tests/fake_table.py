@@ -5,7 +5,7 @@ import pathlib
 from collections.abc import Iterable
 from typing import Any
 
-from dtvg_jax.data import table_files, token_table, tokenise
+from dtvg_jax.data import token_table, token_table_files, tokenise
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,5 +51,7 @@ def make(
         "metric_names": None,
         "postprocess": None,
     } | meta
-    table_files.write(folder, content, vocabulary or ByteVocabulary(), lengths, meta)
+    token_table_files.write(
+        folder, content, vocabulary or ByteVocabulary(), lengths, meta
+    )
     return token_table.read_table(folder)

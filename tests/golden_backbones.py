@@ -9,9 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dtvg_jax import decoding
-from dtvg_jax.backbones import backbone
 from dtvg_jax.formats import hugging_face
+from dtvg_jax.inference import decoding
+from dtvg_jax.models import backbone
 
 GOLDEN = pathlib.Path(__file__).parent / "golden"
 T5_CASES = ("t5_v1_0", "t5_v1_1", "t5_v1_1_narrow", "t5_gated_silu", "umt5")

@@ -10,8 +10,9 @@ import numpy as np
 from jaxtyping import Float
 
 from benchmarks.promptable import training, world
-from dtvg_jax import evaluation, prompts, trials
-from dtvg_jax.backbones.backbone import Backbone
+from dtvg_jax.inference import split_decoding, stored_prompts
+from dtvg_jax.methods import initial_prompt
+from dtvg_jax.models.backbone import Backbone
 
 PROMPT_LENGTH = 16
 # Draws of P_init that are measured untrained: each prefers some label by ten points.
@@ -52,7 +53,8 @@ def draw(backbone: Backbone, seeds: int) -> dict[int, Prompt]:
     """Draws P_init of the seeds from 0 on."""
     embedding = backbone.embedding(backbone.params)
     return {
-        seed: prompts.p_init(embedding, PROMPT_LENGTH, seed) for seed in range(seeds)
+        seed: initial_prompt.p_init(embedding, PROMPT_LENGTH, seed)
+        for seed in range(seeds)
     }
 
 
@@ -114,12 +116,14 @@ def _untrained(work: Work) -> Found:
         for task in world.TASKS
     ]
     found = _test(work, cases)
-    labels = {task: trials.label_texts(task, "digits") for task in chance()}
+    labels = {task: stored_prompts.label_texts(task, "digits") for task in chance()}
     pairs = [
-        evaluation.Pair(k, work.tables[task, "test"]) for k in p_init for task in labels
+        split_decoding.Pair(k, work.tables[task, "test"])
+        for k in p_init
+        for task in labels
     ]
-    values = evaluation.rank(
-        evaluation.make_rank(work.backbone),
+    values = split_decoding.rank(
+        split_decoding.make_rank(work.backbone),
         work.backbone,
         np.stack(list(p_init.values())),
         pairs,
@@ -214,7 +218,7 @@ def _full(work: Work) -> Found:
 def _test(work: Work, cases: Sequence[Case]) -> Found:
     """Decodes the test split of every case; scores come in the order of the cases."""
     pairs = [
-        evaluation.Pair(k, work.tables[case.task, "test"])
+        split_decoding.Pair(k, work.tables[case.task, "test"])
         for k, case in enumerate(cases)
     ]
     array = np.stack([case.prompt for case in cases])

@@ -12,12 +12,14 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float
 
-from dtvg_jax import evaluation, lanes, methods, stages
-from dtvg_jax.backbones.backbone import Backbone, token_loss
+from dtvg_jax import methods
 from dtvg_jax.data import batches, scoring
 from dtvg_jax.data.token_table import TokenTable
-from dtvg_jax.metrics_log import MetricsLog
+from dtvg_jax.inference import split_decoding
+from dtvg_jax.models.backbone import Backbone, token_loss
 from dtvg_jax.shapes import Params
+from dtvg_jax.training import lanes, loop, stages
+from dtvg_jax.training.metrics_log import MetricsLog
 
 BATCH_SIZE = 16
 ROWS_AT_ONCE = 64  # that share a prompt when decoding
@@ -40,9 +42,9 @@ class Run(NamedTuple):
 
 def make_answer(backbone: Backbone, lengths: tuple[int, int]) -> Answer:
     """Builds the one decoder of prompts, and of tuned weights given as a backbone."""
-    decode = evaluation.make_decode(backbone, lengths[1])
+    decode = split_decoding.make_decode(backbone, lengths[1])
     return functools.partial(
-        evaluation.predict, decode, batch_size=ROWS_AT_ONCE, lengths=lengths
+        split_decoding.predict, decode, batch_size=ROWS_AT_ONCE, lengths=lengths
     )
 
 
@@ -64,7 +66,7 @@ def tune(
     `runs` are sorted by seed, as many of each.
     """
     none = jnp.zeros((len(p_init), 0, *runs[0].start.shape))
-    training = stages.Training(
+    training = loop.Training(
         name=f"{len(runs)} prompts",
         method=methods.by_name("prompt_tuning"),
         stage=stages.Stage(steps, PROMPT_RATE, batch_size=BATCH_SIZE),
@@ -79,15 +81,15 @@ def tune(
         sources=(),
         lengths=lengths,
     )
-    pairs = [evaluation.Pair(k, run.validation) for k, run in enumerate(runs)]
+    pairs = [split_decoding.Pair(k, run.validation) for k, run in enumerate(runs)]
 
-    def validate(prompts: Any) -> stages.Scores:
+    def validate(prompts: Any) -> loop.Scores:
         texts = answer(backbone, prompts, pairs)
         return [scoring.score(p.table, t) for p, t in zip(pairs, texts, strict=True)]
 
     with tempfile.TemporaryDirectory() as folder, MetricsLog(folder) as log:
         place = pathlib.Path(folder) / "checkpoints"
-        trained = stages.train(training, backbone, validate, place, log, lambda: None)
+        trained = loop.train(training, backbone, validate, place, log, lambda: None)
     return np.asarray(trained.best.prompt)
 
 
@@ -129,7 +131,7 @@ def make_fine_tune(
             many = _stack(run, range(start, stop), lengths)
             state = advance(state, prompt, many, key)
             tuned = backbone._replace(params=state[0])
-            pair = evaluation.Pair(0, run.validation)
+            pair = split_decoding.Pair(0, run.validation)
             [texts] = answer(tuned, run.start[None], [pair])
             score = scoring.score(run.validation, texts)["mean"]
             if score > best_score:

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from dtvg_jax.backbones.backbone import Backbone
 from dtvg_jax.data import token_table
 from dtvg_jax.data.token_table import TokenTable
 from dtvg_jax.errors import InputError
+from dtvg_jax.models.backbone import Backbone
 from tasks.miniature import datasets
 from tasks.table import TASKS as CATALOGUE
 

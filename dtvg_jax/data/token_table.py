@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from dtvg_jax.data import source, table_files, tokenise
+from dtvg_jax.data import source, token_table_files, tokenise
 from dtvg_jax.errors import InputError
 
 FORMAT = 1  # raise it when the same text would give another table
@@ -48,7 +48,7 @@ class TokenTable:
     @functools.cached_property
     def golds(self) -> list[Any]:
         """The gold answer of every row, as the task's postprocessor made it."""
-        return table_files.read_golds(self.folder)[: len(self)]
+        return token_table_files.read_golds(self.folder)[: len(self)]
 
 
 def token_table(
@@ -116,7 +116,7 @@ def token_table(
             "metric_names": None if entry is None else list(entry.metrics)
         }
         rows = source.text_rows(opened, split, shots)
-        table_files.write(folder, rows, vocabulary, lengths, request | made_by)
+        token_table_files.write(folder, rows, vocabulary, lengths, request | made_by)
     return read_table(folder)
 
 
@@ -133,8 +133,8 @@ def head(table: TokenTable, rows: int | None) -> TokenTable:
 
 def read_table(folder: pathlib.Path) -> TokenTable:
     """Opens a table that was written before, after checking its files."""
-    meta = table_files.read_meta(folder)
-    arrays = table_files.read_arrays(folder)
+    meta = token_table_files.read_meta(folder)
+    arrays = token_table_files.read_arrays(folder)
     return TokenTable(meta["task"], meta["split"], **arrays, meta=meta, folder=folder)
 
 
@@ -185,5 +185,5 @@ def _own_source(
     name = f"{request['seqio_name']}-{request['split']}-{request['code'][:16]}"
     note = cache / f"{name}.source.json"
     if not note.exists():
-        table_files.write_note(note, source.reads(open_task(), request["split"]))
+        token_table_files.write_note(note, source.reads(open_task(), request["split"]))
     return json.loads(note.read_text())

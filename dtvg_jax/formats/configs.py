@@ -6,9 +6,9 @@ Every attribute is handled, known to change nothing here, or refused.
 from collections.abc import Mapping
 from typing import Any
 
-from dtvg_jax.backbones.llama import LlamaConfig, Rope
-from dtvg_jax.backbones.t5 import T5Config
 from dtvg_jax.errors import InputError
+from dtvg_jax.models.llama import LlamaConfig, Rope
+from dtvg_jax.models.t5 import T5Config
 
 Attributes = Mapping[str, Any]
 

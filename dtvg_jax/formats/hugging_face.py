@@ -16,10 +16,10 @@ import safetensors
 from flax import traverse_util
 from safetensors import numpy as safetensors_numpy
 
-from dtvg_jax.backbones import backbone, llama, t5
 from dtvg_jax.errors import InputError
 from dtvg_jax.formats import configs, tensors
 from dtvg_jax.formats.tensors import Box, Checkpoint, Shardings, Tensor
+from dtvg_jax.models import backbone, llama, t5
 from dtvg_jax.shapes import Params
 
 QKVO = ("query", "key", "value", "out")

@@ -5,12 +5,12 @@ import pathlib
 from typing import Any, NamedTuple
 
 import dtvg_jax
-from dtvg_jax.backbones import backbone
 from dtvg_jax.errors import InputError
 from dtvg_jax.formats import hugging_face, t5x, vocabularies
 from dtvg_jax.formats.tensors import Checkpoint, Shardings
+from dtvg_jax.models import backbone
 
-EMBEDDED = pathlib.Path(dtvg_jax.__file__).parent / "embedded"
+EMBEDDED = pathlib.Path(dtvg_jax.__file__).parent / "models" / "embedded"
 DTYPES = ("float32", "bfloat16")
 
 

@@ -14,9 +14,9 @@ import safetensors
 from jaxtyping import Float
 from safetensors import numpy as safetensors_numpy
 
-from dtvg_jax.backbones import backbone
 from dtvg_jax.errors import InputError
 from dtvg_jax.formats import hugging_face
+from dtvg_jax.models import backbone
 
 Rows = Float[np.ndarray, "P H"]
 

@@ -22,10 +22,10 @@ import numpy as np
 import tensorstore as ts
 from flax import serialization, traverse_util
 
-from dtvg_jax.backbones import backbone, t5
 from dtvg_jax.errors import InputError
 from dtvg_jax.formats import configs, hugging_face, t5x_files, t5x_gin, tensors
 from dtvg_jax.formats.tensors import Box, Checkpoint, Shardings, Tensor
+from dtvg_jax.models import backbone, t5
 from dtvg_jax.shapes import Params
 
 NAME = re.compile(r"checkpoint_(\d+)$")

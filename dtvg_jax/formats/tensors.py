@@ -16,8 +16,8 @@ import numpy as np
 from flax import traverse_util
 from jaxtyping import Array
 
-from dtvg_jax.backbones import backbone
 from dtvg_jax.errors import InputError
+from dtvg_jax.models import backbone
 from dtvg_jax.shapes import Params
 
 Box = tuple[slice, ...]

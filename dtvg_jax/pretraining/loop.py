@@ -16,13 +16,13 @@ import optax
 import orbax.checkpoint as ocp
 import sentencepiece
 
-from dtvg_jax import metrics_log
-from dtvg_jax.backbones import t5
 from dtvg_jax.errors import InputError, Stopped
 from dtvg_jax.formats import hugging_face
+from dtvg_jax.models import t5
 from dtvg_jax.pretraining import mixture, model
 from dtvg_jax.pretraining.mixture import Base, Curriculum
-from dtvg_jax.progress import progress
+from dtvg_jax.training import metrics_log
+from dtvg_jax.training.progress import progress
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int
 
-from dtvg_jax.backbones import backbone, t5
+from dtvg_jax.models import backbone, t5
 from dtvg_jax.pretraining.mixture import Batch
 
 State = dict[str, Any]

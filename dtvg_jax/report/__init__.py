@@ -5,11 +5,12 @@ import os
 import pathlib
 from typing import Any
 
-from dtvg_jax import metrics_log, store
+from dtvg_jax import files
 from dtvg_jax.errors import InputError
 from dtvg_jax.report import figures
-from dtvg_jax.report.tables import summary
-from dtvg_jax.report.texts import markdown, print_table
+from dtvg_jax.report.markdown import markdown, print_table
+from dtvg_jax.report.summary import summary
+from dtvg_jax.training import metrics_log
 
 __all__ = ["print_table", "write"]
 
@@ -27,9 +28,9 @@ def write(job_dir: str | os.PathLike[str]) -> dict[str, Any]:
     records = metrics_log.read(folder / metrics_log.FILE)
     results |= summary(results, records)
     plots = figures.draw(results, records, folder / "plots")
-    store.write_json(path, results)
+    files.write_json(path, results)
     name = folder.resolve().name
-    store.write_bytes(folder / "results.md", markdown(results, name, plots).encode())
+    files.write_bytes(folder / "results.md", markdown(results, name, plots).encode())
     return results
 
 

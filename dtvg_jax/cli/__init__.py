@@ -1,0 +1,1 @@
+"""Flags, gin, signals, and what is said of mistakes; the commands."""

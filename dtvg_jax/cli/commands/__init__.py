@@ -1,0 +1,1 @@
+"""The commands; each is `python -m dtvg_jax.NAME` too."""

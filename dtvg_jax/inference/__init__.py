@@ -1,0 +1,1 @@
+"""Stored prompts used: decoding, whole splits, lines of a user."""

@@ -1,0 +1,19 @@
+"""Predictions on disk."""
+
+import json
+import pathlib
+from collections.abc import Sequence
+
+from dtvg_jax import files
+from dtvg_jax.data.token_table import TokenTable
+
+
+def write_predictions(
+    path: pathlib.Path, table: TokenTable, answers: Sequence[str]
+) -> None:
+    """Writes a JSON line per row: its number, the answer, the gold one."""
+    lines = [
+        json.dumps({"row": i, "prediction": answer, "target": gold}, ensure_ascii=False)
+        for i, (answer, gold) in enumerate(zip(answers, table.golds, strict=True))
+    ]
+    files.write_bytes(path, "".join(line + "\n" for line in lines).encode())

@@ -1,0 +1,1 @@
+"""A job: settings, plan, folder, both stages, results; the same from Python."""

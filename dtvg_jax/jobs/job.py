@@ -1,0 +1,112 @@
+"""The settings of a job."""
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from dtvg_jax import methods
+from dtvg_jax.data import catalogue
+from dtvg_jax.errors import InputError
+from dtvg_jax.training.stages import Stage
+
+# Where a job's files lie and how much is decoded at once changes no result.
+PLACES = ("backbone", "data_dir", "download", "cache_dir", "evaluation_batch_size")
+CHOICES = {
+    "label_style": ("digits", "words", "reference"),
+    "dtype": ("float32", "bfloat16"),
+    "shot_rule": ("random_k", "balanced_k"),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """The settings of a job.
+
+    Attributes:
+      backbone: a Hugging Face folder, or "miniature", the one in the package.
+      sources: tasks whose task prompt vectors are transferred.
+      targets: tasks they are transferred to; none: only stage 1.
+      stage1: how the prompts of sources and targets are learnt.
+      stage2: how targets are tuned by each method.
+      methods: names of `methods.METHODS`; none: only stage 1.
+      seeds: each gives a P_init, an order of the data, and lanes of its own.
+      prompt_length: P.
+      inputs_length: T, the most tokens of an input; longer ones are cut.
+      targets_length: L, the most tokens of a target and of a prediction.
+      data_dir: folder of prepared TFDS data, or "miniature", which is generated.
+      download: fetch the data that are missing there; nothing is fetched otherwise.
+      tasks_module: registers with SeqIO the tasks that are not in the catalogue.
+      label_style: "digits", "words", or "reference": digits, with the shortcuts and
+        bugs of the reference (docs/tasks.md).
+      shots: targets are trained on so many rows, drawn anew by each seed; None: on all.
+      shot_rule: how they are drawn, "random_k" or "balanced_k".
+      dtype: of the backbone, "float32" or "bfloat16".
+      validation_rows: only the first rows of validation splits are used, all if None.
+      test_rows: the same of test splits.
+      evaluation_batch_size: rows of a block when decoding.
+      cache_dir: token tables, generated data and compiled programs; shared by jobs.
+    """
+
+    backbone: str
+    sources: Sequence[str]
+    targets: Sequence[str]
+    stage1: Stage
+    stage2: Stage
+    methods: Sequence[str] = ("prompt_tuning", "spot", "dtvg")
+    seeds: Sequence[int] = (42,)
+    prompt_length: int = 100
+    inputs_length: int = 256
+    targets_length: int = 16
+    data_dir: str = "miniature"
+    download: bool = False
+    tasks_module: str = "tasks.all"
+    label_style: str = "digits"
+    shots: int | None = None
+    shot_rule: str = "random_k"
+    dtype: str = "float32"
+    validation_rows: int | None = None
+    test_rows: int | None = None
+    evaluation_batch_size: int = 32
+    cache_dir: str = "~/.cache/dtvg_jax"
+
+    def __post_init__(self):
+        for name in ("prompt_length", "inputs_length", "targets_length"):
+            _whole(name, getattr(self, name))
+        _whole("evaluation_batch_size", self.evaluation_batch_size)
+        for name in ("validation_rows", "test_rows", "shots"):
+            if getattr(self, name) is not None:
+                _whole(name, getattr(self, name))
+        for name in ("stage1", "stage2"):
+            if not isinstance(getattr(self, name), Stage):
+                raise InputError(f"{name} must be a Stage: @{name}/stages.Stage()")
+        for name in ("sources", "targets", "methods", "seeds"):
+            _distinct(name, getattr(self, name))
+        for seed in self.seeds:
+            if not isinstance(seed, int) or not 0 <= seed < 2**32:
+                raise InputError(f"seeds has {seed!r}: a seed is a whole number >= 0")
+        for name, known in CHOICES.items():
+            value = getattr(self, name)
+            if value not in known:
+                choices = " or ".join(map(repr, known))
+                raise InputError(f"{name} = {value!r}: it must be {choices}")
+        if not self.seeds or not (*self.sources, *self.targets):
+            raise InputError("a job needs at least one seed and one source or target")
+        for task in (*self.sources, *self.targets):
+            catalogue.check_task(task, self.tasks_module)
+        for name in self.methods:
+            methods.by_name(name)
+            methods.check_sources(name, len(self.sources))
+
+
+def _whole(name: str, value: Any) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise InputError(f"{name} = {value!r}: it must be a whole number >= 1")
+
+
+def _distinct(name: str, values: Any) -> None:
+    if isinstance(values, str) or not isinstance(values, Iterable):
+        raise InputError(f"{name} = {values!r}: it must be a list, such as ['a', 'b']")
+    values = list(values)
+    twice = [value for value in values if values.count(value) > 1]
+    if twice:
+        raise InputError(f"{name} names {twice[0]!r} twice")

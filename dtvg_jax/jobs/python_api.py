@@ -1,0 +1,72 @@
+"""The two stages from Python: learn prompts of tasks, transfer them to targets."""
+
+import os
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+from dtvg_jax.jobs import job, pipeline
+from dtvg_jax.store.prompt_store import PromptStore
+from dtvg_jax.training.stages import Stage
+
+
+def learn(
+    tasks: Sequence[str],
+    folder: str | os.PathLike[str],
+    *,
+    stage: Stage,
+    **settings: Any,
+) -> PromptStore:
+    """Learns a prompt per task and seed (stage 1), and tests them.
+
+    Args:
+      tasks: names of the catalogue, or of a `tasks_module` in the settings.
+      folder: of the job; the same call goes on with it.
+      stage: how prompts are learnt.
+      **settings: others of `Job`: backbone, seeds, prompt_length, ...
+
+    Returns:
+      The store in the folder; entries are "<task>/stage1-seed<n>".
+    """
+    made = job.Job(
+        **{"backbone": "miniature", **settings},
+        sources=list(tasks),
+        targets=[],
+        stage1=stage,
+        stage2=stage,
+        methods=[],
+    )
+    pipeline.run(made, pathlib.Path(folder))
+    return PromptStore(pathlib.Path(folder).expanduser() / "store")
+
+
+def transfer(
+    sources: Sequence[str],
+    targets: Sequence[str],
+    folder: str | os.PathLike[str],
+    *,
+    stage1: Stage,
+    stage2: Stage,
+    **settings: Any,
+) -> dict[str, Any]:
+    """Learns what is missing of stage 1, and transfers the sources to the targets.
+
+    Args:
+      sources: tasks whose vectors are used.
+      targets: tasks that are tuned, by each of the `methods` in settings.
+      folder: of the job; the same call goes on with it.
+      stage1: how the prompts of sources and targets are learnt.
+      stage2: how targets are tuned.
+      **settings: others of `Job`.
+
+    Returns:
+      The results, as in results.json.
+    """
+    made = job.Job(
+        **{"backbone": "miniature", **settings},
+        sources=list(sources),
+        targets=list(targets),
+        stage1=stage1,
+        stage2=stage2,
+    )
+    return pipeline.run(made, pathlib.Path(folder))

@@ -1,0 +1,69 @@
+"""The token tables of a job: every split of every task, and few shots of targets."""
+
+import importlib
+import pathlib
+from collections.abc import Callable
+from typing import Any
+
+from dtvg_jax.data import prepared, token_table
+from dtvg_jax.data.token_table import TokenTable
+from dtvg_jax.jobs import job, plan
+
+Tables = dict[tuple[str, str], TokenTable]  # by task and split
+
+
+def open_tables(job: job.Job, vocabulary: Any, check: Callable[[], None]) -> Tables:
+    """Opens or makes all tables; `check` is called before each and may raise.
+
+    Splits are "train", "validation" and "test", and for targets of few shots one for
+    each seed, `training_split`.
+
+    Raises InputError for data that are missing or that a task cannot read.
+    """
+    cache = pathlib.Path(job.cache_dir).expanduser()
+    known = importlib.import_module("tasks.table").KNOWN
+    names = plan.tasks(job)
+    builders = [known[task].builder for task in names if task in known]
+    data_dir = prepared.folder(
+        job.data_dir, cache, list(dict.fromkeys(builders)), job.download
+    )
+    rows = {"validation": job.validation_rows, "test": job.test_rows}
+
+    def open_table(task: str, split: str, shots: tuple[str, int, int] | None = None):
+        check()
+        table = token_table.token_table(
+            task,
+            split,
+            label_style=job.label_style,
+            vocabulary=vocabulary,
+            lengths=(job.inputs_length, job.targets_length),
+            tfds_data_dir=data_dir,
+            cache_dir=cache / "token_tables",
+            tasks_module=job.tasks_module,
+            shots=shots,
+        )
+        return token_table.head(table, rows.get(split))
+
+    tables = {
+        (task, split): open_table(task, split)
+        for task in names
+        for split in ("validation", "test", "train")
+    }
+    few = [task for task in names if _few_shots(job, task)]
+    return tables | {
+        (task, training_split(job, task, seed)): open_table(
+            task, "train", (job.shot_rule, int(job.shots or 0), seed)
+        )
+        for task in few
+        for seed in job.seeds
+    }
+
+
+def training_split(job: job.Job, task: str, seed: int) -> str:
+    """Names the split that a lane is trained on."""
+    return f"train-seed{seed}" if _few_shots(job, task) else "train"
+
+
+def _few_shots(job: job.Job, task: str) -> bool:
+    """Tells whether a task has few shots: targets have, sources keep all rows."""
+    return job.shots is not None and task not in job.sources

@@ -1,0 +1,297 @@
+"""The Llama family: grouped-query attention, rotary positions, tied or untied head.
+
+A row is [prompt | inputs | padding | targets | padding].  Padding is never seen and
+positions count real tokens only, so a row gives the same logits alone and in any
+batch.  A prompt `[P, H]` runs through the layers once and all rows look at its keys
+and values: one copy, whatever the batch.
+"""
+
+import dataclasses
+import functools
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+from jaxtyping import Array, Bool, Float, Int
+
+from dtvg_jax.models import layers
+from dtvg_jax.models.layers import KeysValues, Segment
+
+Cache = dict[str, Any]
+Angles = tuple[Float[Array, "#b q c"], Float[Array, "#b q c"]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Rope:
+    """Rotary positions: `kind` is "default", "linear" or "llama3".
+
+    The last three matter for "llama3" only (factor 8 for Llama 3.1, 32 for 3.2).
+    """
+
+    theta: float = 10000.0
+    kind: str = "default"
+    factor: float = 1.0
+    low_freq_factor: float = 1.0
+    high_freq_factor: float = 4.0
+    original_max_position_embeddings: int = 8192
+
+
+@dataclasses.dataclass(frozen=True)
+class LlamaConfig:
+    """Shape and rules of a Llama; the names are those of Hugging Face's config.
+
+    The head size is its own: heads times head_dim may differ from hidden_size.
+    """
+
+    vocab_size: int
+    hidden_size: int
+    intermediate_size: int
+    num_hidden_layers: int
+    num_attention_heads: int
+    num_key_value_heads: int
+    head_dim: int
+    rms_norm_eps: float = 1e-6
+    rope: Rope = Rope()
+    tied_head: bool = False
+    attention_bias: bool = False
+    mlp_bias: bool = False
+    dropout_rate: float = 0.0
+
+
+def frequencies(rope: Rope, size: int) -> np.ndarray:
+    """Gives the radians per position of each pair of a head, float32 `[size / 2]`.
+
+    "llama3" slows waves longer than the original context by `factor`, keeps short ones
+    and goes smoothly between, at all lengths.
+    """
+    f = 1.0 / rope.theta ** (np.arange(0, size, 2, dtype=np.float64) / size)
+    if rope.kind == "linear":
+        f = f / rope.factor
+    if rope.kind == "llama3":
+        waves = rope.original_max_position_embeddings / (2 * math.pi / f)
+        low, high = rope.low_freq_factor, rope.high_freq_factor
+        smooth = np.clip((waves - low) / (high - low), 0.0, 1.0)
+        f = (1 - smooth) * f / rope.factor + smooth * f
+    return f.astype(np.float32)
+
+
+def angles(rope: Rope, size: int, positions: Int[Array, "b q"]) -> Angles:
+    """Gives cosines and sines of every position, float32, `c` = size / 2 columns."""
+    turns = (
+        positions[..., None].astype(jnp.float32) * frequencies(rope, size)[None, None]
+    )
+    return jnp.cos(turns), jnp.sin(turns)
+
+
+def rotate(x: Float[Array, "N b g q D"], by: Angles) -> Float[Array, "N b g q D"]:
+    """Turns the pairs (i, i + D/2), as Hugging Face's weights are laid out."""
+    cos, sin = (part[None, :, None] for part in by)
+    first, second = jnp.split(x.astype(jnp.float32), 2, axis=-1)
+    turned = (first * cos - second * sin, second * cos + first * sin)
+    return jnp.concatenate(turned, axis=-1).astype(x.dtype)
+
+
+class Attention(nn.Module):
+    """Grouped-query attention; a group shares one key/value head, which stays one."""
+
+    config: LlamaConfig
+
+    @nn.compact
+    def __call__(
+        self,
+        x: Float[Array, "b q H"],
+        turns: Angles,
+        earlier: Sequence[Segment],
+        mask: Bool[Array, "#b q k"],
+        past: KeysValues | None,
+        index: Int[Array, ""] | None,
+    ) -> tuple[Float[Array, "b q H"], KeysValues]:
+        c = self.config
+
+        def project(name: str, heads: int) -> Float[Array, "N b g q D"]:
+            width, axes = heads * c.head_dim, ("embed", "joined_kv")
+            y = layers.Dense(width, axes, c.attention_bias, name=name)(x)
+            return layers.split_heads(y, c.num_key_value_heads, c.head_dim)
+
+        query = rotate(project("query", c.num_attention_heads), turns)
+        key = rotate(project("key", c.num_key_value_heads), turns)[:, :, 0]
+        value = project("value", c.num_key_value_heads)[:, :, 0]
+        if past is not None and index is not None:
+            key = layers.write(past[0], key, index)
+            value = layers.write(past[1], value, index)
+        y = layers.attend(
+            query * c.head_dim**-0.5,
+            [*earlier, Segment(key, value, mask)],
+            dropout=layers.Dropout(c.dropout_rate),
+        )
+        out = layers.Dense(
+            x.shape[-1], ("joined_kv", "embed"), c.attention_bias, name="out"
+        )
+        return out(layers.join_heads(y)), (key, value)
+
+
+class Layer(nn.Module):
+    """Self-attention and gated feed-forward, each normed before and added after."""
+
+    config: LlamaConfig
+
+    def setup(self) -> None:
+        c = self.config
+        self.pre_attention_layer_norm = layers.RMSNorm(c.rms_norm_eps)
+        self.attention = Attention(c)
+        self.pre_mlp_layer_norm = layers.RMSNorm(c.rms_norm_eps)
+        self.mlp = layers.Mlp(
+            c.intermediate_size, ("silu", "linear"), use_bias=c.mlp_bias
+        )
+
+    def __call__(
+        self,
+        x: Float[Array, "b q H"],
+        turns: Angles,
+        earlier: Sequence[Segment],
+        mask: Bool[Array, "#b q k"],
+        past: KeysValues | None = None,
+        index: Int[Array, ""] | None = None,
+    ) -> tuple[Float[Array, "b q H"], KeysValues]:
+        """Runs the layer; with `past`, on one position that is written at `index`."""
+        y, seen = self.attention(
+            self.pre_attention_layer_norm(x), turns, earlier, mask, past, index
+        )
+        x = x + y
+        x = x + self.mlp(self.pre_mlp_layer_norm(x))
+        return nn.with_logical_constraint(x, ("batch", "length", "embed")), seen
+
+
+class Llama(nn.Module):
+    """The whole model; its methods are the functions of a backbone."""
+
+    config: LlamaConfig
+
+    def setup(self) -> None:
+        c = self.config
+        self.token_embedder = layers.Embedder(c.vocab_size, c.hidden_size)
+        self.layers = [Layer(c) for _ in range(c.num_hidden_layers)]
+        self.decoder_norm = layers.RMSNorm(c.rms_norm_eps)
+        if not c.tied_head:
+            self.logits_dense = layers.Head(c.vocab_size)
+
+    def prefix(
+        self, prompt: Float[Array, "P H"] | Float[Array, "B P H"]
+    ) -> list[list[Segment]]:
+        """Runs the prompt alone: per layer what all later positions see of it.
+
+        A prompt `[P, H]` gives keys and values of one row; P = 0 gives no segment.
+        """
+        c, length = self.config, prompt.shape[-2]
+        if length == 0:
+            return [[] for _ in self.layers]
+        x = prompt[None] if prompt.ndim == 2 else prompt
+        x = x.astype(self.token_embedder.embedding.dtype)
+        turns = angles(c.rope, c.head_dim, jnp.arange(length)[None])
+        mask = jnp.asarray(np.tri(length, dtype=bool))[None]
+        segments = []
+        for layer in self.layers:
+            x, seen = layer(x, turns, [], mask)
+            segments.append([Segment(*seen)])
+        return segments
+
+    def run(
+        self, prefix: list[list[Segment]], start: int, tokens: Int[Array, "B S"]
+    ) -> tuple[Float[Array, "B S H"], list[KeysValues]]:
+        """Runs tokens after the prefix; their positions count real ones from start."""
+        c, real = self.config, tokens >= 0
+        positions = start + jnp.cumsum(real, axis=1) - 1
+        turns = angles(c.rope, c.head_dim, positions)
+        order = jnp.asarray(np.tri(tokens.shape[1], dtype=bool))[None]
+        mask = order & real[:, None]
+        x, kept = self.token_embedder(tokens), []
+        for layer, earlier in zip(self.layers, prefix, strict=True):
+            x, seen = layer(x, turns, earlier, mask)
+            kept.append(seen)
+        return x, kept
+
+    def head(self, x: Float[Array, "B q H"]) -> Float[Array, "B q V"]:
+        """Gives float32 logits of the last layer's output."""
+        x = self.decoder_norm(x)
+        if self.config.tied_head:
+            logits = self.token_embedder.attend(x)
+        else:
+            logits = self.logits_dense(x)
+        return nn.with_logical_constraint(logits, ("batch", "length", "vocab"))
+
+    def logits(
+        self,
+        prompt: Float[Array, "P H"] | Float[Array, "B P H"],
+        inputs: Int[Array, "B T"],
+        targets: Int[Array, "B L"],
+    ) -> Float[Array, "B L V"]:
+        """Scores every target token given the ones before it; inputs are not empty."""
+        tokens = jnp.concatenate([inputs, targets[:, :-1]], axis=1)
+        x, _ = self.run(self.prefix(prompt), prompt.shape[-2], tokens)
+        x = jnp.concatenate([_last(x, inputs), x[:, inputs.shape[1] :]], axis=1)
+        return self.head(x)
+
+    def prefill(
+        self,
+        prompt: Float[Array, "P H"] | Float[Array, "B P H"],
+        inputs: Int[Array, "B T"],
+        length: int,
+    ) -> tuple[Float[Array, "B V"], Cache]:
+        """Runs prompt and inputs and scores the first target token of `length`."""
+        prefix, real = self.prefix(prompt), inputs >= 0
+        x, seen = self.run(prefix, prompt.shape[-2], inputs)
+        key = seen[0][0]
+        empty = jnp.zeros((*key.shape[:2], length, key.shape[3]), key.dtype)
+        cache = {
+            "earlier": [
+                [*segments, Segment(*pair, real[:, None])]
+                for segments, pair in zip(prefix, seen, strict=True)
+            ],
+            "past": [(empty, empty)] * len(seen),
+            "count": prompt.shape[-2] + real.sum(axis=1),
+            "index": jnp.zeros((), jnp.int32),
+        }
+        return self.head(_last(x, inputs))[:, 0], cache
+
+    def decode(
+        self, cache: Cache, tokens: Int[Array, " B"]
+    ) -> tuple[Float[Array, "B V"], Cache]:
+        """Scores the token after `tokens` and adds them to the cache."""
+        c, index = self.config, cache["index"]
+        turns = angles(c.rope, c.head_dim, (cache["count"] + index)[:, None])
+        length = cache["past"][0][0].shape[2]
+        mask = (jnp.arange(length) <= index)[None, None]
+        x, kept = self.token_embedder(tokens[:, None]), []
+        for layer, earlier, past in zip(
+            self.layers, cache["earlier"], cache["past"], strict=True
+        ):
+            x, seen = layer(x, turns, earlier, mask, past, index)
+            kept.append(seen)
+        return self.head(x)[:, 0], cache | {"past": kept, "index": index + 1}
+
+
+def _last(x: Float[Array, "B S H"], inputs: Int[Array, "B T"]) -> Float[Array, "B 1 H"]:
+    """Picks the row of the last real input token."""
+    last = jnp.sum(inputs >= 0, axis=1) - 1
+    return jnp.take_along_axis(x, last[:, None, None], axis=1, mode="clip")
+
+
+@functools.cache
+def module(config: LlamaConfig) -> Llama:
+    """Makes the Flax module of a config, one object per config."""
+    return Llama(config)
+
+
+def init_params(config: LlamaConfig, key: Array) -> Any:
+    """Draws float32 parameters, boxed with their sharding names."""
+    empty = jnp.zeros((0, config.hidden_size))
+    token = jnp.zeros((1, 1), jnp.int32)
+    boxed = module(config).init(key, empty, token, token, method="logits")["params"]
+    # An embedding of small values: a tied head would else give huge logits.
+    embedding = boxed["token_embedder"]["embedding"]
+    boxed["token_embedder"]["embedding"] = jax.tree.map(lambda x: x * 0.02, embedding)
+    return boxed

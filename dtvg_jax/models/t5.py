@@ -1,0 +1,395 @@
+"""T5 v1.0, v1.1 (FLAN, LM-adapted), mT5, umT5, with T5X's parameter names.
+
+Scores are not divided by the root of the head size: T5 has that in its initialiser.
+Relative positions are bucketed in NumPy, as constants of the program: a logarithm on
+an accelerator could put an edge into another bucket.
+"""
+
+import dataclasses
+import functools
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+from jaxtyping import Array, Bool, Float, Int
+
+from dtvg_jax.models import layers
+from dtvg_jax.models.layers import KeysValues
+
+Cache = dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class T5Config:
+    """Shape and rules of a T5; the names are those of Hugging Face's config.
+
+    `activations` of the feed-forward layer: ("relu",) or ("gelu", "linear").
+    `scale_outputs`: the last hidden state is multiplied by d_model ** -0.5.
+    `bias_per_layer`: each layer has its own relative positions (umT5, T5X's scanned
+    layers) instead of sharing those of its stack.
+    """
+
+    vocab_size: int
+    d_model: int
+    d_kv: int
+    num_heads: int
+    d_ff: int
+    num_layers: int
+    num_decoder_layers: int
+    activations: tuple[str, ...] = ("gelu", "linear")
+    tied_head: bool = False
+    scale_outputs: bool = False
+    bias_per_layer: bool = False
+    relative_attention_num_buckets: int = 32
+    relative_attention_max_distance: int = 128
+    layer_norm_epsilon: float = 1e-6
+    dropout_rate: float = 0.1
+    decoder_start_id: int = 0
+
+
+def buckets(
+    queries: int, keys: int, *, both: bool, count: int, longest: int
+) -> np.ndarray:
+    """Gives the bucket of key minus query position, int32 `[queries, keys]`.
+
+    Half of the buckets hold one distance each, the others grow as its logarithm up to
+    `longest`.  With `both`, keys after the query have buckets of their own; without,
+    they all fall into bucket 0 (they are masked).
+    """
+    distance = np.arange(keys)[None, :] - np.arange(queries)[:, None]
+    base = np.zeros_like(distance)
+    if both:
+        count //= 2
+        base = np.where(distance > 0, count, 0)
+        distance = np.abs(distance)
+    else:
+        distance = np.maximum(-distance, 0)
+    exact = count // 2
+    ratio = np.log(np.maximum(distance, 1).astype(np.float32) / exact)
+    ratio = ratio / math.log(longest / exact) * (count - exact)
+    far = np.minimum(exact + ratio.astype(np.int32), count - 1)
+    return (base + np.where(distance < exact, distance, far)).astype(np.int32)
+
+
+class RelativePositions(nn.Module):
+    """A learned score per head and bucket, of a stack or of a layer."""
+
+    config: T5Config
+    both: bool
+
+    @nn.compact
+    def __call__(self, queries: int, keys: int) -> Float[Array, "N q k"]:
+        c = self.config
+        table = layers.parameter(
+            self,
+            "rel_embedding",
+            nn.initializers.normal(c.d_model**-0.5),
+            ("heads", "relpos_buckets"),
+            (c.num_heads, c.relative_attention_num_buckets),
+        )
+        index = buckets(
+            queries,
+            keys,
+            both=self.both,
+            count=c.relative_attention_num_buckets,
+            longest=c.relative_attention_max_distance,
+        )
+        return jnp.take(table, index, axis=1, mode="clip")
+
+
+class Attention(nn.Module):
+    """Multi-head attention over keys and values that `project` made."""
+
+    config: T5Config
+
+    def setup(self) -> None:
+        c = self.config
+        width = c.num_heads * c.d_kv
+        self.query = layers.Dense(width, ("embed", "joined_kv"))
+        self.key = layers.Dense(width, ("embed", "joined_kv"))
+        self.value = layers.Dense(width, ("embed", "joined_kv"))
+        self.out = layers.Dense(c.d_model, ("joined_kv", "embed"))
+        self.dropout = layers.Dropout(c.dropout_rate)
+
+    def project(self, x: Float[Array, "B k H"]) -> KeysValues:
+        """Makes keys and values of `x`, heads first."""
+        key, value = (
+            layers.split_heads(f(x), self.config.num_heads, self.config.d_kv)[:, :, 0]
+            for f in (self.key, self.value)
+        )
+        return key, value
+
+    def __call__(
+        self,
+        x: Float[Array, "B q H"],
+        seen: KeysValues,
+        mask: Bool[Array, "#b #q k"] | None,
+        bias: Float[Array, "N q k"] | None = None,
+    ) -> Float[Array, "B q H"]:
+        query = layers.split_heads(
+            self.query(x), self.config.num_heads, self.config.d_kv
+        )
+        y = layers.attend(query, [layers.Segment(*seen, mask)], bias, self.dropout)
+        return self.out(layers.join_heads(y))
+
+
+class EncoderLayer(nn.Module):
+    """Self-attention and feed-forward, each normed before and added after."""
+
+    config: T5Config
+
+    def setup(self) -> None:
+        c = self.config
+        if c.bias_per_layer:
+            self.relpos_bias = RelativePositions(c, both=True)
+        self.pre_attention_layer_norm = layers.RMSNorm(c.layer_norm_epsilon)
+        self.attention = Attention(c)
+        self.pre_mlp_layer_norm = layers.RMSNorm(c.layer_norm_epsilon)
+        self.mlp = layers.Mlp(c.d_ff, c.activations, c.dropout_rate)
+        self.dropout = layers.Dropout(c.dropout_rate)
+
+    def __call__(
+        self,
+        x: Float[Array, "B k H"],
+        mask: Bool[Array, "B 1 k"],
+        bias: Float[Array, "N k k"],
+    ) -> Float[Array, "B k H"]:
+        y = self.pre_attention_layer_norm(x)
+        y = self.attention(y, self.attention.project(y), mask, bias)
+        x = x + self.dropout(y)
+        y = self.mlp(self.pre_mlp_layer_norm(x))
+        return nn.with_logical_constraint(
+            x + self.dropout(y), ("batch", "length", "embed")
+        )
+
+
+class DecoderLayer(nn.Module):
+    """Self-attention, attention to the encoder, feed-forward."""
+
+    config: T5Config
+
+    def setup(self) -> None:
+        c = self.config
+        if c.bias_per_layer:
+            self.relpos_bias = RelativePositions(c, both=False)
+        self.pre_self_attention_layer_norm = layers.RMSNorm(c.layer_norm_epsilon)
+        self.self_attention = Attention(c)
+        self.pre_cross_attention_layer_norm = layers.RMSNorm(c.layer_norm_epsilon)
+        self.encoder_decoder_attention = Attention(c)
+        self.pre_mlp_layer_norm = layers.RMSNorm(c.layer_norm_epsilon)
+        self.mlp = layers.Mlp(c.d_ff, c.activations, c.dropout_rate)
+        self.dropout = layers.Dropout(c.dropout_rate)
+
+    def __call__(
+        self,
+        x: Float[Array, "B q H"],
+        memory: KeysValues,
+        memory_mask: Bool[Array, "B 1 m"],
+        mask: Bool[Array, "1 q k"],
+        bias: Float[Array, "N q k"],
+        past: KeysValues | None = None,
+        index: Int[Array, ""] | None = None,
+    ) -> tuple[Float[Array, "B q H"], KeysValues]:
+        """Runs the layer; with `past`, on one position that is written at `index`."""
+        y = self.pre_self_attention_layer_norm(x)
+        seen = self.self_attention.project(y)
+        if past is not None and index is not None:
+            key, value = (
+                layers.write(*pair, index) for pair in zip(past, seen, strict=True)
+            )
+            seen = key, value
+        x = x + self.dropout(self.self_attention(y, seen, mask, bias))
+        y = self.pre_cross_attention_layer_norm(x)
+        x = x + self.dropout(self.encoder_decoder_attention(y, memory, memory_mask))
+        y = self.mlp(self.pre_mlp_layer_norm(x))
+        x = nn.with_logical_constraint(
+            x + self.dropout(y), ("batch", "length", "embed")
+        )
+        return x, seen
+
+
+def stack_biases(
+    stack: Any, length: int, index: Int[Array, ""] | None = None
+) -> list[Float[Array, "N q k"]]:
+    """Gives each layer's relative positions, with `index` those of one query."""
+
+    def rows(positions: RelativePositions) -> Float[Array, "N q k"]:
+        bias = positions(length, length)
+        if index is None:
+            return bias
+        return jnp.take(bias, index[None], axis=1, mode="clip")
+
+    if stack.config.bias_per_layer:
+        return [rows(layer.relpos_bias) for layer in stack.layers]
+    return [rows(stack.relpos_bias)] * len(stack.layers)
+
+
+class Encoder(nn.Module):
+    config: T5Config
+
+    def setup(self) -> None:
+        c = self.config
+        if not c.bias_per_layer:
+            self.relpos_bias = RelativePositions(c, both=True)
+        self.layers = [EncoderLayer(c) for _ in range(c.num_layers)]
+        self.encoder_norm = layers.RMSNorm(c.layer_norm_epsilon)
+        self.dropout = layers.Dropout(c.dropout_rate)
+
+    def __call__(
+        self, x: Float[Array, "B k H"], mask: Bool[Array, "B 1 k"]
+    ) -> Float[Array, "B k H"]:
+        biases = stack_biases(self, x.shape[1])
+        x = self.dropout(x)
+        for layer, bias in zip(self.layers, biases, strict=True):
+            x = layer(x, mask, bias)
+        return self.dropout(self.encoder_norm(x))
+
+
+class Decoder(nn.Module):
+    config: T5Config
+
+    def setup(self) -> None:
+        c = self.config
+        if not c.bias_per_layer:
+            self.relpos_bias = RelativePositions(c, both=False)
+        self.layers = [DecoderLayer(c) for _ in range(c.num_decoder_layers)]
+        self.decoder_norm = layers.RMSNorm(c.layer_norm_epsilon)
+        self.dropout = layers.Dropout(c.dropout_rate)
+        if not c.tied_head:
+            self.logits_dense = layers.Head(c.vocab_size)
+
+    def project(self, memory: Float[Array, "B m H"]) -> list[KeysValues]:
+        """Makes each layer's keys and values of the encoder's output."""
+        return [
+            layer.encoder_decoder_attention.project(memory) for layer in self.layers
+        ]
+
+    def __call__(
+        self,
+        x: Float[Array, "B q H"],
+        memory: list[KeysValues],
+        memory_mask: Bool[Array, "B 1 m"],
+        past: list[KeysValues] | None = None,
+        index: Int[Array, ""] | None = None,
+    ) -> tuple[Float[Array, "B q H"], list[KeysValues]]:
+        length = x.shape[1] if past is None else past[0][0].shape[2]
+        biases = stack_biases(self, length, index)
+        mask = jnp.asarray(np.tri(length, dtype=bool))[None]
+        if index is not None:
+            mask = jnp.take(mask, index[None], axis=1, mode="clip")
+        x = self.dropout(x)
+        kept = []
+        for i, layer in enumerate(self.layers):
+            old = None if past is None else past[i]
+            x, seen = layer(x, memory[i], memory_mask, mask, biases[i], old, index)
+            kept.append(seen)
+        return self.dropout(self.decoder_norm(x)), kept
+
+
+class T5(nn.Module):
+    """The whole model; its methods are the functions of a backbone."""
+
+    config: T5Config
+
+    def setup(self) -> None:
+        c = self.config
+        self.token_embedder = layers.Embedder(c.vocab_size, c.d_model)
+        self.encoder = Encoder(c)
+        self.decoder = Decoder(c)
+
+    def encode(
+        self,
+        prompt: Float[Array, "P H"] | Float[Array, "B P H"],
+        inputs: Int[Array, "B T"],
+    ) -> tuple[list[KeysValues], Bool[Array, "B 1 m"]]:
+        """Encodes prompt and inputs into the decoder's keys, values and mask."""
+        x = layers.prepend(prompt, self.token_embedder(inputs))
+        real = jnp.ones((x.shape[0], prompt.shape[-2]), bool)
+        mask = jnp.concatenate([real, inputs >= 0], axis=1)[:, None]
+        return self.decoder.project(self.encoder(x, mask)), mask
+
+    def head(self, x: Float[Array, "B q H"]) -> Float[Array, "B q V"]:
+        """Gives float32 logits of the decoder's output."""
+        if self.config.scale_outputs:
+            x = x * self.config.d_model**-0.5
+        if self.config.tied_head:
+            logits = self.token_embedder.attend(x)
+        else:
+            logits = self.decoder.logits_dense(x)
+        return nn.with_logical_constraint(logits, ("batch", "length", "vocab"))
+
+    def logits(
+        self,
+        prompt: Float[Array, "P H"] | Float[Array, "B P H"],
+        inputs: Int[Array, "B T"],
+        targets: Int[Array, "B L"],
+    ) -> Float[Array, "B L V"]:
+        """Scores every target token given the ones before it."""
+        memory, mask = self.encode(prompt, inputs)
+        start = jnp.full((targets.shape[0], 1), self.config.decoder_start_id)
+        before = jnp.concatenate([start.astype(targets.dtype), targets[:, :-1]], axis=1)
+        x, _ = self.decoder(self.token_embedder(before), memory, mask)
+        return self.head(x)
+
+    def prefill(
+        self,
+        prompt: Float[Array, "P H"] | Float[Array, "B P H"],
+        inputs: Int[Array, "B T"],
+        length: int,
+    ) -> tuple[Float[Array, "B V"], Cache]:
+        """Encodes once and scores the first target token of `length`."""
+        memory, mask = self.encode(prompt, inputs)
+        c = self.config
+        empty = jnp.zeros(
+            (c.num_heads, inputs.shape[0], length, c.d_kv), memory[0][0].dtype
+        )
+        cache = {
+            "memory": memory,
+            "memory_mask": mask,
+            "past": [(empty, empty)] * c.num_decoder_layers,
+            "index": jnp.zeros((), jnp.int32),
+        }
+        return self.decode(
+            cache, jnp.full(inputs.shape[:1], c.decoder_start_id, jnp.int32)
+        )
+
+    def decode(
+        self, cache: Cache, tokens: Int[Array, " B"]
+    ) -> tuple[Float[Array, "B V"], Cache]:
+        """Scores the token after `tokens` and adds them to the cache."""
+        x, past = self.decoder(
+            self.token_embedder(tokens[:, None]),
+            cache["memory"],
+            cache["memory_mask"],
+            cache["past"],
+            cache["index"],
+        )
+        cache = cache | {"past": past, "index": cache["index"] + 1}
+        return self.head(x)[:, 0], cache
+
+
+@functools.cache
+def module(config: T5Config) -> T5:
+    """Makes the Flax module of a config, one object per config."""
+    return T5(config)
+
+
+def init_params(config: T5Config, key: Array) -> Any:
+    """Draws float32 parameters by T5's rules, boxed with their sharding names."""
+    empty = jnp.zeros((0, config.d_model))
+    token = jnp.zeros((1, 1), jnp.int32)
+    model = module(config)
+    boxed = model.init(key, empty, token, token, method="logits")["params"]
+    # T5 folds the root of the head size into the query's initialiser.
+    for stack in ("encoder", "decoder"):
+        for layer in boxed[stack].values():
+            for name in ("attention", "self_attention", "encoder_decoder_attention"):
+                if name in layer:
+                    query = layer[name]["query"]
+                    query["kernel"] = jax.tree.map(
+                        lambda x: x * config.d_kv**-0.5, query["kernel"]
+                    )
+    return boxed

@@ -1,0 +1,1 @@
+"""Learned prompts on disk, with metadata; import and export."""

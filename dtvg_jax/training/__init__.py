@@ -1,0 +1,1 @@
+"""Lanes, and what trains them: step, optimisers, placement, loop, checkpoints."""

@@ -1,0 +1,72 @@
+"""The settings of a stage."""
+
+import dataclasses
+import math
+from typing import NamedTuple
+
+from dtvg_jax.errors import InputError
+from dtvg_jax.training import optimisers
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage:
+    """How the lanes of a stage are trained. Steps are optimiser steps.
+
+    Attributes:
+      steps: of every lane; `target_steps` of a target's lanes in stage 1, if given.
+      batch_size: rows of each lane's batch.
+      learning_rate: of the prompt; `target_scale_rate` of alpha_t,
+        `source_scale_rate` of alpha_s (stage 2).
+      optimiser: a name of `optimisers.OPTIMISERS`.
+      dropout: whether the backbone's own dropout is on in training.
+    """
+
+    steps: int
+    learning_rate: float
+    target_steps: int | None = None
+    target_scale_rate: float = 1e-3
+    source_scale_rate: float = 1e-3
+    batch_size: int = 16
+    warmup: int = 0
+    optimiser: str = "adamw_stage1"
+    dropout: bool = True
+    validate_every: int = 100
+    log_every: int = 10
+
+    def __post_init__(self):
+        least = {"steps": 1, "batch_size": 1, "validate_every": 1, "log_every": 1}
+        least["warmup"] = 0
+        if self.target_steps is not None:
+            least["target_steps"] = 1
+        for name, bound in least.items():
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < bound:
+                raise InputError(
+                    f"{name} = {value!r}: it must be a whole number >= {bound}"
+                )
+        for name in ("learning_rate", "target_scale_rate", "source_scale_rate"):
+            value = getattr(self, name)
+            if not (isinstance(value, int | float) and 0 <= value < math.inf):
+                raise InputError(f"{name} = {value!r}: it must be a number >= 0")
+        optimisers.by_name(self.optimiser)
+
+
+class Lane(NamedTuple):
+    """One prompt to learn."""
+
+    stage: int
+    task: str
+    method: str
+    seed: int
+    steps: int
+
+    @property
+    def name(self) -> str:
+        """The lane's name in logs; unique in its program."""
+        return f"{self.task}/{self.method}/seed{self.seed}"
+
+    @property
+    def entry(self) -> str:
+        """The lane's entry in the prompt store."""
+        method = "stage1" if self.stage == 1 else self.method
+        return f"{self.task}/{method}-seed{self.seed}"

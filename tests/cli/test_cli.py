@@ -1,0 +1,318 @@
+"""The command line: sentences for mistakes, layers of settings, flags."""
+
+import pathlib
+import subprocess
+import sys
+
+import pytest
+from absl.testing import flagsaver
+
+import gin
+from dtvg_jax.cli import app
+from dtvg_jax.cli.commands import pretrain, train
+from dtvg_jax.jobs import job
+from dtvg_jax.training.stages import Stage
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+SMALL = "--gin_file=gin/test/small_job.gin"
+TEXT = (ROOT / "gin/test/small_job.gin").read_text()
+
+
+def line_of(text: str) -> int:
+    [number] = [n for n, line in enumerate(TEXT.splitlines(), 1) if line == text]
+    return number
+
+
+@pytest.fixture
+def run(capsys, monkeypatch):
+    """Runs the command in this process: its exit code, its output, its errors."""
+    monkeypatch.chdir(ROOT)
+
+    def run(*flags: str, main: app.Main = train.main) -> tuple[int, str, str]:
+        gin.clear_config()
+        with flagsaver.flagsaver(), pytest.raises(SystemExit) as end:
+            app.run(main, ["train", *flags])
+        assert isinstance(end.value.code, int)
+        return end.value.code, *capsys.readouterr()
+
+    yield run
+    gin.clear_config()
+
+
+def sentence(run, *flags: str) -> str:
+    """Runs a command that has a mistake, and gives its one sentence."""
+    code, out, err = run(*flags, "--dry_run")
+    assert code == 2 and out == "", err
+    [line] = err.splitlines()
+    assert line.startswith("error: ")
+    return line.removeprefix("error: ")
+
+
+# What is given beside small_job.gin, and what is answered after "--gin.WHAT: ".
+BINDINGS = {
+    "stage1/stages.Stage.stepz=3": (
+        "stages.Stage has no setting 'stepz': did you mean 'steps'?"
+    ),
+    "job.Jobs.seeds=[1]": (
+        "there is nothing called 'job.Jobs': did you mean 'job.Job'?"
+    ),
+    "jobs.Job.seeds=[1]": (
+        "there is nothing called 'jobs.Job': did you mean 'job.Job'?"
+    ),
+    "job.Job.stage1=@stage1/stages.Stag()": (
+        "there is nothing called 'stages.Stag': did you mean 'stages.Stage'?"
+    ),
+    "job.Job.stage1=@stage1/stages.Stage": (
+        "stage1 must be a Stage: @stage1/stages.Stage()"
+    ),
+    "stage3/stages.Stage.steps=3": (
+        "stage3/stages.Stage.steps is set but nothing reads it: "
+        "did you mean 'stage2/stages.Stage.steps'?"
+    ),
+    "SEEDS=[1]": "SEEDS is set but nothing reads it",
+    "stages.Stage.log_every=5": (
+        "stages.Stage.log_every has no effect: "
+        "set stage1/stages.Stage.log_every, stage2/stages.Stage.log_every"
+    ),
+    "job.Job.seeds=%SEEDS": "the macro SEEDS is never set",
+    "job.Job.dtype=float32": ("float32 is no value: text stands in quotes, 'float32'"),
+    "job.Job.seeds=[1": "a bracket or quote is not closed",
+    "job.Job.seeds=": "a value is missing, or it is no literal",
+    "job.Job.seeds=[1] + [2]": "more follows the value, which must be one literal",
+    "job.Job.seeds=['a']": "seeds has 'a': a seed is a whole number >= 0",
+    "job.Job.dtype='x'": "dtype = 'x': it must be 'float32' or 'bfloat16'",
+    "job.Job.backbone=3": "backbone = 3: it must be text",
+    "job.Job.stage1=None": "stage1 must be a Stage: @stage1/stages.Stage()",
+    "stage1/stages.Stage.steps=0": "steps = 0: it must be a whole number >= 1",
+    "stage2/stages.Stage.warmup=-1": "warmup = -1: it must be a whole number >= 0",
+    "stage2/stages.Stage.learning_rate='a'": (
+        "learning_rate = 'a': it must be a number >= 0"
+    ),
+    "stage1/stages.Stage.steps=True": "stage1.steps = True: it must be a whole number",
+    "stage1/stages.Stage.dropout=3": "stage1.dropout = 3: it must be True or False",
+    "stage1/stages.Stage.optimiser='adam'": (
+        "unknown optimiser 'adam': known are adamw_stage1, adamw_stage2, adafactor"
+    ),
+}
+
+
+@pytest.mark.parametrize("binding", BINDINGS)
+def test_a_mistyped_binding_is_one_sentence(run, binding):
+    flag = f"--gin.{binding}"
+    assert sentence(run, SMALL, flag) == f"{flag}: {BINDINGS[binding]}"
+
+
+SEEDS, STEPS = "job.Job.seeds = [0, 1]", "stage1/stages.Stage.steps = 12"
+IMPORT = "from dtvg_jax import stages"
+TARGETS = 'job.Job.targets = ["mrpc", "superglue-cb"]'
+
+# A line of small_job.gin, what stands there instead, and the answer.
+LINES = [
+    (SEEDS, "job.Job.seed = [0]", "job.Job has no setting 'seed': did you mean"),
+    (SEEDS, "job.Job.seeds [0]", "it is not NAME = VALUE"),
+    (SEEDS, "job.Job.seeds = [0, 0]", "seeds names 0 twice"),
+    (STEPS, STEPS.replace("12", "'a'"), "steps = 'a': it must be a whole number >= 1"),
+    (TARGETS, 'job.Job.targets = ["rtee"]', "unknown task 'rtee': did you mean 'rte'?"),
+    (
+        IMPORT,
+        "from dtvg_jax import stagess",
+        "there is no module 'dtvg_jax.stagess': did you mean 'dtvg_jax.stages'?",
+    ),
+    (
+        IMPORT,
+        "from dtvg import stages",
+        "there is no module 'dtvg': did you mean 'dtvg_jax'?",
+    ),
+    (
+        SEEDS,
+        "include 'gin/test/smal_job.gin'",
+        "there is no gin file gin/test/smal_job.gin: did you mean 'small_job.gin'?",
+    ),
+]
+
+
+@pytest.mark.parametrize("old, new, answer", LINES, ids=[new for _, new, _ in LINES])
+def test_a_mistake_in_a_file_is_named_with_its_line(run, tmp_path, old, new, answer):
+    path = tmp_path / "some.gin"
+    path.write_text(TEXT.replace(old, new))
+    got = sentence(run, f"--gin_file={path}")
+    assert got.startswith(f"{path}, line {line_of(old)}: {answer}")
+
+
+@pytest.mark.parametrize(
+    "old, new, at, answer",
+    [
+        (
+            STEPS,
+            "stage11/stages.Stage.steps = 12",
+            "job.Job.stage1 = @stage1/stages.Stage()",
+            "stage1/stages.Stage needs 'steps': "
+            "stage11/stages.Stage.steps is set, is that meant?",
+        ),
+        (
+            SEEDS,
+            "job.Job.seeds = %SEEDS\nSEED = [1]",
+            SEEDS,
+            "the macro SEEDS is never set: did you mean 'SEED'?",
+        ),
+        (
+            IMPORT,
+            "",
+            "job.Job.stage1 = @stage1/stages.Stage()",
+            "'stages' is not imported in this file",
+        ),
+    ],
+)
+def test_what_is_absent_is_named_where_it_is_used(run, tmp_path, old, new, at, answer):
+    path = tmp_path / "some.gin"
+    path.write_text(TEXT.replace(old, new))
+    got = sentence(run, f"--gin_file={path}")
+    assert got == f"{path}, line {line_of(at)}: {answer}"
+
+
+def test_files_that_cannot_be_read_are_named(run, tmp_path):
+    path = tmp_path / "a.gin"
+    flag = f"--gin_file={path}"
+    assert sentence(run, flag) == f"there is no gin file {path}"
+    (tmp_path / "b.gin").mkdir()
+    answer = f"{tmp_path / 'b.gin'} is a folder: give a gin file in it"
+    assert sentence(run, f"--gin_file={tmp_path / 'b.gin'}") == answer
+    path.write_bytes(b"\xff\xfe")
+    assert sentence(run, flag) == f"{path} is not UTF-8 text"
+    path.write_text(f"\ninclude '{path}'\n")
+    assert sentence(run, flag) == f"{path}, line 2: {path} includes itself"
+    path.write_text("")
+    missing = "'backbone', 'sources', 'targets', 'stage1', and 'stage2'"
+    assert sentence(run, flag) == f"Job needs {missing}: set what is missing"
+
+
+@pytest.mark.parametrize(
+    "flags, answer",
+    [
+        ([], "no settings: give --gin_file=FILE, such as one of gin/runs/"),
+        (["--jobdir=x"], "Unknown command line flag 'jobdir'. Did you mean: job_dir ?"),
+        ([SMALL, "word"], "'word' is no flag: flags begin with --"),
+        ([SMALL, "--dry_run=so"], "--dry_run=so: Non-boolean argument to boolean flag"),
+        (["--gin_file"], "Missing value for flag --gin_file"),
+        ([SMALL], "no folder for the job: give --job_dir=DIR"),
+        ([SMALL, "--compile_only"], "--compile_only needs --topology"),
+    ],
+)
+def test_a_mistyped_flag_is_one_sentence(run, flags, answer):
+    code, out, err = run(*flags)
+    assert (code, out, err.count("\n")) == (2, "", 1) and answer in err
+
+
+PRETRAIN = "--gin_file=gin/runs/pretrain_miniature.gin"
+
+
+@pytest.mark.parametrize(
+    "flags, answer",
+    [
+        ([PRETRAIN], "no folder for the run: give --out=DIR"),
+        (
+            [PRETRAIN, "--gin.loop.Settings.step=1"],
+            "loop.Settings has no setting 'step': did you mean 'steps'?",
+        ),
+        (
+            [PRETRAIN, "--gin.t5.T5Config.d_model='a'"],
+            "config.d_model = 'a': it must be a whole number",
+        ),
+        (
+            [PRETRAIN, "--gin.loop.Settings.buckets=(1, 2)"],
+            "settings.buckets = (1, 2): it must be a list",
+        ),
+    ],
+)
+def test_pretraining_answers_alike(run, tmp_path, flags, answer):
+    out = [f"--out={tmp_path / 'out'}"] if len(flags) > 1 else []
+    code, _, err = run(*flags, *out, main=pretrain.main)
+    assert code == 2 and err.endswith(f"{answer}\n")
+    assert not any(tmp_path.iterdir())
+
+
+def configured(run, *flags: str) -> job.Job:
+    """Gives the job that flags make."""
+    made = []
+
+    def main(command, check):
+        made.append(app.configure(job.Job))
+
+    assert run(*flags, main=main)[0] == 0
+    return made[0]
+
+
+def test_later_layers_override_earlier_ones(run, tmp_path, caplog):
+    (tmp_path / "base.gin").write_text(
+        f"from __gin__ import dynamic_registration\n{IMPORT}\n"
+        "SEEDS = [3]\nstages.Stage.log_every = 7\nstages.Stage.warmup = 1\n"
+    )
+    (tmp_path / "top.gin").write_text(
+        "include 'base.gin'\n" + TEXT.replace("[0, 1]", "%SEEDS")
+    )
+    flags = ["--gin_file=top.gin", f"--gin_search_paths=nowhere,{tmp_path}"]
+    made = configured(run, *flags)
+    assert made.seeds == [3]
+    assert (made.stage1.log_every, made.stage1.warmup, made.stage2.warmup) == (2, 1, 1)
+    again = configured(run, *flags, "--gin.SEEDS=[4]", "--gin.stage2/Stage.warmup=2")
+    assert again.seeds == [4] and again.stage1 == made.stage1
+    assert again.stage2.warmup == 2
+    assert not caplog.records  # gin would tell of each folder that lacks the file
+
+
+def test_files_of_the_package_are_found_from_anywhere(run, tmp_path, monkeypatch):
+    here = configured(run, SMALL)
+    monkeypatch.chdir(tmp_path)
+    for name in ("gin/test/small_job.gin", "test/small_job.gin"):
+        assert configured(run, f"--gin_file={name}") == here
+
+
+def test_the_operative_config_makes_the_same_job(run, tmp_path):
+    made = []
+
+    def main(command, check):
+        made.append(app.configure(job.Job))
+        (tmp_path / "config.gin").write_text(app.operative_config())
+
+    assert run(SMALL, "--gin.stage2/Stage.steps=9", main=main)[0] == 0
+    assert made[0].stage2 == Stage(
+        steps=9,
+        learning_rate=0.1,
+        batch_size=4,
+        validate_every=3,
+        log_every=2,
+        optimiser="adamw_stage2",
+    )
+    assert configured(run, f"--gin_file={tmp_path}/config.gin") == made[0]
+
+
+def test_a_dry_run_shows_the_plan_and_writes_nothing(run, tmp_path):
+    folder = tmp_path / "job"
+    code, out, _ = run(SMALL, f"--job_dir={folder}", "--dry_run")
+    assert code == 0 and not any(tmp_path.iterdir())
+    assert "stage1: 8 lanes of 4 rows, 12 steps, validated every 4" in out
+    assert "stage2-prompt_tuning-spot: 8 lanes" in out and "mrpc by spot" in out
+
+
+def test_help_begins_with_a_command_and_knows_all_flags():
+    command = [sys.executable, "-m", "dtvg_jax.train", "--help"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("python -m dtvg_jax.train --gin_file=gin/runs/")
+    for name in ("gin_file", "gin_search_paths", "job_dir", "dry_run", "topology"):
+        assert f"\n  --{name} " in done.stdout
+
+
+def test_the_command_line_starts_without_tensorflow():
+    heavy = "{'jax', 'seqio', 'tensorflow', 'orbax'}"
+    code = f"import sys, dtvg_jax.cli; sys.exit(len({heavy} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
+
+
+def test_a_folder_that_cannot_be_written_is_no_cache(tmp_path):
+    import jax
+
+    before = jax.config.values["jax_compilation_cache_dir"]
+    (tmp_path / "file").write_text("")
+    app.cache_compilations(str(tmp_path / "file"))
+    assert jax.config.values["jax_compilation_cache_dir"] == before

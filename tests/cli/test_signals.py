@@ -1,0 +1,102 @@
+"""Jobs that are stopped from outside: exit codes, and the same end after going on."""
+
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+
+JOB = """
+import time
+from dtvg_jax import cli
+def main(command, check):
+    print("ready", flush=True)
+    try:
+        while True:
+            time.sleep(0.01)
+            check()
+    finally:
+        print("saved", flush=True)
+cli.run(main, ["job"])
+"""
+
+
+def start(*command: str) -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, *command],
+        cwd=ROOT,
+        env=os.environ | {"JAX_PLATFORMS": "cpu"},
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+
+
+def wait_for(text: str, process: subprocess.Popen) -> None:
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith(text):
+            return
+    raise AssertionError("the job ended before it could be disturbed")
+
+
+@pytest.mark.parametrize("number, code", [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_lets_the_step_end_and_has_its_exit_code(number, code):
+    process = start("-c", JOB)
+    wait_for("ready", process)
+    process.send_signal(number)
+    out, err = process.communicate(timeout=10)
+    said = f"{number.name}: stopping after this step; once more: at once"
+    assert out.splitlines() == [said, "saved"]
+    assert err == "Stopped; the same command goes on from here.\n"
+    assert process.returncode == code
+
+
+def test_a_second_signal_ends_the_process_at_once():
+    """Even where the interpreter is busy in one call, as in a compilation."""
+    busy = JOB.replace("time.sleep(0.01)", "time.sleep(60)")
+    process = start("-c", busy)
+    wait_for("ready", process)
+    process.send_signal(signal.SIGINT)
+    wait_for("SIGINT: stopping", process)
+    process.send_signal(signal.SIGINT)
+    out, _ = process.communicate(timeout=10)
+    assert (process.returncode, out) == (130, "")
+
+
+def digests(folder: pathlib.Path) -> dict[str, str]:
+    return {
+        str(path.parent.relative_to(folder)): json.loads(path.read_text())["files"]
+        for path in folder.glob("store/*/*/entry.json")
+    }
+
+
+def test_a_killed_and_a_terminated_job_end_with_the_same_prompts(cache, tmp_path):
+    flags = ["-m", "dtvg_jax.train", "--gin_file=gin/test/small_job.gin"]
+    flags += [f"--gin.job.Job.cache_dir='{cache}'"]
+    undisturbed = start(*flags, f"--job_dir={tmp_path / 'undisturbed'}")
+    out, err = undisturbed.communicate()
+    assert (undisturbed.returncode, err) == (0, ""), err
+    assert "Targets" in out and "results.md" in out
+    folder = tmp_path / "disturbed"
+    for text, number, code in [
+        ("stage1  step", signal.SIGKILL, -signal.SIGKILL),
+        ("stage2-prompt_tuning-spot  step", signal.SIGKILL, -signal.SIGKILL),
+        ("stage2-dtvg  step", signal.SIGTERM, 143),
+        ("Targets", None, 0),
+    ]:
+        process = start(*flags, f"--job_dir={folder}")
+        wait_for(text, process)
+        if number:
+            process.send_signal(number)
+        process.communicate()
+        assert process.returncode == code
+    expected = digests(tmp_path / "undisturbed")
+    assert len(expected) == 8 + 12 and digests(folder) == expected
+    logs = [tmp_path / name / "metrics.jsonl" for name in ("undisturbed", "disturbed")]
+    assert logs[0].read_bytes() == logs[1].read_bytes()

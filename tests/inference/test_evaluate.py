@@ -1,0 +1,159 @@
+"""Stored prompts on splits: one program for many, two ways to answer, the command."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dtvg_jax.data import prepared, token_table
+from dtvg_jax.errors import InputError
+from dtvg_jax.formats.load import load_backbone
+from dtvg_jax.inference import stored_prompts
+from dtvg_jax.models.backbone import token_loss
+from dtvg_jax.store import prompt_store
+from tasks import table
+
+TASKS = ("sst2", "mnli", "mrpc", "superglue-cb")
+LENGTHS = (32, 2)
+SETTINGS = {"label_style": "digits", "batch_size": 8, "lengths": LENGTHS}
+
+
+@pytest.fixture(scope="module")
+def backbone():
+    return load_backbone("miniature")
+
+
+@pytest.fixture(scope="module")
+def tables(backbone, cache):
+    builders = [table.TASKS[task].builder for task in TASKS]
+    data_dir = prepared.folder("miniature", cache, builders)
+    return {
+        task: token_table.head(
+            token_table.token_table(
+                task,
+                "test",
+                vocabulary=backbone.vocabulary,
+                lengths=LENGTHS,
+                tfds_data_dir=data_dir,
+                cache_dir=cache / "token_tables",
+            ),
+            20 + 7 * number,
+        )
+        for number, task in enumerate(TASKS)
+    }
+
+
+@pytest.fixture(scope="module")
+def prompts(backbone, tmp_path_factory) -> prompt_store.PromptStore:
+    """A prompt of 4 random rows for each task, as a job would have stored it."""
+    made = prompt_store.PromptStore(tmp_path_factory.mktemp("store"))
+    rng = np.random.default_rng(0)
+    for task in TASKS:
+        prompt = rng.normal(size=(4, 96)).astype(np.float32)
+        passport = {
+            "task": task,
+            "backbone_digest": backbone.digest,
+            "vocabulary_digest": backbone.vocabulary.digest,
+            "prompt_length": 4,
+            "label_style": "digits",
+            "lengths": list(LENGTHS),
+        }
+        made.write(f"{task}/dtvg-seed0", {"prompt": prompt}, passport)
+    return made
+
+
+def entries(prompts):
+    return {name: prompts.read(name) for name in prompts.names()}
+
+
+def answers(folder: pathlib.Path) -> dict[str, list[str]]:
+    return {
+        path.name: [json.loads(line)["prediction"] for line in path.open()]
+        for path in sorted((folder / "predictions").iterdir())
+    }
+
+
+@pytest.mark.parametrize("way", stored_prompts.SCORINGS)
+def test_all_in_one_program_are_answered_as_each_alone(
+    prompts, tables, backbone, tmp_path, way
+):
+    found = entries(prompts)
+    planned = stored_prompts.plan_trials(list(found), list(found.values()), TASKS, True)
+    assert len(planned) == len(TASKS) ** 2
+    together = tmp_path / "together"
+    rows = stored_prompts.run_trials(
+        planned, found, tables, backbone, together, scoring_by=way, **SETTINGS
+    )
+    assert [row["examples"] for row in rows] == [20, 27, 34, 41] * len(TASKS)
+    for trial in planned[::3]:
+        alone = tmp_path / "alone"
+        one = {trial.entry: found[trial.entry]}
+        stored_prompts.run_trials(
+            [trial], one, tables, backbone, alone, scoring_by=way, **SETTINGS
+        )
+    assert answers(alone).items() <= answers(together).items()
+
+
+def test_ranking_takes_the_label_of_least_loss(prompts, tables, backbone, tmp_path):
+    found = entries(prompts)
+    trial = stored_prompts.Trial("mnli/dtvg-seed0", "mnli")
+    stored_prompts.run_trials(
+        [trial], found, tables, backbone, tmp_path, scoring_by="rank", **SETTINGS
+    )
+    [given] = answers(tmp_path).values()
+    table, prompt = tables["mnli"], jnp.asarray(found[trial.entry].arrays["prompt"])
+    labels = backbone.vocabulary.encode(["0", "1", "2"])
+    for row in range(5):
+        ids = table.inputs[table.input_offsets[row] : table.input_offsets[row + 1]]
+        losses = []
+        for tokens in labels:
+            targets = jnp.array([[*tokens, backbone.vocabulary.eos_id]])
+            logits = backbone.logits(backbone.params, prompt, ids[None], targets)
+            losses.append(float(token_loss(logits, targets)))
+        assert given[row] == str(int(np.argmin(losses)))
+
+
+def test_prompts_go_with_their_own_tasks(prompts):
+    found = entries(prompts)
+    names, values = list(found), list(found.values())
+    own = stored_prompts.plan_trials(names, values, (), False)
+    assert {(t.entry, t.task) for t in own} == {(f"{t}/dtvg-seed0", t) for t in TASKS}
+    assert len(stored_prompts.plan_trials(names, values, ["mrpc"], False)) == 1
+    with pytest.raises(InputError, match="none of the prompts was learnt for rte"):
+        stored_prompts.plan_trials(names, values, ["rte"], False)
+
+
+def test_free_answers_are_not_ranked():
+    assert stored_prompts.label_texts("mrpc", "digits") == ["0", "1"]
+    assert stored_prompts.label_texts("mrpc", "words") == [
+        "not_equivalent",
+        "equivalent",
+    ]
+    with pytest.raises(InputError, match="answers of squad are no fixed labels"):
+        stored_prompts.label_texts("squad", "digits")
+
+
+def command(*flags: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "dtvg_jax.evaluate", *flags],
+        env=os.environ | {"JAX_PLATFORMS": "cpu"},
+        capture_output=True,
+        text=True,
+    )
+
+
+def test_the_command(prompts, tables, cache, tmp_path):
+    flags = [f"--store={prompts.folder}", f"--cache_dir={cache}", f"--out={tmp_path}"]
+    done = command(*flags, "--rows=10", "--tasks=mrpc,sst2", "--batch_size=5")
+    assert done.returncode == 0, done.stderr
+    rows = json.loads((tmp_path / "results.json").read_text())["rows"]
+    assert {row["task"] for row in rows} == {"mrpc", "sst2"}
+    assert all(row["examples"] == 10 for row in rows) and "mrpc" in done.stdout
+    wrong = command(*flags, "--prompts=mrpc/dtgv-seed0")
+    assert wrong.returncode == 2
+    assert "error: no entry 'mrpc/dtgv-seed0'" in wrong.stderr

@@ -1,0 +1,224 @@
+"""A small job of both stages: what it leaves behind, and how it goes on."""
+
+import dataclasses
+import json
+import pathlib
+
+import numpy as np
+import pytest
+
+from dtvg_jax.errors import InputError, Stopped
+from dtvg_jax.jobs import job, job_folder, pipeline, plan
+from dtvg_jax.store import prompt_store
+from dtvg_jax.training import metrics_log
+from dtvg_jax.training.stages import Stage
+from tasks.table import TASKS
+
+STAGE = Stage(
+    steps=6, learning_rate=0.1, batch_size=4, validate_every=3, log_every=2, warmup=1
+)
+
+
+@pytest.fixture(scope="module")
+def small(cache) -> job.Job:
+    """Two seeds, a source that is also a target, all kinds of methods."""
+    return job.Job(
+        backbone="miniature",
+        sources=["sst2", "mrpc"],
+        targets=["mrpc", "superglue-cb"],
+        methods=["prompt_tuning", "spot", "dtvg"],
+        seeds=[0, 1],
+        prompt_length=4,
+        inputs_length=32,
+        targets_length=2,
+        stage1=STAGE,
+        stage2=dataclasses.replace(STAGE, optimiser="adamw_stage2"),
+        validation_rows=20,
+        test_rows=30,
+        evaluation_batch_size=10,
+        cache_dir=str(cache),
+    )
+
+
+@pytest.fixture(scope="module")
+def finished(small, tmp_path_factory) -> pathlib.Path:
+    """The folder of an undisturbed run."""
+    folder = tmp_path_factory.mktemp("jobs") / "undisturbed"
+    pipeline.run(small, folder, config_gin="# none\n", command=["test"])
+    return folder
+
+
+def digests(folder: pathlib.Path) -> dict[str, str]:
+    prompts = prompt_store.PromptStore(folder / "store")
+    return {name: prompts.read(name).passport["files"] for name in prompts.names()}
+
+
+def results(folder: pathlib.Path) -> dict:
+    return json.loads((folder / "results.json").read_text())
+
+
+def test_every_lane_is_tested_and_stored(small, finished):
+    rows = results(finished)["rows"]
+    lanes = [lane for program in plan.programs(small) for lane in program.lanes]
+    assert len(lanes) == 2 * 3 + 2 * 2 * 3 == len(rows)
+    assert {f"store/{lane.entry}" for lane in lanes} == {row["entry"] for row in rows}
+    assert results(finished)["complete"]
+    assert not any(row["failed"] for row in rows)
+
+
+def test_scores_can_be_counted_again_from_the_predictions(finished):
+    for row in results(finished)["rows"]:
+        lines = (finished / row["predictions"]).read_text().splitlines()
+        answers = [json.loads(line) for line in lines]
+        assert len(answers) == row["examples"] == 30
+        right = sum(a["prediction"] == a["target"] for a in answers)
+        accuracy = row["metrics"].get("accuracy")
+        assert accuracy == pytest.approx(100 * right / 30)
+
+
+def test_entries_hold_what_the_method_made(small, finished):
+    prompts = prompt_store.PromptStore(finished / "store")
+    arrays, passport = prompts.read("mrpc/dtvg-seed1")
+    p_init = prompts.read_p_init(passport["p_init_digest"])
+    sources = [prompts.read(f"{task}/stage1-seed1") for task in small.sources]
+    np.testing.assert_array_equal(arrays["tpv"], arrays["prompt"] - p_init)
+    assert arrays["group"].tolist()[1] == 0  # mrpc itself is no source of mrpc
+    merged = p_init + arrays["target_scale"][:, None] * (
+        arrays["target_prompt"] - p_init
+    )
+    for chosen, scale, source in zip(
+        arrays["group"], arrays["source_scales"], sources, strict=True
+    ):
+        merged = merged + chosen * scale[:, None] * source.arrays["tpv"]
+    np.testing.assert_allclose(arrays["prompt"], merged, atol=1e-6)
+
+
+def test_the_log_has_the_steps_that_the_stage_names(finished):
+    records = metrics_log.read(finished / "metrics.jsonl")
+    for program, lanes in (("stage1", 6), ("stage2-dtvg", 4)):
+        ours = [r for r in records if r["program"] == program]
+        train = [r["step"] for r in ours if r["kind"] == "train"]
+        assert train == sorted([2, 3, 4, 6] * lanes)  # 3 and 6 are validated
+        validated = [r["step"] for r in ours if r["kind"] == "validation"]
+        assert validated == sorted([3, 6] * lanes)
+
+
+@pytest.mark.parametrize("calls", [8, 12, 19, 33, 45])
+def test_a_stopped_job_goes_on_to_the_same_prompts(small, finished, tmp_path, calls):
+    made = 0
+
+    def stop():
+        nonlocal made
+        made += 1
+        if made == calls:
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        pipeline.run(small, tmp_path, check=stop)
+    pipeline.run(small, tmp_path)
+    assert digests(tmp_path) == digests(finished)
+    log = (tmp_path / "metrics.jsonl").read_bytes()
+    assert log == (finished / "metrics.jsonl").read_bytes()
+
+
+def test_a_finished_job_is_not_done_again(small, finished):
+    before = {p: p.stat().st_mtime_ns for p in finished.rglob("*.safetensors")}
+    was = results(finished)
+    calls = []
+    pipeline.run(small, finished, check=lambda: calls.append(1))
+    assert len(calls) == 3 * 3  # one per token table: nothing was trained or decoded
+    assert {p: p.stat().st_mtime_ns for p in finished.rglob("*.safetensors")} == before
+    assert results(finished) == was
+
+
+def test_a_lane_alone_ends_as_among_others(small, finished, tmp_path):
+    alone = dataclasses.replace(
+        small, sources=["sst2"], targets=[], seeds=[1], methods=[]
+    )
+    pipeline.run(alone, tmp_path)
+    name = "sst2/stage1-seed1"
+    ours = prompt_store.PromptStore(tmp_path / "store").read(name).arrays["prompt"]
+    among = prompt_store.PromptStore(finished / "store").read(name).arrays["prompt"]
+    # Products of other sizes are summed in another order, and Adam divides by small
+    # second moments: the figure seen is below 1e-4 of prompts of size 1.
+    np.testing.assert_allclose(ours, among, atol=1e-3)
+
+
+def test_other_settings_are_refused(small, finished):
+    stage1 = dataclasses.replace(STAGE, steps=7)
+    other = dataclasses.replace(small, stage1=stage1, seeds=[0, 2])
+    with pytest.raises(InputError, match=r"stage1.steps was 6, is 7") as error:
+        pipeline.run(other, finished)
+    assert "seeds was [0, 1], is [0, 2]" in str(error.value)
+
+
+def test_a_folder_in_use_is_refused(small, tmp_path):
+    with job_folder.locked(tmp_path):
+        with pytest.raises(InputError, match="another process works on"):
+            pipeline.run(small, tmp_path)
+
+
+def test_a_damaged_entry_is_named(small, tmp_path):
+    first = dataclasses.replace(small, targets=[], methods=[], sources=["sst2"])
+    pipeline.run(first, tmp_path)
+    (tmp_path / "results.json").unlink()
+    path = tmp_path / "store/sst2/stage1-seed0/prompt.safetensors"
+    path.write_bytes(path.read_bytes()[:-4])
+    with pytest.raises(InputError, match=r"prompt.safetensors"):
+        pipeline.run(first, tmp_path)
+
+
+def test_lanes_that_diverge_are_named_and_keep_their_start(small, tmp_path, finished):
+    wild = dataclasses.replace(STAGE, learning_rate=1e38)
+    first = dataclasses.replace(small, stage2=wild, methods=["prompt_tuning"])
+    made = pipeline.run(first, tmp_path)
+    failed = [row for row in made["rows"] if row["failed"]]
+    assert {row["stage"] for row in failed} == {2} and len(failed) == 4
+    assert "mrpc" in (tmp_path / "results.md").read_text()
+    prompts = prompt_store.PromptStore(tmp_path / "store")
+    kept = prompts.read("mrpc/prompt_tuning-seed0").arrays["prompt"]
+    start = prompts.read("mrpc/stage1-seed0").arrays["prompt"]
+    np.testing.assert_array_equal(kept, start)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"sources": ["sst"]}, "unknown task 'sst': did you mean 'sst2'"),
+        ({"methods": ["dtgv"]}, "unknown method 'dtgv': did you mean 'dtvg'"),
+        ({"prompt_length": 0}, "prompt_length = 0: it must be a whole number"),
+        ({"seeds": [1, 1]}, "seeds names 1 twice"),
+        ({"seeds": [-1]}, "seeds has -1"),
+        ({"sources": "sst2"}, "sources = 'sst2': it must be a list"),
+        ({"sources": [], "targets": []}, "at least one seed and one source"),
+        ({"stage1": 3}, "stage1 must be a Stage"),
+        (
+            {"sources": list(TASKS)[:13], "methods": ["exhaustive"]},
+            "method 'exhaustive' takes at most 12 sources, not 13",
+        ),
+    ],
+)
+def test_settings_that_cannot_be_are_sentences(small, change, sentence):
+    with pytest.raises(InputError, match=sentence):
+        dataclasses.replace(small, **change)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"backbone": "nowhere"}, "the backbone 'nowhere' is not there"),
+        ({"data_dir": "nowhere"}, "data_dir = 'nowhere' is no folder"),
+        ({"prompt_length": 433}, "prompt_length = 433: P_init takes different rows"),
+    ],
+)
+def test_what_is_missing_is_a_sentence(small, tmp_path, change, sentence):
+    with pytest.raises(InputError, match=sentence):
+        pipeline.run(dataclasses.replace(small, **change), tmp_path / "job")
+    # The corrected job may use the same folder.
+    assert not (tmp_path / "job" / "plan.json").exists()
+
+
+def test_a_folder_that_cannot_be_made_is_a_sentence(small, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="cannot be written"):
+        pipeline.run(small, tmp_path / "file" / "job")

@@ -1,0 +1,121 @@
+"""Steps compiled for devices that are not here, from abstract arguments."""
+
+import importlib.util
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+from jax.sharding import Mesh
+
+from dtvg_jax.errors import InputError
+from dtvg_jax.models.t5 import T5Config
+from dtvg_jax.training import compile_ahead
+
+TINY = T5Config(
+    vocab_size=64,
+    d_model=16,
+    d_kv=4,
+    num_heads=2,
+    d_ff=32,
+    num_layers=1,
+    num_decoder_layers=1,
+)
+SHAPES = compile_ahead.Shapes(
+    lanes=4,
+    groups=2,
+    sources=3,
+    prompt_length=5,
+    batch_size=6,
+    inputs_length=7,
+    targets_length=2,
+)
+DTVG = compile_ahead.Step("dtvg", "adamw_stage2", SHAPES)
+PROMPT = compile_ahead.Step("prompt_tuning", "adamw_stage1", SHAPES._replace(sources=0))
+
+
+def test_collectives_by_hand():
+    program = """
+  %a = f32[8,4]{1,0} all-reduce(%x), replica_groups={{0,1}}
+  ROOT %b = (f32[4]{0}, bf16[2,3]{1,0:T(8,128)}) all-reduce-start(%x, %y)
+  %c = f32[4]{0} all-reduce-done(%b)
+  %d = pred[16]{0} all-gather(%z), dimensions={0}
+  %e = f32[9]{0} add(%all-reduce.1, %all-gather.2)
+"""
+    assert compile_ahead.collectives(program) == {
+        "all-reduce": {"count": 2, "bytes": 4 * 32 + 4 * 4 + 2 * 6},
+        "all-gather": {"count": 1, "bytes": 16},
+    }
+
+
+@pytest.mark.parametrize("step", [PROMPT, DTVG])
+def test_a_batch_spread_over_devices_needs_sums_only(step):
+    mesh = Mesh(np.array(jax.devices()), ("data",))
+    function, arguments = compile_ahead.abstract_step(TINY, step, mesh, dropout=True)
+    figures = compile_ahead.compile_for(function, arguments)
+    assert set(figures["collectives"]) == {"all-reduce"}
+    assert figures["operations"] > 0 and figures["bytes_accessed"] > 0
+    memory = figures["memory_bytes"]
+    assert memory["aliased"] > 0 and memory["total"] > memory["temporaries"] > 0
+
+
+@pytest.mark.parametrize("step", [PROMPT, DTVG])
+def test_steps_lower_for_cuda(step):
+    mesh = Mesh(np.array(jax.devices()), ("data",))
+    assert (
+        compile_ahead.lower_for_cuda(
+            *compile_ahead.abstract_step(TINY, step, mesh, dropout=True)
+        )
+        > 0
+    )
+
+
+def test_without_libtpu_there_is_a_sentence(monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(InputError, match="needs the package libtpu"):
+        compile_ahead.topology_devices("v5e:2x4")
+
+
+def _require_libtpu() -> None:
+    if importlib.util.find_spec("libtpu") is None:
+        pytest.skip("libtpu is not installed, so nothing can be compiled for a TPU")
+
+
+def _run(*command: str) -> subprocess.CompletedProcess[str]:
+    # A process of its own: libtpu writes to standard error what it misses here.
+    root = pathlib.Path(__file__).parents[2]
+    environment = os.environ | {"JAX_PLATFORMS": "cpu", "PYTHONPATH": str(root)}
+    return subprocess.run(
+        [sys.executable, *command],
+        cwd=root,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+
+
+@pytest.mark.slow
+def test_an_unknown_slice_is_a_sentence():
+    _require_libtpu()
+    program = "from dtvg_jax import aot; compile_ahead.topology_devices('v9z:2x4')"
+    done = _run("-c", program)
+    assert "InputError: 'v9z:2x4' is no TPU slice that libtpu knows" in done.stderr
+
+
+@pytest.mark.slow
+def test_t5_base_compiles_for_a_tpu_slice():
+    _require_libtpu()
+    done = _run("benchmarks/tpu.py")
+    assert done.returncode == 0, done.stderr
+    results = json.loads(done.stdout)
+    assert results["chips"] == 8
+    for name in ("stage1", "dtvg"):
+        assert set(results[name]["collectives"]) == {"all-reduce"}
+        assert results[name]["memory_bytes"]["total"] < 16 * 2**30  # of a v5e chip
+        assert results[name]["cuda_program_bytes"] > 0
+    ratio = results["dtvg"]["operations"] / results["stage1"]["operations"]
+    assert 1 < ratio < 1.001

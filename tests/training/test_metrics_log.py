@@ -1,0 +1,149 @@
+"""The metrics log: what is written is read, and a resumed run leaves no trace."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from tensorboardX.proto import event_pb2
+
+from dtvg_jax.errors import InputError
+from dtvg_jax.training.metrics_log import MetricsLog, read, scalars
+
+
+def train(step: int, loss: float = 0.5, lane: str = "mrpc/dtvg/seed0", **more):
+    return {
+        "kind": "train",
+        "program": "stage2-dtvg",
+        "lane": lane,
+        "task": "mrpc",
+        "method": "dtvg",
+        "seed": 0,
+        "step": step,
+        "loss": loss,
+        **more,
+    }
+
+
+def events(folder):
+    """Reads TensorBoard's files: length (8), its checksum (4), event, checksum (4)."""
+    found = []
+    for path in sorted(folder.rglob("events*")):
+        content, at = path.read_bytes(), 0
+        while at < len(content):
+            length = int.from_bytes(content[at : at + 8], "little")
+            event = event_pb2.Event()
+            event.ParseFromString(content[at + 12 : at + 12 + length])
+            found.append(event)
+            at += length + 16
+    return found
+
+
+def test_reads_what_was_written_with_arrays_as_lists_and_nan_as_none(tmp_path):
+    with MetricsLog(tmp_path) as log:
+        log.write([train(1, np.float32(0.25), group=np.array([1, 0])), train(2)])
+        log.write([train(3, float("nan"))])
+    first, _, third = read(tmp_path / "metrics.jsonl")
+    assert (first["loss"], first["group"], first["step"]) == (0.25, [1, 0], 1)
+    assert third["loss"] is None
+
+
+def test_a_job_without_a_log_has_no_records(tmp_path):
+    assert read(tmp_path / "metrics.jsonl") == []
+
+
+def test_truncating_gives_the_bytes_of_the_checkpoint(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    with MetricsLog(tmp_path) as log:
+        log.write([train(1), train(2)])
+        position = log.position()
+        kept = path.read_bytes()
+        log.write([train(3), train(4)])
+    assert position == len(kept)
+    with MetricsLog(tmp_path) as log:
+        log.truncate(position)
+        assert path.read_bytes() == kept
+        log.write([train(3, 9.0)])
+    assert [(r["step"], r["loss"]) for r in read(path)] == [(1, 0.5), (2, 0.5), (3, 9)]
+
+
+@pytest.mark.parametrize("torn", [b'{"kind": "tra', b"{", b'{"kind": "train"}'])
+def test_a_torn_last_line_is_not_read_and_gone_when_opened(tmp_path, torn):
+    path = tmp_path / "metrics.jsonl"
+    with MetricsLog(tmp_path) as log:
+        log.write([train(1)])
+        position = log.position()
+    path.write_bytes(path.read_bytes() + torn)
+    assert len(read(path)) == 1
+    with MetricsLog(tmp_path) as log:
+        assert log.position() == position
+        log.write([train(2)])
+    assert [record["step"] for record in read(path)] == [1, 2]
+
+
+@pytest.mark.parametrize("position, said", [(10_000, "bytes"), (5, "end of a line")])
+def test_a_position_of_another_log_is_refused_and_nothing_is_cut(
+    tmp_path, position, said
+):
+    with MetricsLog(tmp_path) as log:
+        log.write([train(1)])
+        before = (tmp_path / "metrics.jsonl").read_bytes()
+        with pytest.raises(InputError, match=said):
+            log.truncate(position)
+    assert (tmp_path / "metrics.jsonl").read_bytes() == before
+
+
+def test_a_broken_line_is_named(tmp_path):
+    (tmp_path / "metrics.jsonl").write_text('{"step": 1}\nnot json\n{"step": 2}\n')
+    with pytest.raises(InputError, match="line 2: not JSON"):
+        read(tmp_path / "metrics.jsonl")
+
+
+def test_curves_of_a_record_have_a_tag_each():
+    record = train(5, 0.5, sources=["mnli", "qqp"], similarity=[0.1, -0.2])
+    record |= {"group": [1, 0], "target_similarity": 0.1, "grad_norm": None}
+    assert scalars(record) == {
+        "loss": 0.5,
+        "target_similarity": 0.1,
+        "similarity/mnli": 0.1,
+        "similarity/qqp": -0.2,
+        "group/mnli": 1,
+        "group/qqp": 0,
+    }
+    validation = {"kind": "validation", "metrics": {"f1": 70.0, "mean": 71.0}}
+    assert scalars(validation) == {"validation/f1": 70.0, "validation/mean": 71.0}
+
+
+def test_tensorboard_gets_a_tag_per_lane_and_forgets_what_was_undone(tmp_path):
+    with MetricsLog(tmp_path) as log:
+        log.write([train(1, 0.75), train(1, 0.5, lane="mrpc/dtvg/seed1")])
+        position = log.position()
+        log.write([train(2, 0.25)])
+    with MetricsLog(tmp_path) as log:
+        log.truncate(position)
+        log.write([train(2, 0.125)])
+    seen = events(tmp_path / "tensorboard" / "stage2-dtvg")
+    values = [(v.tag, e.step, v.simple_value) for e in seen for v in e.summary.value]
+    assert values == [
+        ("mrpc/dtvg/seed0/loss", 1, 0.75),
+        ("mrpc/dtvg/seed1/loss", 1, 0.5),
+        ("mrpc/dtvg/seed0/loss", 2, 0.25),
+        ("mrpc/dtvg/seed0/loss", 2, 0.125),
+    ]
+    starts = [event.step for event in seen if event.HasField("session_log")]
+    assert starts == [2]  # TensorBoard drops earlier events from step 2 on
+
+
+def test_the_log_needs_no_tensorflow():
+    code = "import sys, dtvg_jax.metrics_log; print('tensorflow' in sys.modules)"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert run.stdout == "False\n", run.stderr
+
+
+def test_every_line_is_strict_json(tmp_path):
+    with MetricsLog(tmp_path) as log:
+        log.write([train(1, float("inf"), similarity=np.array([np.nan, 1.0]))])
+    line = (tmp_path / "metrics.jsonl").read_text()
+    assert "NaN" not in line and "Infinity" not in line
+    assert json.loads(line)["similarity"] == [None, 1.0]

@@ -1,0 +1,39 @@
+"""A step with its rows spread over two devices against one device."""
+
+import jax
+import numpy as np
+import pytest
+import test_lanes
+
+from dtvg_jax.errors import InputError
+from dtvg_jax.methods import METHODS
+from dtvg_jax.training import lanes, optimisers, placement
+
+
+def train(devices: int) -> np.ndarray:
+    mesh = placement.data_mesh(jax.devices()[:devices])
+    whole, rows = placement.whole(mesh), placement.rows(mesh)
+    optimiser, method = optimisers.by_name("adamw_stage2"), METHODS["dtvg"]
+    fixed = test_lanes.fixed()
+    state = lanes.init(method, optimiser, fixed.context)
+    backbone = test_lanes.backbone()
+    state, params, fixed = jax.device_put((state, backbone.params, fixed), whole)
+    step = test_lanes.step_of("dtvg", own=f"{devices} devices")
+    for number in range(10):
+        batch = jax.device_put(test_lanes.batch(number), rows)
+        state, _ = step(state, params, fixed, batch)
+    assert state.trainables["prompt"].sharding.is_fully_replicated
+    return np.asarray(lanes.current_prompts(method, state, fixed))
+
+
+def test_rows_spread_over_devices_give_the_same_prompts():
+    # The sum over rows is split in two: float32 rounding, lifted by Adam as in
+    # test_lanes.
+    np.testing.assert_allclose(train(2), train(1), atol=2e-5)
+
+
+def test_rows_that_cannot_be_spread_are_a_sentence():
+    mesh = placement.data_mesh(jax.devices()[:2])
+    placement.check_rows("batch_size", 4, mesh)
+    with pytest.raises(InputError, match="batch_size = 5: .* over 2 devices; give a"):
+        placement.check_rows("batch_size", 5, mesh)

@@ -37,6 +37,7 @@ _WORDS = {
     bytes: "bytes",
     collections.abc.Sequence: "a list",
     tuple: "a list",
+    collections.abc.Mapping: "an object",
     type(None): "None",
 }
 
@@ -67,6 +68,10 @@ def _fits(value: object, hint: object) -> bool:
             pairs = zip(value, inner, strict=False)
             return len(value) == len(inner) and all(_fits(v, h) for v, h in pairs)
         return all(_fits(one, inner[0]) for one in value)
+    if origin is collections.abc.Mapping:
+        return isinstance(value, dict) and all(
+            _fits(one, inner[1]) for one in value.values()
+        )
     if origin is float:
         return isinstance(value, int | float) and not isinstance(value, bool)
     if origin is int:

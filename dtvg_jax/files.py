@@ -1,18 +1,22 @@
 """Files: written whole or not at all, and checked when they are read."""
 
 import contextlib
+import dataclasses
 import fcntl
 import hashlib
 import json
 import os
 import pathlib
+import typing
 from collections.abc import Iterator
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
-from dtvg_jax.errors import InputError
+from dtvg_jax.errors import InputError, check_field_types
 
 # What a JSON object is until its fields are read and checked.
 JsonObject: TypeAlias = dict[str, object]
+
+Record = TypeVar("Record")
 
 
 def expand(path: str | os.PathLike[str]) -> pathlib.Path:
@@ -90,3 +94,53 @@ def locked(path: pathlib.Path, *, wait: bool) -> Iterator[None]:
     with open(path, "a+") as file:
         fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         yield
+
+
+def record(cls: type[Record], content: object, where: str) -> Record:
+    """Makes a dataclass, and those among its fields, of a JSON object.
+
+    A field with a default may be absent, and a field of the file that the dataclass
+    lacks is left out: a newer version of the file may have more. Raises InputError,
+    which begins with `where`, for a missing field or a value of another type.
+    """
+    if not isinstance(content, dict):
+        raise InputError(f"{where} is {content!r}: it must be a JSON object")
+    hints, values = typing.get_type_hints(cls), {}
+    for field in dataclasses.fields(cls):
+        if field.name in content:
+            place = f"{where}: {field.name}"
+            values[field.name] = _value(hints[field.name], content[field.name], place)
+        elif (
+            field.default is dataclasses.MISSING
+            and field.default_factory is dataclasses.MISSING
+        ):
+            raise InputError(f"{where}: the field {field.name!r} is missing")
+    made = cls(**values)
+    try:
+        check_field_types(made)
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from None
+    return made
+
+
+def _value(hint: object, value: object, where: str) -> object:
+    """Makes the records that a value holds: one, a list, or the values of an object."""
+    if isinstance(value, dict) and dataclasses.is_dataclass(hint):
+        return record(typing.cast(type, hint), value, where)
+    inner = typing.get_args(hint)
+    if (
+        isinstance(value, dict)
+        and len(inner) == 2
+        and dataclasses.is_dataclass(inner[1])
+    ):
+        return {
+            key: _value(inner[1], one, f"{where}.{key}") for key, one in value.items()
+        }
+    if isinstance(value, list) and inner:
+        return tuple(
+            _value(inner[0], one, f"{where}[{i}]") for i, one in enumerate(value)
+        )
+    if isinstance(value, dict):
+        options = [one for one in inner if dataclasses.is_dataclass(one)]
+        return _value(options[0], value, where) if options else value
+    return value

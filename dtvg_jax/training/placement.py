@@ -1,7 +1,7 @@
-"""How a program lies on devices: rows of a batch are spread, all else is on each."""
+"""Where arrays lie: made once for a process, then passed to all that need it."""
 
 from collections.abc import Iterable
-from typing import Any
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -10,26 +10,28 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from dtvg_jax.errors import InputError
 
 
-def data_mesh(devices: Iterable[Any] | None = None) -> Mesh:
-    """Puts devices, all of them for None, on one axis, "data"."""
+class Placement(NamedTuple):
+    """A mesh, and where parameters, the lanes' state and rows lie on it."""
+
+    mesh: Mesh
+    params: NamedSharding  # of the backbone
+    lanes: NamedSharding  # of state and fixed inputs, [K, ...]
+    rows: NamedSharding  # of a batch [K, B, ...]
+
+    def check_rows(self, name: str, count: int) -> None:
+        """Raises InputError where `count` rows cannot be spread evenly."""
+        if count % self.mesh.size:
+            raise InputError(
+                f"{name} = {count}: rows cannot be spread over {self.mesh.size} "
+                f"devices; give a multiple of {self.mesh.size}"
+            )
+
+
+def make(devices: Iterable[jax.Device] | None = None) -> Placement:
+    """Spreads rows over devices, all there are for None; the rest lies whole on each."""
     found = np.array(jax.devices() if devices is None else list(devices))
-    return Mesh(found, ("data",), axis_types=(AxisType.Auto,))
-
-
-def whole(mesh: Mesh) -> NamedSharding:
-    """Places an array whole on every device: the backbone, the lanes' state."""
-    return NamedSharding(mesh, PartitionSpec())
-
-
-def rows(mesh: Mesh) -> NamedSharding:
-    """Spreads the second axis, rows, of a batch [K, B, ...] over the devices."""
-    return NamedSharding(mesh, PartitionSpec(None, "data"))
-
-
-def check_rows(name: str, count: int, mesh: Mesh) -> None:
-    """Raises InputError where `count` rows cannot be spread evenly."""
-    if count % mesh.size:
-        raise InputError(
-            f"{name} = {count}: rows cannot be spread over {mesh.size} devices; give a "
-            f"multiple of {mesh.size}"
-        )
+    mesh = Mesh(found, ("data",), axis_types=(AxisType.Auto,))
+    whole = NamedSharding(mesh, PartitionSpec())
+    return Placement(
+        mesh, whole, whole, NamedSharding(mesh, PartitionSpec(None, "data"))
+    )

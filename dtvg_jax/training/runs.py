@@ -1,0 +1,33 @@
+"""What a run is: one prompt that is learned, by one method, with one seed."""
+
+from typing import NamedTuple
+
+
+class Run(NamedTuple):
+    """The identity of a learned prompt in plan, logs, store and results.
+
+    `variant` tells apart two settings of one method; "" is the method as it is named.
+    """
+
+    stage: int
+    task: str
+    method: str
+    seed: int
+    variant: str = ""
+
+    @property
+    def full_method(self) -> str:
+        """The method with its variant: unique among a task's runs of one seed."""
+        return f"{self.method}+{self.variant}" if self.variant else self.method
+
+    @property
+    def name(self) -> str:
+        """The run's name in logs; unique in its program."""
+        return f"{self.task}/{self.full_method}/seed{self.seed}"
+
+
+class Lane(NamedTuple):
+    """A run and the number of its optimiser steps; K lanes share a program."""
+
+    run: Run
+    steps: int

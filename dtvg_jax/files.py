@@ -11,12 +11,12 @@ import typing
 from collections.abc import Iterator
 from typing import TypeAlias, TypeVar
 
-from dtvg_jax.errors import InputError, check_field_types
+from dtvg_jax.errors import InputError, check_type
 
 # What a JSON object is until its fields are read and checked.
 JsonObject: TypeAlias = dict[str, object]
 
-Record = TypeVar("Record")
+Record = TypeVar("Record")  # a dataclass
 
 
 def expand(path: str | os.PathLike[str]) -> pathlib.Path:
@@ -106,21 +106,17 @@ def record(cls: type[Record], content: object, where: str) -> Record:
     if not isinstance(content, dict):
         raise InputError(f"{where} is {content!r}: it must be a JSON object")
     hints, values = typing.get_type_hints(cls), {}
-    for field in dataclasses.fields(cls):
+    for field in dataclasses.fields(typing.cast(type, cls)):
         if field.name in content:
-            place = f"{where}: {field.name}"
-            values[field.name] = _value(hints[field.name], content[field.name], place)
+            hint, place = hints[field.name], f"{where}: {field.name}"
+            values[field.name] = _value(hint, content[field.name], place)
+            check_type(place, values[field.name], hint)
         elif (
             field.default is dataclasses.MISSING
             and field.default_factory is dataclasses.MISSING
         ):
             raise InputError(f"{where}: the field {field.name!r} is missing")
-    made = cls(**values)
-    try:
-        check_field_types(made)
-    except InputError as error:
-        raise InputError(f"{where}: {error}") from None
-    return made
+    return cls(**values)
 
 
 def _value(hint: object, value: object, where: str) -> object:

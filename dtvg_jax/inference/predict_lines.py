@@ -2,22 +2,27 @@
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypedDict
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float, Int
 
 from dtvg_jax.data import tokenise
 from dtvg_jax.errors import InputError
 from dtvg_jax.inference import decoding, request_lines
 from dtvg_jax.models.backbone import Backbone
-from dtvg_jax.store import prompt_store
+from dtvg_jax.shapes import Params
+from dtvg_jax.store import entries
+from dtvg_jax.store.entries import Entry, Fit
+from dtvg_jax.store.prompt_store import PromptStore
 
+# Sorted by length together, so that little of a batch is padding.
 CHUNK = 16  # batches that are read, sorted by length and answered together
 
 
-class Settings(NamedTuple):
+class PredictSettings(NamedTuple):
     """How lines are answered.
 
     prompt: the entry for lines that name none; otherwise a task's entry is that of
@@ -34,71 +39,79 @@ class Settings(NamedTuple):
     raw: bool = False
 
 
+class Answered(TypedDict, total=False):
+    """A line's answer: "line", and what was found or "error"."""
+
+    line: int
+    task: str | None
+    prompt: str | None
+    prediction: str
+    score: float  # log-probability of the prediction
+    error: str
+
+
+Answer = Callable[[Params, np.ndarray, np.ndarray], tuple[Array, Array]]
+
+
 class _Model(NamedTuple):
     backbone: Backbone
     prompts: dict[str | None, np.ndarray]
-    answer: Callable[..., tuple[Any, Any]]
+    answer: Answer
     label_style: str
-    settings: Settings
+    settings: PredictSettings
 
 
 def predict(
     backbone: Backbone,
-    prompt_store: prompt_store.PromptStore | None,
+    learned: PromptStore | None,
     lines: Iterable[bytes],
-    settings: Settings = Settings(),  # noqa: B008 (immutable)
+    settings: PredictSettings = PredictSettings(),  # noqa: B008 (immutable)
     check: Callable[[], None] = lambda: None,
-) -> Iterator[dict[str, Any]]:
+) -> Iterator[Answered]:
     """Answers lines (see `request_lines.parse`) with stored prompts, or without any.
 
-    Yields an answer per line, in order: "line", "task", "prompt", "prediction" and
-    "score", the log-probability of the prediction; or "line" and "error". Raises
-    InputError for a store that is empty or holds prompts that cannot be batched.
+    Yields an answer per line, in order. Raises InputError for a store that is empty or
+    holds prompts that cannot be batched.
     """
-    entries = _entries(backbone, prompt_store)
-    styles = {e.passport.get("label_style", "digits") for e in entries.values()}
+    found = _read(backbone, learned)
+    styles = {entry.metadata.label_style or "digits" for entry in found.values()}
     if len(styles) > 1:
         raise InputError("the store mixes digits and words as labels: use two stores")
-    width = backbone.embedding(backbone.params).shape[1]
     prompts: dict[str | None, np.ndarray] = {
-        name: entry.arrays["prompt"] for name, entry in entries.items()
+        name: entry.arrays["prompt"] for name, entry in found.items()
     }
     if len({prompt.shape for prompt in prompts.values()}) > 1:
         raise InputError("the store's prompts differ in length: use one store each")
-    if settings.prompt is not None and settings.prompt not in entries:
+    if settings.prompt is not None and settings.prompt not in found:
         raise InputError(f"there is no prompt {settings.prompt!r} in the store")
+    width = backbone.embedding(backbone.params).shape[1]
     prompts = prompts or {None: np.zeros((0, width), np.float32)}
     answer = _make_answer(backbone, settings.targets_length)
     [style] = styles or {"digits"}
     model = _Model(backbone, prompts, answer, style, settings)
     defaults = request_lines.Defaults(
-        settings.prompt, _by_task(entries, settings), frozenset(entries), style
+        settings.prompt, _by_task(found, settings), frozenset(found), style
     )
     yield from _answers(model, lines, defaults, check)
 
 
-def _entries(
-    backbone: Backbone, prompt_store: prompt_store.PromptStore | None
-) -> dict[str, prompt_store.Entry]:
-    if prompt_store is None:
+def _read(backbone: Backbone, learned: PromptStore | None) -> dict[str, Entry]:
+    if learned is None:
         return {}
-    names = prompt_store.names()
+    names = learned.names()
     if not names:
-        raise InputError(f"{prompt_store.folder} holds no learned prompts")
-    return {n: prompt_store.read(n, backbone_digest=backbone.digest) for n in names}
+        raise InputError(f"{learned.folder} holds no learned prompts")
+    fit = Fit(backbone_digest=backbone.digest)
+    return {name: learned.read(name, fit) for name in names}
 
 
-def _by_task(
-    entries: dict[str, prompt_store.Entry], settings: Settings
-) -> dict[str, str]:
+def _by_task(names: Iterable[str], settings: PredictSettings) -> dict[str, str]:
     """Chooses an entry per task: of the method or else of stage 1, and of the seed."""
     found: dict[str, str] = {}
-    for method in (settings.method, "stage1"):
-        for name in sorted(entries):
-            task, _, rest = name.partition("/")
-            kind, _, seed = rest.rpartition("-seed")
-            if kind == method and settings.seed in (None, int(seed)):
-                found.setdefault(task, name)
+    for method in (settings.method, entries.STAGE1):
+        for name in sorted(map(entries.parse, names), key=lambda name: name.seed):
+            if name.method == method and settings.seed in (None, name.seed):
+                found.setdefault(name.task, str(name))
     return found
 
 
@@ -107,7 +120,7 @@ def _answers(
     lines: Iterable[bytes],
     defaults: request_lines.Defaults,
     check: Callable[[], None],
-) -> Iterator[dict[str, Any]]:
+) -> Iterator[Answered]:
     numbered = enumerate(lines, start=1)
     while chunk := list(itertools.islice(numbered, CHUNK * model.settings.batch_size)):
         check()
@@ -119,15 +132,15 @@ def _answers(
             yield answers.get(request.line) or _refusal(request)
 
 
-def _refusal(request: request_lines.Request) -> dict[str, Any]:
-    return {"line": request.line, "error": request.error}
+def _refusal(request: request_lines.Request) -> Answered:
+    return {"line": request.line, "error": str(request.error)}
 
 
-def _run(model: _Model, good: Sequence[request_lines.Request]) -> list[dict[str, Any]]:
+def _run(model: _Model, good: Sequence[request_lines.Request]) -> list[Answered]:
     """Answers requests in batches of like length; gives them in the order they came."""
     ids = _tokens(model, [request.text or "" for request in good])
     order = sorted(range(len(good)), key=lambda i: len(ids[i]))
-    answers: list[dict[str, Any]] = [{} for _ in good]
+    answers: list[Answered] = [{} for _ in good]
     for start in range(0, len(order), model.settings.batch_size):
         mine = order[start : start + model.settings.batch_size]
         tokens, scores = _batch(
@@ -176,10 +189,12 @@ def _batch(
     return tokens, scores
 
 
-def _make_answer(backbone: Backbone, length: int) -> Callable[..., tuple[Any, Any]]:
+def _make_answer(backbone: Backbone, length: int) -> Answer:
     """Builds answer(params, prompts [B, P, H], inputs [B, T]) -> tokens, log p."""
 
-    def answer(params: Any, prompts: Any, inputs: Any) -> tuple[Any, Any]:
+    def answer(
+        params: Params, prompts: Float[Array, "B P H"], inputs: Int[Array, "B T"]
+    ) -> tuple[Int[Array, "B L"], Float[Array, " B"]]:
         [tokens] = decoding.greedy(
             backbone, params, prompts[None], inputs[None], length
         )

@@ -1,4 +1,4 @@
-"""Predictions on disk."""
+"""Predictions on disk: a JSON line per row of a split."""
 
 import json
 import pathlib
@@ -8,10 +8,8 @@ from dtvg_jax import files
 from dtvg_jax.data.token_table import TokenTable
 
 
-def write_predictions(
-    path: pathlib.Path, table: TokenTable, answers: Sequence[str]
-) -> None:
-    """Writes a JSON line per row: its number, the answer, the gold one."""
+def write(path: pathlib.Path, table: TokenTable, answers: Sequence[str]) -> None:
+    """Writes the number of each row, the answer, and the gold one."""
     lines = [
         json.dumps({"row": i, "prediction": answer, "target": gold}, ensure_ascii=False)
         for i, (answer, gold) in enumerate(zip(answers, table.golds, strict=True))

@@ -2,10 +2,12 @@
 
 import json
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from dtvg_jax.data import catalogue, raw_rows
 from dtvg_jax.errors import InputError
+from dtvg_jax.files import JsonObject
+from dtvg_jax.store import entries
 
 
 class Request(NamedTuple):
@@ -52,7 +54,7 @@ def _parse(number: int, text: str, defaults: Defaults) -> Request:
         task = str(task).removeprefix("dtvg_")
         catalogue.check_task(task)
     entry = _entry(given.pop("prompt", None), task, defaults)
-    task = task or (entry.split("/")[0] if entry else None)
+    task = task or (entries.parse(entry).task if entry else None)
     if "inputs" in given:
         return Request(number, entry, task, _text(given, "inputs"))
     if task is None:
@@ -61,7 +63,7 @@ def _parse(number: int, text: str, defaults: Defaults) -> Request:
     return Request(number, entry, task, None, {f: _text(given, f) for f in fields})
 
 
-def _entry(named: Any, task: str | None, defaults: Defaults) -> str | None:
+def _entry(named: object, task: str | None, defaults: Defaults) -> str | None:
     entry = named or defaults.entries.get(task or "") or defaults.entry
     if entry is not None and str(entry) not in defaults.known:
         raise InputError(f"there is no prompt {entry!r} in the store")
@@ -74,12 +76,13 @@ def _entry(named: Any, task: str | None, defaults: Defaults) -> str | None:
     return None if entry is None else str(entry)
 
 
-def _text(given: dict[str, Any], field: str) -> str:
+def _text(given: JsonObject, field: str) -> str:
     if field not in given:
         raise InputError(f"the field {field!r} is missing")
-    if not isinstance(given[field], str):
-        raise InputError(f"the field {field!r} is {given[field]!r}: it must be text")
-    return given[field]
+    text = given[field]
+    if not isinstance(text, str):
+        raise InputError(f"the field {field!r} is {text!r}: it must be text")
+    return text
 
 
 def word(requests: Sequence[Request], label_style: str) -> list[Request]:

@@ -1,12 +1,15 @@
-"""Stored prompts on task splits: many prompts and tasks in one program."""
+"""Stored prompts tested on task splits: many prompts and tasks in one program."""
 
+import dataclasses
+import enum
 import functools
 import importlib
 import os
 import pathlib
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
+import jax
 import numpy as np
 
 from dtvg_jax import files
@@ -14,11 +17,48 @@ from dtvg_jax.data import catalogue, prepared, scoring, token_table
 from dtvg_jax.data.token_table import TokenTable
 from dtvg_jax.errors import InputError
 from dtvg_jax.inference import predictions, split_decoding
+from dtvg_jax.inference.split_decoding import Pair, Setup
 from dtvg_jax.models.backbone import Backbone
-from dtvg_jax.store import prompt_store
+from dtvg_jax.store import entries
+from dtvg_jax.store.entries import Entry, Fit
+from dtvg_jax.store.prompt_store import PromptStore
+from dtvg_jax.training import placement
 
-Json = dict[str, Any]
-SCORINGS = ("greedy", "rank")
+
+class Scoring(enum.StrEnum):
+    """How a row is answered: by decoding, or by comparing the task's labels."""
+
+    GREEDY = "greedy"
+    RANK = "rank"
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluateSettings:
+    """What is tested, and on which rows.
+
+    Attributes:
+      prompts: entries; all if none is named.
+      tasks: tried by the prompts of the same task; the prompts' own if none is named.
+      matrix: try every prompt on every task.
+      split: "train", "validation" or "test".
+      scoring: decode, or compare the labels of the task.
+      rows: only the first ones of each split.
+      batch_size: rows that share a prompt.
+      data_dir: prepared TFDS data, or "miniature".
+      tasks_module: registers the tasks that are not in the catalogue.
+      cache_dir: of token tables.
+    """
+
+    prompts: Sequence[str] = ()
+    tasks: Sequence[str] = ()
+    matrix: bool = False
+    split: str = "test"
+    scoring: Scoring = Scoring.GREEDY
+    rows: int | None = None
+    batch_size: int = 32
+    data_dir: str = prepared.MINIATURE
+    tasks_module: str = "tasks.all"
+    cache_dir: str = "~/.cache/dtvg_jax"
 
 
 class Trial(NamedTuple):
@@ -28,150 +68,110 @@ class Trial(NamedTuple):
     task: str
 
 
+@dataclasses.dataclass(frozen=True)
+class TrialResult:
+    """The scores of a trial, and the file of its predictions."""
+
+    entry: str
+    task: str
+    split: str
+    examples: int
+    metrics: Mapping[str, float]
+    primary_metric: str
+    predictions: str
+
+
+class _Shared(NamedTuple):
+    """What prompts that are tested in one program have in common."""
+
+    prompt_length: int
+    label_style: str
+    lengths: tuple[int, int]
+
+
 def evaluate(
     backbone: Backbone,
-    prompt_store: prompt_store.PromptStore,
+    prompt_store: PromptStore,
     out: str | os.PathLike[str],
-    *,
-    prompts: Sequence[str] = (),
-    tasks: Sequence[str] = (),
-    matrix: bool = False,
-    split: str = "test",
-    scoring_by: str = "greedy",
-    rows: int | None = None,
-    batch_size: int = 32,
-    data_dir: str = prepared.MINIATURE,
-    tasks_module: str = "tasks.all",
-    cache_dir: str = "~/.cache/dtvg_jax",
+    settings: EvaluateSettings = EvaluateSettings(),  # noqa: B008 (frozen)
     check: Callable[[], None] = lambda: None,
-) -> list[Json]:
+) -> list[TrialResult]:
     """Tests stored prompts on task splits, in one program.
 
-    Args:
-      backbone: the one that the prompts were learnt on.
-      prompt_store: where they are.
-      out: a folder for predictions/ and results.json.
-      prompts: entries; all if none is named.
-      tasks: tried by the prompts of the same task; the prompts' own if none is named.
-      matrix: try every prompt on every task.
-      split: "train", "validation" or "test".
-      scoring_by: "greedy" decodes, "rank" compares the labels of the task.
-      rows: only the first ones of each split.
-      batch_size: rows that share a prompt.
-      data_dir: prepared TFDS data, or "miniature".
-      tasks_module: registers the tasks that are not in the catalogue.
-      cache_dir: of token tables.
-      check: called between batches; may raise to stop.
-
-    Returns:
-      A row per prompt and task, as in results.json: entry, task, metrics, predictions.
-
-    Raises:
-      InputError: for prompts that do not fit, unknown tasks, missing data.
+    Writes predictions/ and results.json into the folder `out`; `check` is called
+    between batches and may raise to stop. Raises InputError for prompts that do not
+    fit, unknown tasks, missing data.
     """
-    names = list(prompts) or prompt_store.names()
+    names = list(settings.prompts) or prompt_store.names()
     if not names:
         raise InputError(f"{prompt_store.folder} holds no learned prompts")
-    fits = {
-        "backbone_digest": backbone.digest,
-        "vocabulary_digest": backbone.vocabulary.digest,
-    }
-    entries = {name: prompt_store.read(name, **fits) for name in names}
-    passport = _shared(entries)
-    planned = plan_trials(names, list(entries.values()), tasks, matrix)
-    wanted = list(dict.fromkeys(trial.task for trial in planned))
-    for task in wanted:
-        catalogue.check_task(task, tasks_module)
-    cache = pathlib.Path(cache_dir).expanduser()
-    known = importlib.import_module("tasks.table").KNOWN
-    builders = [known[task].builder for task in wanted if task in known]
-    open_table = functools.partial(
-        token_table.token_table,
-        split=split,
-        label_style=passport["label_style"],
-        vocabulary=backbone.vocabulary,
-        lengths=passport["lengths"],
-        tfds_data_dir=prepared.folder(data_dir, cache, builders),
-        cache_dir=cache / "token_tables",
-        tasks_module=tasks_module,
+    fit = Fit(backbone.digest, backbone.vocabulary.digest)
+    found = {name: prompt_store.read(name, fit) for name in names}
+    shared = _shared(found)
+    trials = plan_trials(found, settings.tasks, settings.matrix)
+    folder = files.expand(out)
+    setup = Setup(
+        backbone, placement.make(), settings.batch_size, shared.lengths, check
     )
-    found = run_trials(
-        planned,
-        entries,
-        {task: token_table.head(open_table(task), rows) for task in wanted},
-        backbone,
-        pathlib.Path(out),
-        scoring_by=scoring_by,
-        label_style=passport["label_style"],
-        batch_size=batch_size,
-        lengths=passport["lengths"],
-        check=check,
+    backbone = backbone._replace(
+        params=jax.device_put(backbone.params, setup.placement.params)
     )
-    files.write_json(pathlib.Path(out) / "results.json", {"rows": found})
-    return found
+    tables = _open_tables(trials, settings, shared, backbone)
+    answers = answer(trials, found, tables, setup, settings.scoring, shared.label_style)
+    results = [
+        _result(trial, tables[trial.task], given, folder)
+        for trial, given in zip(trials, answers, strict=True)
+    ]
+    rows = [dataclasses.asdict(result) for result in results]
+    files.write_json(folder / "results.json", {"rows": rows})
+    return results
 
 
 def plan_trials(
-    names: Sequence[str],
-    entries: Sequence[prompt_store.Entry],
-    tasks: Sequence[str],
-    matrix: bool,
+    found: Mapping[str, Entry], tasks: Sequence[str], matrix: bool
 ) -> list[Trial]:
     """Pairs prompts with tasks: each with its own, or with `matrix` each with all.
 
     `tasks` may be empty: the prompts' own are taken then.
     """
-    own = [entry.passport["task"] for entry in entries]
-    wanted = list(tasks) or list(dict.fromkeys(own))
-    found = [
+    own = list(dict.fromkeys(entry.metadata.task for entry in found.values()))
+    wanted = list(tasks) or own
+    trials = [
         Trial(name, task)
-        for name, mine in zip(names, own, strict=True)
+        for name, entry in found.items()
         for task in wanted
-        if matrix or task == mine
+        if matrix or task == entry.metadata.task
     ]
-    if not found:
+    if not trials:
         raise InputError(
-            f"none of the prompts was learnt for {', '.join(wanted)}: their tasks are "
-            f"{', '.join(dict.fromkeys(own))}; --matrix tries each prompt on each task"
+            f"none of the prompts was learned for {', '.join(wanted)}: their tasks are "
+            f"{', '.join(own)}; --matrix tries each prompt on each task"
         )
-    return found
+    return trials
 
 
-def run_trials(
+def answer(
     trials: Sequence[Trial],
-    entries: dict[str, prompt_store.Entry],
-    tables: dict[str, TokenTable],
-    backbone: Backbone,
-    out: pathlib.Path,
-    *,
-    scoring_by: str,
+    found: Mapping[str, Entry],
+    tables: Mapping[str, TokenTable],
+    setup: Setup,
+    scoring_by: Scoring,
     label_style: str,
-    batch_size: int,
-    lengths: tuple[int, int],
-    check: Callable[[], None] = lambda: None,
-) -> list[Json]:
-    """Answers, writes predictions/ in `out`, and returns a row of scores per trial."""
-    names = list(entries)
-    prompts = np.stack([entries[name].arrays["prompt"] for name in names])
-    pairs = [split_decoding.Pair(names.index(t.entry), tables[t.task]) for t in trials]
-    settings = {"batch_size": batch_size, "lengths": lengths, "check": check}
-    answer = _greedy if scoring_by == "greedy" else _ranked
-    answers = answer(backbone, prompts, pairs, label_style, settings)
-    rows = []
-    for trial, pair, given in zip(trials, pairs, answers, strict=True):
-        file = f"predictions/{trial.entry.replace('/', '-')}-on-{trial.task}.jsonl"
-        predictions.write_predictions(out / file, pair.table, given)
-        rows.append(
-            {
-                **trial._asdict(),
-                "split": pair.table.split,
-                "examples": len(pair.table),
-                "metrics": scoring.score(pair.table, given),
-                "headline": (pair.table.meta["metric_names"] or ["mean"])[0],
-                "predictions": file,
-            }
-        )
-    return rows
+) -> list[list[str]]:
+    """Answers every row of every trial."""
+    names = list(found)
+    prompts = np.stack([found[name].arrays["prompt"] for name in names])
+    pairs = [Pair(names.index(trial.entry), tables[trial.task]) for trial in trials]
+    if scoring_by == Scoring.GREEDY:
+        decode = split_decoding.make_decode(setup.backbone, setup.lengths[1])
+        return split_decoding.predict(decode, setup, prompts, pairs)
+    labels = [label_texts(trial.task, label_style) for trial in trials]
+    ranker = split_decoding.make_rank(setup.backbone)
+    scores = split_decoding.rank(ranker, setup, prompts, pairs, labels)
+    return [
+        [texts[best] for best in np.argmax(values, axis=1)]
+        for texts, values in zip(labels, scores, strict=True)
+    ]
 
 
 def label_texts(task: str, label_style: str) -> list[str]:
@@ -186,36 +186,65 @@ def label_texts(task: str, label_style: str) -> list[str]:
     return list(info.labels) if label_style == "words" else digits
 
 
-def _greedy(backbone, prompts, pairs, label_style, settings) -> list[list[str]]:
-    del label_style
-    decode = split_decoding.make_decode(backbone, settings["lengths"][1])
-    return split_decoding.predict(decode, backbone, prompts, pairs, **settings)
-
-
-def _ranked(backbone, prompts, pairs, label_style, settings) -> list[list[str]]:
-    labels = [label_texts(pair.table.name, label_style) for pair in pairs]
-    scores = split_decoding.rank(
-        split_decoding.make_rank(backbone), backbone, prompts, pairs, labels, **settings
+def _open_tables(
+    trials: Sequence[Trial],
+    settings: EvaluateSettings,
+    shared: _Shared,
+    backbone: Backbone,
+) -> dict[str, TokenTable]:
+    wanted = list(dict.fromkeys(trial.task for trial in trials))
+    for task in wanted:
+        catalogue.check_task(task, settings.tasks_module)
+    cache = files.expand(settings.cache_dir)
+    known = importlib.import_module("tasks.table").KNOWN
+    builders = [known[task].builder for task in wanted if task in known]
+    open_table = functools.partial(
+        token_table.token_table,
+        split=settings.split,
+        label_style=shared.label_style,
+        vocabulary=backbone.vocabulary,
+        lengths=shared.lengths,
+        tfds_data_dir=prepared.folder(settings.data_dir, cache, builders),
+        cache_dir=cache / "token_tables",
+        tasks_module=settings.tasks_module,
     )
-    return [
-        [texts[best] for best in np.argmax(values, axis=1)]
-        for texts, values in zip(labels, scores, strict=True)
-    ]
+    return {task: token_table.head(open_table(task), settings.rows) for task in wanted}
 
 
-def _shared(entries: dict[str, prompt_store.Entry]) -> Json:
+def _result(
+    trial: Trial, table: TokenTable, given: Sequence[str], folder: pathlib.Path
+) -> TrialResult:
+    """Writes the predictions of a trial and scores them."""
+    name = entries.parse(trial.entry).flat
+    file = f"predictions/{name}-on-{trial.task}.jsonl"
+    predictions.write(folder / file, table, given)
+    return TrialResult(
+        entry=trial.entry,
+        task=trial.task,
+        split=table.split,
+        examples=len(table),
+        metrics=scoring.score(table, given),
+        primary_metric=(table.meta["metric_names"] or ["mean"])[0],
+        predictions=file,
+    )
+
+
+def _shared(found: Mapping[str, Entry]) -> _Shared:
     """Gives what all prompts must have in common to be tested in one program."""
-    found: dict[str, tuple[str, Any]] = {}
-    for name, entry in entries.items():
-        for field in ("prompt_length", "label_style", "lengths"):
-            value = entry.passport.get(field)
+    first, agreed = "", _Shared(0, "", (0, 0))
+    for name, entry in found.items():
+        said = {field: getattr(entry.metadata, field) for field in _Shared._fields}
+        for field, value in said.items():
             if value is None:
                 raise InputError(f"{name} does not say its {field}: test it in a job")
-            first, before = found.setdefault(field, (name, value))
+        inputs, targets = said["lengths"]
+        mine = _Shared(said["prompt_length"], said["label_style"], (inputs, targets))
+        if not first:
+            first, agreed = name, mine
+        for field, value, before in zip(_Shared._fields, mine, agreed, strict=True):
             if value != before:
                 raise InputError(
                     f"{field} of {name} is {value}, of {first} {before}: test them "
-                    "apart"
+                    "separately"
                 )
-    shared = {field: value for field, (_, value) in found.items()}
-    return shared | {"lengths": tuple(shared["lengths"])}
+    return agreed

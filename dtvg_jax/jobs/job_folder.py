@@ -1,21 +1,22 @@
 """A job's folder: one process at a time, one plan for good, where it ran."""
 
 import contextlib
-import fcntl
 import importlib.metadata
-import json
 import os
 import pathlib
 import platform
 import subprocess
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import jax
 
+from dtvg_jax import files
 from dtvg_jax.errors import InputError
-from dtvg_jax.jobs import job, plan
+from dtvg_jax.files import JsonObject
+from dtvg_jax.jobs import plan
+from dtvg_jax.jobs.job import Job
 
+FORMAT = 2  # of plan.json; 1 had results.json as the job's working memory
 PACKAGES = ("dtvg_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 PACKAGES += ("seqio", "tensorflow-datasets", "safetensors")
 
@@ -26,52 +27,55 @@ def locked(folder: pathlib.Path) -> Iterator[None]:
 
     Raises InputError where it cannot be written or another process holds it.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        file = open(folder / ".lock", "a+")  # noqa: SIM115
-    except OSError as error:
-        raise InputError(
-            f"{folder} cannot be written ({error.strerror}): give another --job_dir"
-        ) from None
-    with file:
+    with contextlib.ExitStack() as held:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+            folder.mkdir(parents=True, exist_ok=True)
+            held.enter_context(files.locked(folder / ".lock", wait=False))
+        except BlockingIOError:
             raise InputError(
                 f"another process works on {folder}: wait for it, or give another "
                 "--job_dir"
             ) from None
+        except OSError as error:
+            raise InputError(
+                f"{folder} cannot be written ({error.strerror}): give another --job_dir"
+            ) from None
         yield
 
 
-def planned(job: job.Job, facts: dict[str, Any]) -> dict[str, Any]:
+def planned(job: Job, facts: JsonObject) -> JsonObject:
     """Makes the content of plan.json.
 
     `facts` are what results depend on beside the settings: the backbone's digest.
     """
-    made = {"format": 1, "settings": plan.settings(job) | facts}
-    made["programs"] = [
+    programs = [
         {
             "name": program.name,
             "stage": program.stage,
-            "lanes": [lane._asdict() for lane in program.lanes],
+            "lanes": [
+                lane.run._asdict() | {"steps": lane.steps} for lane in program.lanes
+            ],
         }
         for program in plan.programs(job)
     ]
-    return json.loads(json.dumps(made))
+    settings = plan.settings(job) | facts
+    return {"format": FORMAT, "settings": settings, "programs": programs}
 
 
-def check_plan(folder: pathlib.Path, now: dict[str, Any]) -> None:
+def check_plan(folder: pathlib.Path, now: JsonObject) -> None:
     """Raises InputError where plan.json is of another job; names what differs."""
     path = folder / "plan.json"
     if not path.exists():
         return
-    try:
-        was = json.loads(path.read_text())
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is not JSON ({error}): restore it") from None
-    differing = plan.differences(was["settings"], now["settings"])
-    if differing or was != now:
+    was = files.read_json(path)
+    if was.get("format") != FORMAT:
+        raise InputError(
+            f"{folder} holds a job of another version of dtvg_jax (plan.json has "
+            f"format {was.get('format')!r}, this version's is {FORMAT}): finish it "
+            "with that version, or give another --job_dir; its store can be read"
+        )
+    differing = plan.differences(was.get("settings"), now["settings"])
+    if differing or files.json_bytes(was) != files.json_bytes(now):
         raise InputError(
             f"{folder} holds a job with other settings "
             f"({'; '.join(differing) or 'its plan differs'}): give another --job_dir, "
@@ -79,7 +83,7 @@ def check_plan(folder: pathlib.Path, now: dict[str, Any]) -> None:
         )
 
 
-def describe_environment(command: Sequence[str]) -> dict[str, Any]:
+def describe_environment(command: Sequence[str]) -> JsonObject:
     """Gathers versions, devices, revision and command, for environment.json."""
     return {
         "command": list(command),

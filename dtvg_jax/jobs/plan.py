@@ -1,11 +1,13 @@
-"""What a job is to do: its settings, and the programs and lanes that they mean."""
+"""What a job does: its programs, and the lanes in each."""
 
 import dataclasses
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from dtvg_jax import methods
+from dtvg_jax.files import JsonObject
 from dtvg_jax.jobs.job import PLACES, Job
-from dtvg_jax.training.stages import Lane
+from dtvg_jax.training.runs import Lane, Run
+from dtvg_jax.training.stages import Stage
 
 
 class Program(NamedTuple):
@@ -15,16 +17,31 @@ class Program(NamedTuple):
     stage: int
     lanes: tuple[Lane, ...]
 
+    @property
+    def runs(self) -> list[Run]:
+        """The runs of the lanes."""
+        return [lane.run for lane in self.lanes]
+
 
 def tasks(job: Job) -> list[str]:
     """Lists sources and targets, each task once."""
     return list(dict.fromkeys([*job.sources, *job.targets]))
 
 
+def stage1_run(task: str, seed: int) -> Run:
+    """Names the run of stage 1 that learns a task's own prompt."""
+    return Run(1, task, "prompt_tuning", seed)
+
+
+def stage_of(job: Job, program: Program) -> Stage:
+    """Gives the settings of a program's stage."""
+    return job.stage1 if program.stage == 1 else job.stage2
+
+
 def programs(job: Job) -> list[Program]:
     """Sorts all lanes of a job into programs; methods of one structure share one."""
     first = [
-        Lane(1, task, "prompt_tuning", seed, _stage1_steps(job, task))
+        Lane(stage1_run(task, seed), _stage1_steps(job, task))
         for seed in job.seeds
         for task in tasks(job)
     ]
@@ -34,7 +51,7 @@ def programs(job: Job) -> list[Program]:
         alike.setdefault(methods.by_name(name), []).append(name)
     for names in alike.values():
         lanes = tuple(
-            Lane(2, task, name, seed, job.stage2.steps)
+            Lane(Run(2, task, name, seed), job.stage2.steps)
             for seed in job.seeds
             for name in names
             for task in job.targets
@@ -43,7 +60,7 @@ def programs(job: Job) -> list[Program]:
     return found
 
 
-def settings(job: Job) -> dict[str, Any]:
+def settings(job: Job) -> JsonObject:
     """Gives the settings that results depend on, as JSON."""
     plain = dataclasses.asdict(job)
     for name in PLACES:
@@ -51,7 +68,7 @@ def settings(job: Job) -> dict[str, Any]:
     return {k: list(v) if isinstance(v, tuple) else v for k, v in plain.items()}
 
 
-def differences(was: dict[str, Any], now: dict[str, Any]) -> list[str]:
+def differences(was: object, now: object) -> list[str]:
     """Names the settings that differ, "stage1.steps was 300, is 200"."""
     flat_was, flat_now = _flat(was), _flat(now)
     return [
@@ -70,13 +87,13 @@ def describe(job: Job) -> str:
     if job.shots is not None:
         lines.append(f"targets are trained on {job.shots} rows each, {job.shot_rule}")
     for program in programs(job):
-        stage = job.stage1 if program.stage == 1 else job.stage2
+        stage = stage_of(job, program)
         steps = max(lane.steps for lane in program.lanes)
         lines.append(
             f"{program.name}: {len(program.lanes)} lanes of {stage.batch_size} rows, "
             f"{steps} steps, validated every {stage.validate_every}"
         )
-        names = dict.fromkeys((lane.task, lane.method) for lane in program.lanes)
+        names = dict.fromkeys((run.task, run.full_method) for run in program.runs)
         lines += [f"  {task} by {method}" for task, method in names]
     return "\n".join(lines)
 
@@ -86,11 +103,11 @@ def _stage1_steps(job: Job, task: str) -> int:
     return (job.stage1.target_steps if only_target else None) or job.stage1.steps
 
 
-def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat = {}
+def _flat(tree: object, prefix: str = "") -> dict[str, object]:
+    """Names the leaves of nested JSON objects by their path, "stage1.steps"."""
+    if not isinstance(tree, dict):
+        return {prefix.removesuffix("."): tree}
+    flat: dict[str, object] = {}
     for name, value in tree.items():
-        if isinstance(value, dict):
-            flat |= _flat(value, f"{prefix}{name}.")
-        else:
-            flat[prefix + name] = value
+        flat |= _flat(value, f"{prefix}{name}.")
     return flat

@@ -1,24 +1,26 @@
 """What a stage gives its lanes to begin with: P_init, source vectors, first prompts."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
 from dtvg_jax import methods
-from dtvg_jax.jobs import job, plan
-from dtvg_jax.store import prompt_store
-from dtvg_jax.training.stages import Lane
+from dtvg_jax.jobs import plan
+from dtvg_jax.jobs.job import Job
+from dtvg_jax.report.records import SingleSource
+from dtvg_jax.store.entries import Entry
+from dtvg_jax.training.runs import Lane, Run
 
-Starts = Mapping[int, Float[np.ndarray, "P H"]]  # P_init by seed
 Prompt = Float[np.ndarray, "P H"]
+Starts = Mapping[int, Prompt]  # P_init by seed
+Read = Callable[[Run], Entry]
 
 
 def first(p_init: Starts, lanes: Sequence[Lane]) -> methods.Context:
     """Begins stage 1: every lane at its seed's P_init, without sources."""
-    starts = np.stack([p_init[lane.seed] for lane in lanes])
+    starts = np.stack([p_init[lane.run.seed] for lane in lanes])
     shared = np.stack(list(p_init.values()))
     groups, *shape = shared.shape
     return methods.Context(
@@ -30,72 +32,69 @@ def first(p_init: Starts, lanes: Sequence[Lane]) -> methods.Context:
 
 
 def second(
-    job: job.Job,
+    job: Job,
     p_init: Starts,
     lanes: Sequence[Lane],
-    read: Callable[[str], prompt_store.Entry],
-    singles: Sequence[Mapping[str, Any]],
+    read: Read,
+    singles: Sequence[SingleSource],
 ) -> methods.Context:
-    """Begins stage 2 with what stage 1 learnt; a failed source is available to no lane.
+    """Begins stage 2 with what stage 1 learned; no lane uses a source that failed.
 
-    Args:
-      job: names sources and seeds.
-      p_init: of each seed.
-      lanes: those that begin.
-      read: gives an entry of the store by name.
-      singles: how every source's prompt, untuned, scores on every target.
+    `read` gives the entry of a run; `singles` say how every source's prompt, untuned,
+    scores on every target.
     """
-    learnt = {
-        (task, seed): read(f"{task}/stage1-seed{seed}")
+    learned = {
+        (task, seed): read(plan.stage1_run(task, seed))
         for task in plan.tasks(job)
         for seed in job.seeds
     }
-    available = {
-        lane: [
-            task != lane.task and not learnt[task, lane.seed].passport["failed"]
+    available = [
+        [
+            task != lane.run.task and not learned[task, lane.run.seed].metadata.failed
             for task in job.sources
         ]
         for lane in lanes
-    }
+    ]
     starts = []
-    for lane in lanes:
+    for lane, usable in zip(lanes, available, strict=True):
         prompts = {
-            task: learnt[task, lane.seed].arrays["prompt"]
-            for task, ok in zip(job.sources, available[lane], strict=True)
+            task: learned[task, lane.run.seed].arrays["prompt"]
+            for task, ok in zip(job.sources, usable, strict=True)
             if ok
         }
-        own = learnt[lane.task, lane.seed].arrays["prompt"]
-        starts.append(_start(lane, own, prompts, singles))
+        own = learned[lane.run.task, lane.run.seed].arrays["prompt"]
+        starts.append(_start(lane.run, own, prompts, singles))
     shared = np.stack(list(p_init.values()))
     groups, *shape = shared.shape
     vectors = [
-        [learnt[task, seed].arrays["tpv"] for task in job.sources] for seed in job.seeds
+        [learned[task, seed].arrays["tpv"] for task in job.sources]
+        for seed in job.seeds
     ]
     count = len(job.sources)
     return methods.Context(
         p_init=jnp.asarray(shared),
         sources=jnp.asarray(vectors).reshape(groups, count, *shape),
         start=jnp.stack(starts),
-        available=jnp.asarray(list(available.values()), bool).reshape(-1, count),
+        available=jnp.asarray(available, bool).reshape(-1, count),
     )
 
 
 def _start(
-    lane: Lane,
+    run: Run,
     own: Prompt,
     sources: Mapping[str, Prompt],
-    singles: Sequence[Mapping[str, Any]],
+    singles: Sequence[SingleSource],
 ) -> Prompt:
     """Takes the target's own prompt, or a source's where the method begins there."""
-    begins = methods.STARTS.get(lane.method, "own")
+    begins = methods.STARTS.get(run.method, "own")
     if begins == "own" or not sources:
         return own
     if begins == "most_similar_source":
         return sources[_most_similar(own, sources)]
     scores = {
-        row["source"]: row["validation"]["mean"]
-        for row in singles
-        if (row["task"], row["seed"]) == (lane.task, lane.seed)
+        single.source: single.validation["mean"]
+        for single in singles
+        if (single.task, single.seed) == (run.task, run.seed)
     }
     return sources[max(sources, key=lambda task: scores[task])]
 
@@ -103,5 +102,7 @@ def _start(
 def _most_similar(own: Prompt, sources: Mapping[str, Prompt]) -> str:
     """Compares by the cosine of mean rows; ties go to the first source."""
     means = np.stack([prompt.mean(axis=0) for prompt in sources.values()])
-    cosines = means @ own.mean(axis=0) / np.linalg.norm(means, axis=1)
+    norms = np.linalg.norm(means, axis=1)
+    # A mean of zero has no direction: it counts as orthogonal, not as NaN.
+    cosines = means @ own.mean(axis=0) / np.where(norms > 0, norms, 1)
     return list(sources)[int(np.argmax(cosines))]

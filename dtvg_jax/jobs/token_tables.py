@@ -1,18 +1,19 @@
 """The token tables of a job: every split of every task, and few shots of targets."""
 
 import importlib
-import pathlib
 from collections.abc import Callable
 from typing import Any
 
+from dtvg_jax import files
 from dtvg_jax.data import prepared, token_table
 from dtvg_jax.data.token_table import TokenTable
-from dtvg_jax.jobs import job, plan
+from dtvg_jax.jobs import plan
+from dtvg_jax.jobs.job import Job
 
 Tables = dict[tuple[str, str], TokenTable]  # by task and split
 
 
-def open_tables(job: job.Job, vocabulary: Any, check: Callable[[], None]) -> Tables:
+def open_tables(job: Job, vocabulary: Any, check: Callable[[], None]) -> Tables:
     """Opens or makes all tables; `check` is called before each and may raise.
 
     Splits are "train", "validation" and "test", and for targets of few shots one for
@@ -20,7 +21,7 @@ def open_tables(job: job.Job, vocabulary: Any, check: Callable[[], None]) -> Tab
 
     Raises InputError for data that are missing or that a task cannot read.
     """
-    cache = pathlib.Path(job.cache_dir).expanduser()
+    cache = files.expand(job.cache_dir)
     known = importlib.import_module("tasks.table").KNOWN
     names = plan.tasks(job)
     builders = [known[task].builder for task in names if task in known]
@@ -59,11 +60,11 @@ def open_tables(job: job.Job, vocabulary: Any, check: Callable[[], None]) -> Tab
     }
 
 
-def training_split(job: job.Job, task: str, seed: int) -> str:
+def training_split(job: Job, task: str, seed: int) -> str:
     """Names the split that a lane is trained on."""
     return f"train-seed{seed}" if _few_shots(job, task) else "train"
 
 
-def _few_shots(job: job.Job, task: str) -> bool:
+def _few_shots(job: Job, task: str) -> bool:
     """Tells whether a task has few shots: targets have, sources keep all rows."""
     return job.shots is not None and task not in job.sources

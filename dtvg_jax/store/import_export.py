@@ -1,70 +1,64 @@
 """Learned prompts of a store to and from the formats of other programs."""
 
+import dataclasses
+import functools
 import os
 import pathlib
 import re
 import shutil
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from dtvg_jax import task_vectors
+from dtvg_jax import files, task_vectors
 from dtvg_jax.errors import InputError
 from dtvg_jax.formats import hugging_face, load, prompt_files, t5x
 from dtvg_jax.methods import initial_prompt
 from dtvg_jax.models import backbone, t5
-from dtvg_jax.store import prompt_store
+from dtvg_jax.store import entries
+from dtvg_jax.store.entries import EntryName, Fit, Metadata
+from dtvg_jax.store.prompt_store import PromptStore
 
 FORMATS = ("peft", "npy", "prompt_tuning")
 BACKBONE_FORMATS = ("t5x", "hugging_face")
-# An exported prompt keeps the name of its entry: <task>/<method>-seed<n>.
-EXPORTED = re.compile(r"(?P<method>.+)-seed(?P<seed>\d+)$")
 TASK = re.compile(r"[\w.+-]*\w[\w.+-]*")
 EMBEDDING = "token_embedder/embedding"
 
 
-def export_prompts(
-    prompt_store: prompt_store.PromptStore,
-    names: Sequence[str],
-    format: str,
-    out: pathlib.Path,
-    source: load.Source | None = None,
-    base_model: str | None = None,
-) -> list[pathlib.Path]:
-    """Writes entries of a store to `out`, under their names; all of them or none.
+class Target(NamedTuple):
+    """Where prompts are exported to.
 
-    `source` is the backbone that they are for, needed but for "npy"; `base_model` is
-    what a PEFT adapter says to load, the backbone's folder if None.  Raises InputError
-    for an entry that is of another backbone, and where a file would be overwritten.
+    `base_model` is what a PEFT adapter says to load; the backbone's folder if None.
     """
-    if source is None and format != "npy":
+
+    out: pathlib.Path
+    format: str  # of FORMATS
+    source: load.Source | None = None  # the backbone, needed by all but "npy"
+    base_model: str | None = None
+
+
+def export_prompts(
+    prompt_store: PromptStore, names: Sequence[str], to: Target
+) -> list[pathlib.Path]:
+    """Writes entries of a store under their names; all of them or none.
+
+    Raises InputError for an entry of another backbone, and where a file would be
+    overwritten.
+    """
+    if to.source is None and to.format != "npy":
         raise InputError(
-            f"the format {format} says what model a prompt is for: name the backbone."
+            f"the format {to.format} says what model a prompt is for: name the "
+            "backbone."
         )
     if not names:
         raise InputError(f"{prompt_store.folder} has no prompts to export.")
-    digest = source.checkpoint.digest() if source else None
     made: dict[pathlib.Path, bytes] = {}
     for name in names:
-        entry = prompt_store.read(name)
-        rows, passport = entry.arrays["prompt"], entry.passport
-        if source is not None:
-            _check_fit(name, rows, source)
-            # An imported prompt may not know its backbone.
-            if passport.get("backbone_digest") is not None:
-                prompt_store.read(name, backbone_digest=digest)
-        if source is None or format == "npy":
-            parts = prompt_files.npy(rows)
-        elif format == "peft":
-            model = base_model or str(source.folder)
-            parts = prompt_files.peft(rows, source.checkpoint.config, model)
-        else:
-            kind = backbone.kind(source.checkpoint.config)
-            parts = prompt_files.prompt_tuning(rows, kind, passport.get("step") or 0)
-        made |= {out / f"{name}{suffix}": content for suffix, content in parts.items()}
+        for suffix, content in _exported(prompt_store, name, to).items():
+            made[to.out / f"{name}{suffix}"] = content
     if there := sorted(str(path) for path in made if path.exists()):
         raise InputError(
             f"{there[0]} is there already, and nothing is overwritten: remove it or "
@@ -75,79 +69,102 @@ def export_prompts(
     return list(made)
 
 
+def _exported(prompt_store: PromptStore, name: str, to: Target) -> dict[str, bytes]:
+    """Gives the files of an entry by what follows its name."""
+    entry = prompt_store.read(name)
+    rows, source = entry.arrays["prompt"], to.source
+    if source is None:
+        return prompt_files.npy(rows)
+    _check_fit(name, rows, source)
+    # An imported prompt may not know its backbone.
+    if entry.metadata.backbone_digest is not None:
+        prompt_store.read(name, Fit(backbone_digest=source.checkpoint.digest()))
+    config = source.checkpoint.config
+    if to.format == "npy":
+        return prompt_files.npy(rows)
+    if to.format == "peft":
+        return prompt_files.peft(rows, config, to.base_model or str(source.folder))
+    kind = backbone.kind(config)
+    return prompt_files.prompt_tuning(rows, kind, entry.metadata.step or 0)
+
+
 class Import(NamedTuple):
-    """A prompt on its way into a store: task, method and seed name its entry."""
+    """A prompt on its way into a store, under a name."""
 
-    task: str
-    method: str
-    seed: int
+    name: EntryName
     path: pathlib.Path
-
-    @property
-    def entry(self) -> str:
-        return f"{self.task}/{self.method}-seed{self.seed}"
 
 
 def parse_import(given: str, method: str, seed: int) -> Import:
     """Reads "TASK=PATH", or a PATH that names the task, or the path of an export."""
     task, sign, rest = given.partition("=")
-    path = pathlib.Path(rest if sign else given)
+    path = files.expand(rest if sign else given)
     if not sign:
         task = path.stem if path.suffix == ".npy" else path.name
-        if (named := EXPORTED.match(task)) is not None:
-            task, method = path.absolute().parent.name, named["method"]
-            seed = int(named["seed"])
+        folder = path.absolute().parent.name
+        try:
+            return Import(entries.parse(f"{folder}/{task}"), path)
+        except InputError:
+            pass  # not the path of an exported prompt, which keeps its entry's name
     if not TASK.fullmatch(task) or task.endswith(prompt_files.PROMPT):
         raise InputError(f"{given!r}: name the task of this prompt, as TASK=PATH.")
-    return Import(task, method, seed, path)
+    return Import(EntryName(task, method, seed), path)
 
 
 def import_prompts(
-    prompt_store: prompt_store.PromptStore,
+    prompt_store: PromptStore,
     wanted: Sequence[Import],
     source: load.Source | None = None,
     dtype: str = "float32",
     p_init: pathlib.Path | None = None,
     say: Callable[[str], None] = print,
 ) -> None:
-    """Puts prompts of foreign formats into a store, each with a passport.
+    """Puts prompts of foreign formats into a store, each with metadata.
 
     A prompt's vector is taken from `p_init`, a prompt file, else from the P_init that a
     job draws from the backbone by the prompt's seed, else, with no backbone, from zero;
     `say` is told.  Raises InputError for a prompt that does not fit the backbone.
     """
-    if len({one.entry for one in wanted}) < len(wanted):
+    if len({one.name for one in wanted}) < len(wanted):
         raise InputError("two of the prompts have the same name; give TASK=PATH.")
     read = [prompt_files.read(one.path) for one in wanted]
     for one, prompt in zip(wanted, read, strict=True):
         if source is not None:
             _check_fit(str(one.path), prompt.rows, source, prompt.kind)
     start = _start_of(source, dtype, p_init)
-    fits = _backbone_fields(source)
+    about = _about_backbone(source)
+    # All are checked before the first is written.
     made = []
     for one, prompt in zip(wanted, read, strict=True):
-        first, said = start(prompt.rows.shape, one.seed)
-        arrays = {"prompt": prompt.rows, "tpv": prompt.rows - first}
-        made.append((one, arrays, first))
+        length, width = prompt.rows.shape
+        first, said = start((length, width), one.name.seed)
         for note in prompt.notes:
             say(note)
-        say(f"{one.entry}: {list(prompt.rows.shape)}, P_init {said}")
-    for one, arrays, first in made:
-        digest = prompt_store.write_p_init(first)
-        passport = _passport(one) | fits | {"p_init_digest": digest}
-        passport |= dict(zip(("prompt_length", "width"), first.shape, strict=True))
-        prompt_store.write(one.entry, arrays, passport)
+        say(f"{one.name}: {[length, width]}, P_init {said}")
+        made.append((one, prompt.rows, first))
+    for one, rows, first in made:
+        metadata = dataclasses.replace(
+            about,
+            task=one.name.task,
+            method=one.name.method,
+            seed=one.name.seed,
+            prompt_length=rows.shape[0],
+            width=rows.shape[1],
+            p_init_digest=prompt_store.write_p_init(first),
+            imported_from=one.path.name,
+        )
+        prompt_store.write({"prompt": rows, "tpv": rows - first}, metadata)
 
 
 def similarities(
-    prompt_store: prompt_store.PromptStore, names: Sequence[str]
+    prompt_store: PromptStore, names: Sequence[str]
 ) -> Float[np.ndarray, "S S"]:
     """Multiplies the task prompt vectors of entries, two by two, in the paper's way.
 
     Raises InputError where they start from different P_init.
     """
     entries = [prompt_store.read(name) for name in names]
-    starts = {entry.passport.get("p_init_digest") for entry in entries}
+    starts = {entry.metadata.p_init_digest for entry in entries}
     if len(starts) != 1:
         raise InputError(
             f"the {len(names)} entries of {prompt_store.folder} start from "
@@ -197,22 +214,15 @@ def _check_fit(
         )
 
 
+Start = Callable[[tuple[int, int], int], tuple[np.ndarray, str]]
+
+
 def _start_of(
     source: load.Source | None, dtype: str, path: pathlib.Path | None
-) -> Callable[[tuple[int, ...], int], tuple[np.ndarray, str]]:
+) -> Start:
     """Gives a function of (shape, seed) to P_init and a word on where it is from."""
     if path is not None:
-        given = prompt_files.read(path).rows
-
-        def start(shape: tuple[int, ...], seed: int) -> tuple[np.ndarray, str]:
-            del seed
-            if given.shape != shape:
-                raise InputError(
-                    f"{path} is {list(given.shape)}, but the prompt {list(shape)}."
-                )
-            return given, f"of {path}"
-
-        return start
+        return functools.partial(_given_start, path, prompt_files.read(path).rows)
     if source is None:
         zero = "unknown without a backbone, taken as zero"
         return lambda shape, seed: (np.zeros(shape, np.float32), zero)
@@ -225,26 +235,25 @@ def _start_of(
     )
 
 
-def _backbone_fields(source: load.Source | None) -> dict[str, Any]:
+def _given_start(
+    path: pathlib.Path, given: np.ndarray, shape: tuple[int, int], seed: int
+) -> tuple[np.ndarray, str]:
+    del seed
+    if given.shape != shape:
+        raise InputError(
+            f"{path} is {list(given.shape)}, but the prompt {list(shape)}."
+        )
+    return given, f"of {path}"
+
+
+def _about_backbone(source: load.Source | None) -> Metadata:
+    """Begins the metadata of an imported prompt by what is known of its backbone."""
+    unnamed = Metadata(task="", method="", seed=0)
     if source is None:
-        fields = ("backbone", "backbone_digest", "vocabulary_digest")
-        return dict.fromkeys(fields)
-    return {
-        "backbone": source.name,
-        "backbone_digest": source.checkpoint.digest(),
-        "vocabulary_digest": source.vocabulary().digest,
-    }
-
-
-def _passport(one: Import) -> dict[str, Any]:
-    """Gives the fields of a job's passport, as far as a foreign file says them."""
-    unknown = (
-        "stage step failed sources label_style split_digests config_digest".split()
+        return unnamed
+    return dataclasses.replace(
+        unnamed,
+        backbone=source.name,
+        backbone_digest=source.checkpoint.digest(),
+        vocabulary_digest=source.vocabulary().digest,
     )
-    return dict.fromkeys(unknown) | {
-        "task": one.task,
-        "method": one.method,
-        "seed": one.seed,
-        "metrics": {},
-        "imported_from": one.path.name,
-    }

@@ -1,35 +1,32 @@
-"""The prompt store: what a learned prompt is on disk.
+"""The prompt store: a folder of learned prompts.
 
 store/p_init/<digest>.safetensors           the shared start, once per store
 store/<task>/<method>-seed<n>/              an entry
-    prompt.safetensors   prompt [P, H], tpv [P, H], target_scale, source_scales,
-                         group where the method has them
-    entry.json           the passport: what the prompt is and fits to
+    prompt.safetensors                      its arrays
+    entry.json                              its metadata, see `entries.Metadata`
 """
 
+import dataclasses
 import hashlib
 import json
 import os
 import pathlib
 import shutil
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+import struct
 
 import numpy as np
+from jaxtyping import Float
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
 from dtvg_jax import files
 from dtvg_jax.errors import InputError
+from dtvg_jax.store import entries
+from dtvg_jax.store.entries import Arrays, Entry, Fit, Metadata
 
-FORMAT = 1
+ARRAYS_FILE, METADATA_FILE = "prompt.safetensors", "entry.json"
 
-
-class Entry(NamedTuple):
-    """One learned prompt: its arrays and its passport."""
-
-    arrays: dict[str, np.ndarray]
-    passport: dict[str, Any]
+Prompt = Float[np.ndarray, "P H"]
 
 
 def digest(array: np.ndarray) -> str:
@@ -42,42 +39,51 @@ class PromptStore:
     """A folder of learned prompts for one backbone."""
 
     def __init__(self, folder: str | os.PathLike[str]):
-        self.folder = pathlib.Path(folder)
+        self.folder = files.expand(folder)
 
     def names(self) -> list[str]:
-        """Lists the entries, "<task>/<method>-seed<n>"."""
-        found = self.folder.glob("*/*/entry.json")
-        return sorted(str(p.parent.relative_to(self.folder)) for p in found)
+        """Lists the entries, "<task>/<method>-seed<n>"; other folders do not count."""
+        found = []
+        for path in self.folder.glob(f"*/*/{METADATA_FILE}"):
+            name = path.parent.relative_to(self.folder).as_posix()
+            try:
+                found.append(str(entries.parse(name)))
+            except InputError:
+                continue  # a copy, or what a killed process left behind
+        return sorted(found)
 
-    def write_p_init(self, p_init: np.ndarray) -> str:
+    def write_p_init(self, p_init: Prompt) -> str:
         """Keeps a P_init under its digest, and returns that."""
         name = digest(p_init)
-        path = self.folder / "p_init" / f"{name}.safetensors"
+        path = self._p_init_path(name)
         if not path.exists():
             files.write_bytes(path, save({"p_init": p_init}))
         return name
 
-    def read_p_init(self, name: str) -> np.ndarray:
-        """Reads a P_init and checks it against its digest."""
-        path = self.folder / "p_init" / f"{name}.safetensors"
+    def read_p_init(self, name: str) -> Prompt:
+        """Reads a P_init and compares it with its digest."""
+        path = self._p_init_path(name)
         p_init = _load(path).get("p_init")
         if p_init is None or digest(p_init) != name:
             raise InputError(f"{path} is not the P_init that its name says: restore it")
         return p_init
 
-    def write(
-        self, name: str, arrays: Mapping[str, np.ndarray], passport: Mapping[str, Any]
-    ) -> None:
-        """Writes an entry; the folder appears whole. The same entry again is kept."""
-        folder = self._entry(name)
-        full = {
-            "format": FORMAT,
-            **passport,
-            "prompt_digest": digest(arrays["prompt"]),
-            "files": {"prompt.safetensors": _sha256(save(dict(arrays)))},
-        }
-        if (folder / "entry.json").is_file():
-            if _read_passport(folder / "entry.json") == full:
+    def write(self, arrays: Arrays, metadata: Metadata) -> None:
+        """Writes an entry; its folder appears whole. The same entry again is kept.
+
+        Raises InputError where the name belongs to another prompt already, or nothing
+        can be written.
+        """
+        folder = self._folder(str(metadata.name))
+        content = _serialise(arrays, metadata)
+        full = dataclasses.replace(
+            metadata,
+            prompt_digest=digest(arrays["prompt"]),
+            files={ARRAYS_FILE: hashlib.sha256(content).hexdigest()},
+        )
+        said = files.json_bytes(dataclasses.asdict(full))
+        if (folder / METADATA_FILE).is_file():
+            if (folder / METADATA_FILE).read_bytes() == said:
                 return
             raise InputError(
                 f"{folder} holds another prompt already, and nothing is overwritten: "
@@ -86,57 +92,80 @@ class PromptStore:
         beside = folder.with_name(f".{folder.name}.{os.getpid()}")
         shutil.rmtree(beside, ignore_errors=True)
         try:
-            files.write_bytes(beside / "prompt.safetensors", save(dict(arrays)))
-            files.write_json(beside / "entry.json", full)
+            files.write_bytes(beside / ARRAYS_FILE, content)
+            files.write_bytes(beside / METADATA_FILE, said)
             os.rename(beside, folder)
+            files.sync(folder.parent)
         except OSError as error:
             raise InputError(f"{folder} cannot be written ({error})") from error
         finally:
             shutil.rmtree(beside, ignore_errors=True)
 
-    def read(self, name: str, **expected: Any) -> Entry:
-        """Reads an entry; fields of its passport given here must be equal.
+    def read(self, name: str, fit: Fit = Fit()) -> Entry:  # noqa: B008 (immutable)
+        """Reads an entry that fits.
 
-        Raises InputError that names the fields that differ, a damaged or missing file.
+        Raises InputError that names the fields that differ, a missing or damaged file,
+        or a folder that holds the entry of another name.
         """
-        folder = self._entry(name)
-        path = folder / "entry.json"
+        folder = self._folder(name)
+        path = folder / METADATA_FILE
         if not path.is_file():
             known = ", ".join(self.names()[:20]) or "none"
             raise InputError(f"no entry {name!r} in {self.folder}: there are {known}")
-        passport = _read_passport(path)
-        differing = [
-            f"{field} is {passport.get(field)!r}, needed is {value!r}"
-            for field, value in {"format": FORMAT, **expected}.items()
-            if passport.get(field) != value
-        ]
-        if differing:
+        metadata = _read_metadata(path)
+        if str(metadata.name) != name:
+            raise InputError(
+                f"{folder} holds the entry {metadata.name}: it was copied or renamed; "
+                "restore it"
+            )
+        if differing := fit.differences(metadata):
             raise InputError(f"{folder} does not fit: {'; '.join(differing)}")
-        file = folder / "prompt.safetensors"
-        arrays = _load(file)
-        if _sha256(file.read_bytes()) != passport.get("files", {}).get(file.name):
+        arrays = _load(folder / ARRAYS_FILE)
+        if files.sha256(folder / ARRAYS_FILE) != metadata.files.get(ARRAYS_FILE):
             raise InputError(
-                f"{file} is not the file that {path.name} names: restore it"
+                f"{folder / ARRAYS_FILE} is not the file that {METADATA_FILE} names: "
+                "restore it"
             )
-        return Entry(arrays, passport)
-
-    def _entry(self, name: str) -> pathlib.Path:
-        parts = pathlib.PurePosixPath(name).parts
-        if len(parts) != 2 or any(part.startswith((".", "/")) for part in parts):
+        if digest(arrays["prompt"]) != metadata.prompt_digest:
             raise InputError(
-                f"{name!r} is no name of a stored prompt: it is like 'mrpc/dtvg-seed42'"
+                f"{path}: prompt_digest is not that of {ARRAYS_FILE}: restore it"
             )
-        return self.folder / name
+        return Entry(arrays, metadata)
+
+    def _folder(self, name: str) -> pathlib.Path:
+        return self.folder / str(entries.parse(name))
+
+    def _p_init_path(self, name: str) -> pathlib.Path:
+        return self.folder / "p_init" / f"{name}.safetensors"
 
 
-def _read_passport(path: pathlib.Path) -> dict[str, Any]:
-    try:
-        passport = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} is not JSON ({error}): restore it") from None
-    if not isinstance(passport, dict):
-        raise InputError(f"{path} is no JSON object: restore it")
-    return passport
+def _read_metadata(path: pathlib.Path) -> Metadata:
+    content = files.read_json(path)
+    if content.get("format") != entries.FORMAT:
+        raise InputError(
+            f"{path} has format {content.get('format')!r}, this version reads format "
+            f"{entries.FORMAT}"
+        )
+    return files.record(Metadata, content, str(path))
+
+
+def _serialise(arrays: Arrays, metadata: Metadata) -> bytes:
+    """Gives the bytes of the arrays' file, whose header says what the prompt is."""
+    said = {
+        "task": metadata.task,
+        "method": metadata.method,
+        "variant": metadata.variant,
+        "seed": str(metadata.seed),
+        "backbone": metadata.backbone or "",
+    }
+    content = save(dict(arrays), metadata=said)
+    # The library writes its header's keys in an order that changes from one process to
+    # the next, and a resumed job must end with the same bytes.
+    [size] = struct.unpack("<Q", content[:8])
+    header = json.loads(content[8 : 8 + size])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":")).encode().ljust(size)
+    return content[:8] + text + content[8 + size :]
 
 
 def _load(path: pathlib.Path) -> dict[str, np.ndarray]:
@@ -144,7 +173,3 @@ def _load(path: pathlib.Path) -> dict[str, np.ndarray]:
         return load_file(path)
     except (OSError, SafetensorError) as error:
         raise InputError(f"{path} cannot be read ({error}): restore it") from None
-
-
-def _sha256(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()

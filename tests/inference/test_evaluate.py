@@ -2,7 +2,6 @@
 
 import json
 import os
-import pathlib
 import subprocess
 import sys
 
@@ -14,13 +13,16 @@ from dtvg_jax.data import prepared, token_table
 from dtvg_jax.errors import InputError
 from dtvg_jax.formats.load import load_backbone
 from dtvg_jax.inference import stored_prompts
+from dtvg_jax.inference.split_decoding import Setup
+from dtvg_jax.inference.stored_prompts import Scoring
 from dtvg_jax.models.backbone import token_loss
 from dtvg_jax.store import prompt_store
+from dtvg_jax.store.entries import Metadata
+from dtvg_jax.training import placement
 from tasks import table
 
 TASKS = ("sst2", "mnli", "mrpc", "superglue-cb")
 LENGTHS = (32, 2)
-SETTINGS = {"label_style": "digits", "batch_size": 8, "lengths": LENGTHS}
 
 
 @pytest.fixture(scope="module")
@@ -55,15 +57,17 @@ def prompts(backbone, tmp_path_factory) -> prompt_store.PromptStore:
     rng = np.random.default_rng(0)
     for task in TASKS:
         prompt = rng.normal(size=(4, 96)).astype(np.float32)
-        passport = {
-            "task": task,
-            "backbone_digest": backbone.digest,
-            "vocabulary_digest": backbone.vocabulary.digest,
-            "prompt_length": 4,
-            "label_style": "digits",
-            "lengths": list(LENGTHS),
-        }
-        made.write(f"{task}/dtvg-seed0", {"prompt": prompt}, passport)
+        about = Metadata(
+            task=task,
+            method="dtvg",
+            seed=0,
+            backbone_digest=backbone.digest,
+            vocabulary_digest=backbone.vocabulary.digest,
+            prompt_length=4,
+            label_style="digits",
+            lengths=LENGTHS,
+        )
+        made.write({"prompt": prompt}, about)
     return made
 
 
@@ -71,41 +75,27 @@ def entries(prompts):
     return {name: prompts.read(name) for name in prompts.names()}
 
 
-def answers(folder: pathlib.Path) -> dict[str, list[str]]:
-    return {
-        path.name: [json.loads(line)["prediction"] for line in path.open()]
-        for path in sorted((folder / "predictions").iterdir())
-    }
+def answer(trials, found, tables, backbone, way):
+    setup = Setup(backbone, placement.make(), 8, LENGTHS)
+    return stored_prompts.answer(trials, found, tables, setup, way, "digits")
 
 
-@pytest.mark.parametrize("way", stored_prompts.SCORINGS)
-def test_all_in_one_program_are_answered_as_each_alone(
-    prompts, tables, backbone, tmp_path, way
-):
+@pytest.mark.parametrize("way", Scoring)
+def test_all_in_one_program_are_answered_as_each_alone(prompts, tables, backbone, way):
     found = entries(prompts)
-    planned = stored_prompts.plan_trials(list(found), list(found.values()), TASKS, True)
+    planned = stored_prompts.plan_trials(found, TASKS, True)
     assert len(planned) == len(TASKS) ** 2
-    together = tmp_path / "together"
-    rows = stored_prompts.run_trials(
-        planned, found, tables, backbone, together, scoring_by=way, **SETTINGS
-    )
-    assert [row["examples"] for row in rows] == [20, 27, 34, 41] * len(TASKS)
-    for trial in planned[::3]:
-        alone = tmp_path / "alone"
+    together = answer(planned, found, tables, backbone, way)
+    assert [len(given) for given in together] == [20, 27, 34, 41] * len(TASKS)
+    for trial, given in list(zip(planned, together, strict=True))[::3]:
         one = {trial.entry: found[trial.entry]}
-        stored_prompts.run_trials(
-            [trial], one, tables, backbone, alone, scoring_by=way, **SETTINGS
-        )
-    assert answers(alone).items() <= answers(together).items()
+        assert answer([trial], one, tables, backbone, way) == [given]
 
 
-def test_ranking_takes_the_label_of_least_loss(prompts, tables, backbone, tmp_path):
+def test_ranking_takes_the_label_of_least_loss(prompts, tables, backbone):
     found = entries(prompts)
     trial = stored_prompts.Trial("mnli/dtvg-seed0", "mnli")
-    stored_prompts.run_trials(
-        [trial], found, tables, backbone, tmp_path, scoring_by="rank", **SETTINGS
-    )
-    [given] = answers(tmp_path).values()
+    [given] = answer([trial], found, tables, backbone, Scoring.RANK)
     table, prompt = tables["mnli"], jnp.asarray(found[trial.entry].arrays["prompt"])
     labels = backbone.vocabulary.encode(["0", "1", "2"])
     for row in range(5):
@@ -120,12 +110,11 @@ def test_ranking_takes_the_label_of_least_loss(prompts, tables, backbone, tmp_pa
 
 def test_prompts_go_with_their_own_tasks(prompts):
     found = entries(prompts)
-    names, values = list(found), list(found.values())
-    own = stored_prompts.plan_trials(names, values, (), False)
+    own = stored_prompts.plan_trials(found, (), False)
     assert {(t.entry, t.task) for t in own} == {(f"{t}/dtvg-seed0", t) for t in TASKS}
-    assert len(stored_prompts.plan_trials(names, values, ["mrpc"], False)) == 1
-    with pytest.raises(InputError, match="none of the prompts was learnt for rte"):
-        stored_prompts.plan_trials(names, values, ["rte"], False)
+    assert len(stored_prompts.plan_trials(found, ["mrpc"], False)) == 1
+    with pytest.raises(InputError, match="none of the prompts was learned for rte"):
+        stored_prompts.plan_trials(found, ["rte"], False)
 
 
 def test_free_answers_are_not_ranked():

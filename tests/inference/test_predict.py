@@ -12,7 +12,8 @@ from dtvg_jax.data import raw_rows
 from dtvg_jax.errors import InputError
 from dtvg_jax.formats.load import load_backbone
 from dtvg_jax.inference import request_lines
-from dtvg_jax.store import prompt_store
+from dtvg_jax.store import entries, prompt_store
+from dtvg_jax.store.entries import Metadata
 
 NAMES = ("sst2/dtvg-seed0", "mrpc/dtvg-seed0", "mrpc/stage1-seed0")
 DEFAULTS = request_lines.Defaults(
@@ -27,8 +28,8 @@ def folder(tmp_path_factory):
     rng = np.random.default_rng(0)
     for name in NAMES:
         prompt = rng.normal(size=(4, 96)).astype(np.float32)
-        passport = {"task": name.split("/")[0], "backbone_digest": backbone.digest}
-        made.write(name, {"prompt": prompt}, passport)
+        about = Metadata(*entries.parse(name), backbone_digest=backbone.digest)
+        made.write({"prompt": prompt}, about)
     return made.folder
 
 

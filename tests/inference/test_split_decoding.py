@@ -12,6 +12,7 @@ from dtvg_jax.errors import InputError
 from dtvg_jax.inference import split_decoding
 from dtvg_jax.models import backbone as backbones
 from dtvg_jax.models.t5 import T5Config
+from dtvg_jax.training import placement
 
 LENGTHS = (8, 4)
 TINY = T5Config(
@@ -54,15 +55,8 @@ def tables(tmp_path_factory):
 
 def predict(pairs, check=lambda: None):
     prompts = np.random.default_rng(0).normal(size=(2, 3, 16)).astype(np.float32)
-    return split_decoding.predict(
-        decode(),
-        backbone(),
-        prompts,
-        pairs,
-        batch_size=4,
-        lengths=LENGTHS,
-        check=check,
-    )
+    setup = split_decoding.Setup(backbone(), placement.make(), 4, LENGTHS, check)
+    return split_decoding.predict(decode(), setup, prompts, pairs)
 
 
 def test_pairs_together_are_answered_as_each_alone(tables):
@@ -95,19 +89,14 @@ def test_check_is_called_between_batches(tables):
             raise KeyError("stop")
 
     with pytest.raises(KeyError):
-        predict(
-            [split_decoding.Pair(0, tables[2])] * 2, check
-        )  # 16 blocks: two batches
+        pairs = [split_decoding.Pair(0, tables[2])] * 2
+        predict(pairs, check)  # 16 blocks: two batches
 
 
 def test_rows_that_cannot_be_spread_are_a_sentence(tables):
     prompts = np.zeros((1, 3, 16), np.float32)
+    setup = split_decoding.Setup(backbone(), placement.make(), 3, LENGTHS)
     with pytest.raises(InputError, match="evaluation_batch_size = 3: rows cannot be"):
         split_decoding.predict(
-            decode(),
-            backbone(),
-            prompts,
-            [split_decoding.Pair(0, tables[0])],
-            batch_size=3,
-            lengths=LENGTHS,
+            decode(), setup, prompts, [split_decoding.Pair(0, tables[0])]
         )

@@ -17,7 +17,8 @@ from dtvg_jax.errors import InputError
 from dtvg_jax.formats import hugging_face, load, prompt_files
 from dtvg_jax.methods import initial_prompt
 from dtvg_jax.models import backbone, t5
-from dtvg_jax.store import import_export, prompt_store
+from dtvg_jax.store import entries, import_export, prompt_store
+from dtvg_jax.store.entries import Fit, Metadata
 
 PEFT = golden.GOLDEN / "peft"
 ENTRY = "dtvg_sst2/dtvg-seed3"
@@ -33,7 +34,8 @@ def _store(
 ) -> prompt_store.PromptStore:
     made = prompt_store.PromptStore(folder / "store")
     for name in names or (ENTRY,):
-        made.write(name, {"prompt": prompt}, {"backbone_digest": digest, "step": 40})
+        about = Metadata(*entries.parse(name), backbone_digest=digest, step=40)
+        made.write({"prompt": prompt}, about)
     return made
 
 
@@ -73,7 +75,8 @@ def test_an_exported_adapter_is_what_peft_writes(
 
 def test_an_adapter_names_its_backbone_by_default(tmp_path: pathlib.Path) -> None:
     kept = _store(tmp_path, _prompt(), _miniature().checkpoint.digest())
-    import_export.export_prompts(kept, [ENTRY], "peft", tmp_path / "out", _miniature())
+    to = import_export.Target(tmp_path / "out", "peft", _miniature())
+    import_export.export_prompts(kept, [ENTRY], to)
     said = json.loads((tmp_path / "out" / ENTRY / "adapter_config.json").read_text())
     assert said["base_model_name_or_path"] == str(load.EMBEDDED / "miniature")
 
@@ -126,16 +129,10 @@ def test_an_imported_entry_fits_the_jobs_of_its_backbone(
     b = load.load_backbone("miniature")
     p_init = initial_prompt.p_init(b.embedding(b.params), 7, 5)
     kept = prompt_store.PromptStore(tmp_path / "s")
-    entry = kept.read(
-        "rte/peft-seed5",
-        backbone="miniature",
-        backbone_digest=b.digest,
-        vocabulary_digest=b.vocabulary.digest,
-        prompt_length=7,
-        width=96,
-        p_init_digest=prompt_store.digest(p_init),
-        imported_from="rte.npy",
-    )
+    fit = Fit(b.digest, b.vocabulary.digest, 7, 96, prompt_store.digest(p_init))
+    entry = kept.read("rte/peft-seed5", fit)
+    assert entry.metadata.backbone == "miniature"
+    assert entry.metadata.imported_from == "rte.npy"
     np.testing.assert_array_equal(entry.arrays["tpv"], _prompt() - p_init)
     np.testing.assert_array_equal(kept.read_p_init(prompt_store.digest(p_init)), p_init)
 
@@ -148,7 +145,7 @@ def test_the_start_may_be_a_file(tmp_path: pathlib.Path) -> None:
     _run("import", "--store", tmp_path, "--p_init", tmp_path / "start.npy", named)
     entry = prompt_store.PromptStore(tmp_path).read("sst2/imported-seed0")
     np.testing.assert_array_equal(entry.arrays["tpv"], _prompt() - start)
-    assert entry.passport["p_init_digest"] == prompt_store.digest(start)
+    assert entry.metadata.p_init_digest == prompt_store.digest(start)
 
 
 def test_published_prompts_go_in_and_out(
@@ -183,9 +180,8 @@ def test_published_prompts_go_in_and_out(
 def test_the_file_of_prompt_tuning(tmp_path: pathlib.Path) -> None:
     digest = _miniature().checkpoint.digest()
     kept = _store(tmp_path, _prompt(), digest)
-    made = import_export.export_prompts(
-        kept, [ENTRY], "prompt_tuning", tmp_path / "out", _miniature()
-    )
+    to = import_export.Target(tmp_path / "out", "prompt_tuning", _miniature())
+    made = import_export.export_prompts(kept, [ENTRY], to)
     name = "numpy_checkpoints/checkpoint_40/encoder.prompt.prompt.prompt"
     assert made == [tmp_path / "out" / ENTRY / name]
     with made[0].open("rb") as file:

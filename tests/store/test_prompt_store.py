@@ -2,16 +2,23 @@
 
 import json
 import os
+import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
+from safetensors import safe_open
 
-from dtvg_jax import files
 from dtvg_jax.errors import InputError
-from dtvg_jax.store import prompt_store
+from dtvg_jax.store import entries, prompt_store
+from dtvg_jax.store.entries import Fit, Metadata
+from dtvg_jax.training.runs import Run
 
 NAME = "mrpc/dtvg-seed1"
-PASSPORT = {"task": "mrpc", "seed": 1, "backbone_digest": "ab", "width": 4}
+ABOUT = Metadata(
+    "mrpc", "dtvg", 1, stage=2, backbone="small", backbone_digest="ab", width=4
+)
 
 
 def arrays(seed: int = 0) -> dict[str, np.ndarray]:
@@ -23,18 +30,19 @@ def arrays(seed: int = 0) -> dict[str, np.ndarray]:
 @pytest.fixture
 def prompts(tmp_path) -> prompt_store.PromptStore:
     made = prompt_store.PromptStore(tmp_path / "store")
-    made.write(NAME, arrays(), PASSPORT)
+    made.write(arrays(), ABOUT)
     return made
 
 
 def test_what_is_written_is_read(prompts):
-    entry = prompts.read(NAME, width=4, backbone_digest="ab")
+    entry = prompts.read(NAME, Fit(width=4, backbone_digest="ab"))
     assert prompts.names() == [NAME]
     for name, value in arrays().items():
         np.testing.assert_array_equal(entry.arrays[name], value)
         assert entry.arrays[name].dtype == value.dtype
-    assert entry.passport["task"] == "mrpc" and entry.passport["format"] == 1
-    assert entry.passport["prompt_digest"] == prompt_store.digest(arrays()["prompt"])
+    made = entry.metadata
+    assert (made.task, made.method, made.seed, made.format) == ("mrpc", "dtvg", 1, 1)
+    assert made.prompt_digest == prompt_store.digest(arrays()["prompt"])
 
 
 def test_a_digest_is_of_shape_and_float32_values():
@@ -48,18 +56,18 @@ def test_a_digest_is_of_shape_and_float32_values():
 def test_the_same_entry_again_is_kept_and_another_refused(prompts):
     path = prompts.folder / NAME / "prompt.safetensors"
     before = path.stat().st_mtime_ns
-    prompts.write(NAME, arrays(), PASSPORT)
+    prompts.write(arrays(), ABOUT)
     assert path.stat().st_mtime_ns == before
     with pytest.raises(InputError, match="another prompt already, and nothing is over"):
-        prompts.write(NAME, arrays(1), PASSPORT)
+        prompts.write(arrays(1), ABOUT)
     np.testing.assert_array_equal(prompts.read(NAME).arrays["tpv"], arrays()["tpv"])
 
 
 def test_fields_that_do_not_fit_are_named(prompts):
     with pytest.raises(InputError) as error:
-        prompts.read(NAME, width=8, backbone_digest="cd", seed=1)
-    sentence = "width is 4, needed is 8; backbone_digest is 'ab', needed is 'cd'"
-    assert sentence in str(error.value) and "seed" not in str(error.value)[-60:]
+        prompts.read(NAME, Fit(width=8, backbone_digest="cd"))
+    sentence = "backbone_digest is 'ab', needed is 'cd'; width is 4, needed is 8"
+    assert sentence in str(error.value) and "p_init" not in str(error.value)
 
 
 def test_a_missing_entry_is_a_sentence(prompts):
@@ -69,10 +77,11 @@ def test_a_missing_entry_is_a_sentence(prompts):
 
 @pytest.mark.parametrize("name", ["../x", "a/../../b", "/etc/passwd", "a", "a/b/c"])
 def test_names_do_not_climb_out(prompts, name):
-    with pytest.raises(InputError, match="is no name of a stored prompt"):
-        prompts.write(name, arrays(), PASSPORT)
-    with pytest.raises(InputError, match="is no name of a stored prompt"):
+    with pytest.raises(InputError, match="is not the name of a stored prompt"):
         prompts.read(name)
+    task, _, method = name.partition("/")
+    with pytest.raises(InputError, match="is not the name of a stored prompt"):
+        prompts.write(arrays(), Metadata(task, f"{method}/x", 0))
 
 
 @pytest.mark.parametrize(
@@ -82,12 +91,12 @@ def test_names_do_not_climb_out(prompts, name):
         ("prompt.safetensors", lambda b: b[:-1] + b"\x7f", "is not the file that"),
         ("prompt.safetensors", lambda b: b"", "cannot be read"),
         ("entry.json", lambda b: b[:-9], "is not JSON"),
-        ("entry.json", lambda b: b"[1]", "is no JSON object"),
+        ("entry.json", lambda b: b"[1]", "holds no JSON object"),
         ("entry.json", lambda b: b"\xff", "is not JSON"),
         (
             "entry.json",
             lambda b: b.replace(b'"format": 1', b'"format": 2'),
-            "format is",
+            "has format 2, this version reads",
         ),
     ],
 )
@@ -108,10 +117,10 @@ def test_a_write_that_breaks_off_leaves_nothing(tmp_path, monkeypatch, function)
 
     monkeypatch.setattr(os, function, fail)
     with pytest.raises(InputError, match="cannot be written .*No space left"):
-        prompts.write(NAME, arrays(), PASSPORT)
+        prompts.write(arrays(), ABOUT)
     monkeypatch.undo()
     assert prompts.names() == [] and list((tmp_path / "mrpc").iterdir()) == []
-    prompts.write(NAME, arrays(), PASSPORT)
+    prompts.write(arrays(), ABOUT)
     assert prompts.names() == [NAME]
 
 
@@ -126,7 +135,84 @@ def test_p_init_is_kept_under_its_digest(prompts):
         prompts.read_p_init(name)
 
 
-def test_json_is_written_whole(tmp_path):
-    files.write_json(tmp_path / "a" / "x.json", {"b": [1, 2]})
-    assert json.loads((tmp_path / "a" / "x.json").read_text()) == {"b": [1, 2]}
-    assert [p.name for p in (tmp_path / "a").iterdir()] == ["x.json"]
+@pytest.mark.parametrize(
+    ("run", "name"),
+    [
+        (Run(2, "mrpc", "dtvg", 42), "mrpc/dtvg-seed42"),
+        (Run(1, "mrpc", "prompt_tuning", 0), "mrpc/stage1-seed0"),
+        (
+            Run(2, "superglue-cb", "dtvg", 3, "every10"),
+            "superglue-cb/dtvg+every10-seed3",
+        ),
+    ],
+)
+def test_a_run_and_the_name_of_its_entry(run, name):
+    assert str(entries.name_of(run)) == name
+    assert entries.parse(name) == entries.name_of(run)
+
+
+def test_the_arrays_file_says_what_it_is(prompts):
+    with safe_open(prompts.folder / NAME / "prompt.safetensors", "np") as file:
+        assert file.metadata() == {
+            "task": "mrpc",
+            "method": "dtvg",
+            "variant": "",
+            "seed": "1",
+            "backbone": "small",
+        }
+
+
+def test_the_same_prompt_gives_the_same_bytes(tmp_path):
+    # The header's keys come in another order in each process unless they are sorted.
+    code = (
+        "import sys, numpy as np\n"
+        "from dtvg_jax.store.prompt_store import PromptStore\n"
+        "from dtvg_jax.store.entries import Metadata\n"
+        "about = Metadata('rte', 'dtvg', 1, backbone='small')\n"
+        "PromptStore(sys.argv[1]).write({'prompt': np.ones((2, 3), 'f4')}, about)\n"
+    )
+    made = set()
+    for number in range(3):
+        folder = tmp_path / str(number)
+        subprocess.run([sys.executable, "-c", code, str(folder)], check=True)
+        made.add((folder / "rte/dtvg-seed1/prompt.safetensors").read_bytes())
+    assert len(made) == 1
+
+
+@pytest.mark.parametrize(
+    "stray", ["dtvg-seed1-backup", ".dtvg-seed1.4662", "notes", "dtvg-seedx"]
+)
+def test_copies_and_leftovers_are_no_entries(prompts, stray):
+    shutil.copytree(prompts.folder / NAME, prompts.folder / "mrpc" / stray)
+    assert prompts.names() == [NAME]
+
+
+def test_an_entry_under_another_name_is_refused(prompts):
+    other = prompts.folder / "mrpc" / "dtvg-seed2"
+    shutil.copytree(prompts.folder / NAME, other)
+    with pytest.raises(InputError, match="holds the entry mrpc/dtvg-seed1: it was cop"):
+        prompts.read("mrpc/dtvg-seed2")
+
+
+def test_another_prompt_of_the_same_file_digest_is_refused(prompts):
+    path = prompts.folder / NAME / "entry.json"
+    said = json.loads(path.read_text())
+    path.write_text(json.dumps(said | {"prompt_digest": "0" * 64}))
+    with pytest.raises(InputError, match="prompt_digest is not that of"):
+        prompts.read(NAME)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"seed": "1"}, "seed = '1': it must be a whole number"),
+        ({"lengths": [1, "a"]}, r"lengths = \(1, 'a'\): it must be a list of whole"),
+        ({"metrics": {"accuracy": None}}, "metrics = .*: it must be an object"),
+    ],
+)
+def test_metadata_of_a_wrong_type_is_named(prompts, change, sentence):
+    path = prompts.folder / NAME / "entry.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(InputError, match=sentence) as error:
+        prompts.read(NAME)
+    assert str(path) in str(error.value)

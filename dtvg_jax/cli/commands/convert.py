@@ -40,9 +40,8 @@ def _export(options: argparse.Namespace) -> None:
     prompt_store = PromptStore(options.store)
     names = options.entries or prompt_store.names()
     out, source = pathlib.Path(options.out), _source(options)
-    made = import_export.export_prompts(
-        prompt_store, names, options.format, out, source, options.base_model
-    )
+    to = import_export.Target(out, options.format, source, options.base_model)
+    made = import_export.export_prompts(prompt_store, names, to)
     for path in made:
         print(path)
 

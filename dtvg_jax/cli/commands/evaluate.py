@@ -32,7 +32,7 @@ TASKS = flags.DEFINE_list("tasks", [], "Tasks; the prompts' own if none is named
 MATRIX = flags.DEFINE_bool("matrix", False, "Try every prompt on every task.")
 SPLIT = flags.DEFINE_enum("split", "test", ["train", "validation", "test"], "Rows.")
 SCORING = flags.DEFINE_enum(
-    "scoring", "greedy", stored_prompts.SCORINGS, "Decode or compare."
+    "scoring", "greedy", list(stored_prompts.Scoring), "Decode or compare."
 )
 ROWS = flags.DEFINE_integer("rows", None, "Only the first rows of each split.", 1)
 BATCH = flags.DEFINE_integer("batch_size", 32, "Rows that share a prompt.", 1)
@@ -44,41 +44,41 @@ def main(command: list[str], check: app.Check) -> None:
     if STORE.value is None or OUT.value is None:
         raise InputError("give --store=DIR and --out=DIR")
     app.cache_compilations(CACHE_DIR.value)
-    rows = stored_prompts.evaluate(
-        load_backbone(BACKBONE.value, DTYPE.value),
-        prompt_store.PromptStore(STORE.value),
-        OUT.value,
+    settings = stored_prompts.EvaluateSettings(
         prompts=PROMPTS.value,
         tasks=TASKS.value,
         matrix=MATRIX.value,
         split=SPLIT.value,
-        scoring_by=SCORING.value,
+        scoring=stored_prompts.Scoring(SCORING.value),
         rows=ROWS.value,
         batch_size=BATCH.value,
         data_dir=DATA_DIR.value,
         tasks_module=TASKS_MODULE.value,
         cache_dir=CACHE_DIR.value,
-        check=check,
+    )
+    rows = stored_prompts.evaluate(
+        load_backbone(BACKBONE.value, DTYPE.value),
+        prompt_store.PromptStore(STORE.value),
+        OUT.value,
+        settings,
+        check,
     )
     _print(rows)
 
 
-def _print(rows: list[stored_prompts.Json]) -> None:
+def _print(results: list[stored_prompts.TrialResult]) -> None:
     table = Table(box=None)
     for column in ("prompt", "task", "metric"):
         table.add_column(column, overflow="fold")
     for column in ("score", "examples"):
         table.add_column(column, justify="right")
-    for row in rows:
-        metric = row["headline"]
-        score = f"{row['metrics'][metric]:.2f}"
-        table.add_row(row["entry"], row["task"], metric, score, str(row["examples"]))
+    for result in results:
+        metric = result.primary_metric
+        score = f"{result.metrics[metric]:.2f}"
+        table.add_row(result.entry, result.task, metric, score, str(result.examples))
     Console(highlight=False).print(table)
-    print(json.dumps({"mean": _mean(rows), "rows": len(rows)}))
-
-
-def _mean(rows: list[stored_prompts.Json]) -> float:
-    return round(sum(row["metrics"]["mean"] for row in rows) / len(rows), 4)
+    mean = sum(result.metrics["mean"] for result in results) / len(results)
+    print(json.dumps({"mean": round(mean, 4), "rows": len(results)}))
 
 
 def run() -> None:

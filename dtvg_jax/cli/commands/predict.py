@@ -44,7 +44,7 @@ def main(command: list[str], check: app.Check) -> None:
     app.cache_compilations(CACHE_DIR.value)
     backbone = load_backbone(BACKBONE.value, DTYPE.value)
     learned = PromptStore(STORE.value) if STORE.value else None
-    settings = predict_lines.Settings(
+    settings = predict_lines.PredictSettings(
         prompt=PROMPT.value,
         method=METHOD.value,
         seed=SEED.value,

@@ -1,0 +1,36 @@
+"""The programs of a job compiled for a TPU slice that is not here."""
+
+from dtvg_jax.files import JsonObject
+from dtvg_jax.formats.load import open_source
+from dtvg_jax.jobs import plan
+from dtvg_jax.jobs.job import Job
+from dtvg_jax.training import compile_ahead
+
+
+def compile_steps(job: Job, topology: str) -> JsonObject:
+    """Compiles a job's steps for a slice such as "v5e:2x4"; no weights are read.
+
+    Returns figures of each program: see `compile_ahead.compile_steps`.
+    """
+    config = open_source(job.backbone).checkpoint.config
+    steps = {program.name: _step(job, program) for program in plan.programs(job)}
+    return compile_ahead.compile_steps(topology, config, steps, dtype=job.dtype)
+
+
+def _step(job: Job, program: plan.Program) -> compile_ahead.Step:
+    stage = plan.stage_of(job, program)
+    shapes = compile_ahead.Shapes(
+        lanes=len(program.lanes),
+        groups=len(job.seeds),
+        sources=len(job.sources) if program.stage == 2 else 0,
+        prompt_length=job.prompt_length,
+        batch_size=stage.batch_size,
+        inputs_length=job.inputs_length,
+        targets_length=job.targets_length,
+    )
+    return compile_ahead.Step(
+        method=program.lanes[0].run.method,
+        optimiser=stage.optimiser,
+        shapes=shapes,
+        dropout=stage.dropout,
+    )

@@ -1,0 +1,68 @@
+"""Trained lanes as entries of the store: their arrays, their metadata, their fit."""
+
+import numpy as np
+
+from dtvg_jax.jobs.job import Job
+from dtvg_jax.jobs.stage_inputs import Prompt
+from dtvg_jax.jobs.token_tables import Tables, training_split
+from dtvg_jax.models.backbone import Backbone
+from dtvg_jax.store import prompt_store
+from dtvg_jax.store.entries import Arrays, Fit, Metadata
+from dtvg_jax.training.loop import Trained
+from dtvg_jax.training.runs import Run
+
+NOT_FINITE = "its loss, gradient or prompt was not finite"
+
+
+def arrays(trained: Trained, k: int, p_init: Prompt) -> Arrays:
+    """Gives what is stored of lane k: its prompt, and what its method made it of."""
+    prompt = np.asarray(trained.best.prompt[k])
+    made = {"prompt": prompt, "tpv": prompt - p_init}
+    if "target_scale" in trained.best.trainables:
+        own = {name: np.asarray(v[k]) for name, v in trained.best.trainables.items()}
+        made["target_prompt"] = own.pop("prompt")
+        group = np.asarray(trained.best.memory[k]).astype(np.uint8)
+        made |= own | {"group": group}
+    return made
+
+
+def metadata(
+    job: Job, run: Run, trained: Trained, k: int, tables: Tables, fit: Fit
+) -> Metadata:
+    """Describes lane k; backbone and store fill in their own parts."""
+    splits = {
+        "train": training_split(job, run.task, run.seed),
+        "validation": "validation",
+        "test": "test",
+    }
+    return Metadata(
+        task=run.task,
+        method=run.method,
+        variant=run.variant,
+        stage=run.stage,
+        seed=run.seed,
+        step=int(trained.best.step[k]),
+        metrics=trained.scores[k],
+        failed=None if trained.alive[k] else NOT_FINITE,
+        sources=list(job.sources)
+        if "target_scale" in trained.best.trainables
+        else None,
+        label_style=job.label_style,
+        lengths=[job.inputs_length, job.targets_length],
+        split_digests={
+            name: tables[run.task, split].meta["split_digest"]
+            for name, split in splits.items()
+        },
+        **fit._asdict(),
+    )
+
+
+def fit(backbone: Backbone, p_init: Prompt) -> Fit:
+    """Says what an entry must agree with to be used with a backbone and a P_init."""
+    return Fit(
+        backbone_digest=backbone.digest,
+        vocabulary_digest=backbone.vocabulary.digest,
+        prompt_length=p_init.shape[0],
+        width=p_init.shape[1],
+        p_init_digest=prompt_store.digest(p_init),
+    )

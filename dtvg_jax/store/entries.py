@@ -1,0 +1,127 @@
+"""What an entry of the prompt store is: its name, its metadata, its arrays."""
+
+import dataclasses
+import re
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from dtvg_jax.errors import InputError
+from dtvg_jax.training.runs import Run
+
+FORMAT = 1
+# In names of entries, the method of a prompt that stage 1 learned.
+STAGE1 = "stage1"
+_NAME = re.compile(r"(?P<task>[^/.][^/]*)/(?P<method>[^/.][^/]*)-seed(?P<seed>\d+)")
+
+Arrays = Mapping[str, np.ndarray]
+
+
+class EntryName(NamedTuple):
+    """The name of an entry, written as `mrpc/dtvg-seed42`."""
+
+    task: str
+    method: str
+    seed: int
+
+    def __str__(self) -> str:
+        return f"{self.task}/{self.method}-seed{self.seed}"
+
+    @property
+    def flat(self) -> str:
+        """The name as one file name."""
+        return str(self).replace("/", "-")
+
+
+def name_of(run: Run) -> EntryName:
+    """Names the entry of a run."""
+    method = STAGE1 if run.stage == 1 else run.full_method
+    return EntryName(run.task, method, run.seed)
+
+
+def parse(name: str) -> EntryName:
+    """Reads a name; raises InputError for what is none."""
+    found = _NAME.fullmatch(name)
+    if found is None:
+        raise InputError(
+            f"{name!r} is not the name of a stored prompt: a name is a task, a method "
+            "and a seed, such as 'mrpc/dtvg-seed42'"
+        )
+    return EntryName(found["task"], found["method"], int(found["seed"]))
+
+
+@dataclasses.dataclass(frozen=True)
+class Metadata:
+    """What is in entry.json: what a prompt is, what it fits, how it was learned.
+
+    An imported prompt may not know its stage, step, data or backbone: these are None.
+
+    Attributes:
+      step: the step that validated best; `metrics` are its validation scores.
+      failed: why training ended early.
+      sources: the tasks that the array "group" is about.
+      lengths: most tokens of an input and of a target, [2].
+      split_digests: of the rows by split: "train", "validation", "test".
+      width: H; prompt_length: P.
+      files: sha256 by file name.
+    """
+
+    task: str
+    method: str
+    seed: int
+    stage: int | None = None
+    variant: str = ""
+    step: int | None = None
+    metrics: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    failed: str | None = None
+    sources: Sequence[str] | None = None
+    label_style: str | None = None
+    lengths: Sequence[int] | None = None
+    split_digests: Mapping[str, str] | None = None
+    backbone: str | None = None
+    backbone_digest: str | None = None
+    vocabulary_digest: str | None = None
+    prompt_length: int | None = None
+    width: int | None = None
+    p_init_digest: str | None = None
+    imported_from: str | None = None
+    prompt_digest: str = ""
+    files: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    format: int = FORMAT
+
+    @property
+    def name(self) -> EntryName:
+        """The name of the entry."""
+        return name_of(
+            Run(self.stage or 0, self.task, self.method, self.seed, self.variant)
+        )
+
+
+class Fit(NamedTuple):
+    """What an entry must agree with; None asks nothing."""
+
+    backbone_digest: str | None = None
+    vocabulary_digest: str | None = None
+    prompt_length: int | None = None
+    width: int | None = None
+    p_init_digest: str | None = None
+
+    def differences(self, metadata: Metadata) -> list[str]:
+        """Says which fields of an entry differ from what is asked."""
+        return [
+            f"{field} is {getattr(metadata, field)!r}, needed is {value!r}"
+            for field, value in self._asdict().items()
+            if value is not None and getattr(metadata, field) != value
+        ]
+
+
+class Entry(NamedTuple):
+    """A stored prompt: "prompt" and "tpv" [P, H], the method's own, its metadata.
+
+    Methods with groups have "target_prompt" [P, H], "target_scale" [P],
+    "source_scales" [S, P] and "group" [S].
+    """
+
+    arrays: Arrays
+    metadata: Metadata

@@ -3,13 +3,14 @@
 import dataclasses
 import json
 import pathlib
+import shutil
 
 import numpy as np
 import pytest
 
 from dtvg_jax.errors import InputError, Stopped
 from dtvg_jax.jobs import job, job_folder, pipeline, plan
-from dtvg_jax.store import prompt_store
+from dtvg_jax.store import entries, prompt_store
 from dtvg_jax.training import metrics_log
 from dtvg_jax.training.stages import Stage
 from tasks.table import TASKS
@@ -50,7 +51,7 @@ def finished(small, tmp_path_factory) -> pathlib.Path:
 
 def digests(folder: pathlib.Path) -> dict[str, str]:
     prompts = prompt_store.PromptStore(folder / "store")
-    return {name: prompts.read(name).passport["files"] for name in prompts.names()}
+    return {name: prompts.read(name).metadata.files for name in prompts.names()}
 
 
 def results(folder: pathlib.Path) -> dict:
@@ -61,8 +62,8 @@ def test_every_lane_is_tested_and_stored(small, finished):
     rows = results(finished)["rows"]
     lanes = [lane for program in plan.programs(small) for lane in program.lanes]
     assert len(lanes) == 2 * 3 + 2 * 2 * 3 == len(rows)
-    assert {f"store/{lane.entry}" for lane in lanes} == {row["entry"] for row in rows}
-    assert results(finished)["complete"]
+    stored = {f"store/{entries.name_of(lane.run)}" for lane in lanes}
+    assert stored == {row["entry"] for row in rows}
     assert not any(row["failed"] for row in rows)
 
 
@@ -78,8 +79,8 @@ def test_scores_can_be_counted_again_from_the_predictions(finished):
 
 def test_entries_hold_what_the_method_made(small, finished):
     prompts = prompt_store.PromptStore(finished / "store")
-    arrays, passport = prompts.read("mrpc/dtvg-seed1")
-    p_init = prompts.read_p_init(passport["p_init_digest"])
+    arrays, metadata = prompts.read("mrpc/dtvg-seed1")
+    p_init = prompts.read_p_init(metadata.p_init_digest)
     sources = [prompts.read(f"{task}/stage1-seed1") for task in small.sources]
     np.testing.assert_array_equal(arrays["tpv"], arrays["prompt"] - p_init)
     assert arrays["group"].tolist()[1] == 0  # mrpc itself is no source of mrpc
@@ -161,7 +162,7 @@ def test_a_folder_in_use_is_refused(small, tmp_path):
 def test_a_damaged_entry_is_named(small, tmp_path):
     first = dataclasses.replace(small, targets=[], methods=[], sources=["sst2"])
     pipeline.run(first, tmp_path)
-    (tmp_path / "results.json").unlink()
+    shutil.rmtree(tmp_path / "measured")
     path = tmp_path / "store/sst2/stage1-seed0/prompt.safetensors"
     path.write_bytes(path.read_bytes()[:-4])
     with pytest.raises(InputError, match=r"prompt.safetensors"):
@@ -222,3 +223,29 @@ def test_a_folder_that_cannot_be_made_is_a_sentence(small, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="cannot be written"):
         pipeline.run(small, tmp_path / "file" / "job")
+
+
+def test_a_job_of_an_earlier_version_is_refused(small, tmp_path):
+    (tmp_path / "plan.json").write_text('{"format": 1, "settings": {}}')
+    with pytest.raises(
+        InputError, match="another version of dtvg_jax"
+    ):
+        pipeline.run(small, tmp_path)
+
+
+def test_results_are_written_and_never_read(small, finished, tmp_path):
+    folder = tmp_path / "copy"
+    shutil.copytree(finished, folder)
+    (folder / "results.json").write_text("not JSON")
+    assert pipeline.run(small, folder)["rows"] == results(finished)["rows"]
+
+
+def test_a_changed_measurement_is_named(small, finished, tmp_path):
+    folder = tmp_path / "copy"
+    shutil.copytree(finished, folder)
+    path = folder / "measured" / "stage1.json"
+    path.write_text(path.read_text().replace('"seed": 0', '"seed": "0"', 1))
+    with pytest.raises(
+        InputError, match=r"stage1.json: rows\[0\]: seed = '0'"
+    ):
+        pipeline.run(small, folder)

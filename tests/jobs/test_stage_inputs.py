@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 
 from dtvg_jax.jobs import job, stage_inputs
-from dtvg_jax.store import prompt_store
+from dtvg_jax.report.records import SingleSource
+from dtvg_jax.store.entries import Entry, Metadata
 from dtvg_jax.training import stages
+from dtvg_jax.training.runs import Lane, Run
 
 STAGE = stages.Stage(steps=1, learning_rate=0.1)
 JOB = job.Job(
@@ -19,24 +21,23 @@ PROMPTS = {
     "rte": [[0.25, 1.0], [0.0, 1.0]],
 }
 SINGLES = [
-    {"task": "rte", "source": "mnli", "seed": 3, "validation": {"mean": 60.0}},
-    {"task": "rte", "source": "qqp", "seed": 3, "validation": {"mean": 40.0}},
-    {"task": "rte", "source": "qqp", "seed": 4, "validation": {"mean": 99.0}},
+    SingleSource("rte", source, seed, 9, validation={"mean": score}, metrics={})
+    for source, seed, score in [("mnli", 3, 60.0), ("qqp", 3, 40.0), ("qqp", 4, 99.0)]
 ]
 
 
 def read(failed=()):
-    def entry(name):
-        task = name.split("/")[0]
-        prompt = np.array(PROMPTS[task], np.float32)
+    def entry(run):
+        prompt = np.array(PROMPTS[run.task], np.float32)
         arrays = {"prompt": prompt, "tpv": prompt - P_INIT}
-        return prompt_store.Entry(arrays, {"failed": "why" if task in failed else None})
+        why = "why" if run.task in failed else None
+        return Entry(arrays, Metadata(run.task, run.method, run.seed, failed=why))
 
     return entry
 
 
 def begin(method, failed=()):
-    lane = stages.Lane(2, "rte", method, 3, 1)
+    lane = Lane(Run(2, "rte", method, 3), steps=1)
     return stage_inputs.second(JOB, {3: P_INIT}, [lane], read(failed), SINGLES)
 
 
@@ -54,6 +55,14 @@ def begin(method, failed=()):
 )
 def test_lanes_begin_where_their_method_says(method, failed, start):
     np.testing.assert_array_equal(begin(method, failed).start, [PROMPTS[start]])
+
+
+def test_a_source_that_learned_nothing_is_orthogonal(monkeypatch):
+    # Its mean row is zero, so it has no direction; NaN would win every comparison.
+    monkeypatch.setitem(PROMPTS, "mnli", [[1.0, -1.0], [-1.0, 1.0]])
+    with np.errstate(all="raise"):
+        start = begin("spot").start
+    np.testing.assert_array_equal(start, [PROMPTS["qqp"]])
 
 
 def test_a_task_is_no_source_of_itself_and_failed_sources_of_none():

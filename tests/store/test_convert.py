@@ -319,7 +319,7 @@ def test_what_does_not_fit_is_a_sentence_and_writes_nothing(
     kept = _store(tmp_path, _prompt(), _miniature().checkpoint.digest())
     for name, start in (("b/x-seed0", "1"), ("c/x-seed0", "2")):
         arrays = {"prompt": _prompt(), "tpv": _prompt()}
-        kept.write(name, arrays, {"p_init_digest": start})
+        kept.write(arrays, Metadata(*entries.parse(name), p_init_digest=start))
     np.save(tmp_path / "p.npy", _prompt())
     np.save(tmp_path / "short.npy", _prompt(rows=2))
     shutil.copy(tmp_path / "p.npy", tmp_path / "decoder.prompt.prompt.prompt")

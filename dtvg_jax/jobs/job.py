@@ -1,16 +1,17 @@
 """The settings of a job."""
 
 import dataclasses
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from dtvg_jax import methods
 from dtvg_jax.data import catalogue
-from dtvg_jax.errors import InputError
+from dtvg_jax.errors import InputError, check_field_types
 from dtvg_jax.training.stages import Stage
 
 # Where a job's files lie and how much is decoded at once changes no result.
 PLACES = ("backbone", "data_dir", "download", "cache_dir", "evaluation_batch_size")
+COUNTS = ("prompt_length", "inputs_length", "targets_length", "validation_rows")
+COUNTS += ("test_rows", "shots", "evaluation_batch_size")
 CHOICES = {
     "label_style": ("digits", "words", "reference"),
     "dtype": ("float32", "bfloat16"),
@@ -25,24 +26,24 @@ class Job:
     Attributes:
       backbone: a Hugging Face folder, or "miniature", the one in the package.
       sources: tasks whose task prompt vectors are transferred.
-      targets: tasks they are transferred to; none: only stage 1.
-      stage1: how the prompts of sources and targets are learnt.
+      targets: tasks they are transferred to; without any, the job is stage 1 only.
+      stage1: how the prompts of sources and targets are learned.
       stage2: how targets are tuned by each method.
-      methods: names of `methods.METHODS`; none: only stage 1.
+      methods: names of `methods.METHODS`; without any, the job is stage 1 only.
       seeds: each gives a P_init, an order of the data, and lanes of its own.
       prompt_length: P.
-      inputs_length: T, the most tokens of an input; longer ones are cut.
+      inputs_length: T, the most tokens of an input; longer ones are truncated.
       targets_length: L, the most tokens of a target and of a prediction.
       data_dir: folder of prepared TFDS data, or "miniature", which is generated.
-      download: fetch the data that are missing there; nothing is fetched otherwise.
-      tasks_module: registers with SeqIO the tasks that are not in the catalogue.
+      download: download and prepare data sets that are missing there.
+      tasks_module: a module that registers tasks of your own with SeqIO.
       label_style: "digits", "words", or "reference": digits, with the shortcuts and
         bugs of the reference (docs/tasks.md).
-      shots: targets are trained on so many rows, drawn anew by each seed; None: on all.
+      shots: rows that targets are trained on, drawn for each seed; None: all.
       shot_rule: how they are drawn, "random_k" or "balanced_k".
       dtype: of the backbone, "float32" or "bfloat16".
-      validation_rows: only the first rows of validation splits are used, all if None.
-      test_rows: the same of test splits.
+      validation_rows: how many rows of a validation split are used, the first; None: all.
+      test_rows: likewise of a test split.
       evaluation_batch_size: rows of a block when decoding.
       cache_dir: token tables, generated data and compiled programs; shared by jobs.
     """
@@ -69,24 +70,25 @@ class Job:
     evaluation_batch_size: int = 32
     cache_dir: str = "~/.cache/dtvg_jax"
 
-    def __post_init__(self):
-        for name in ("prompt_length", "inputs_length", "targets_length"):
-            _whole(name, getattr(self, name))
-        _whole("evaluation_batch_size", self.evaluation_batch_size)
-        for name in ("validation_rows", "test_rows", "shots"):
-            if getattr(self, name) is not None:
-                _whole(name, getattr(self, name))
+    def __post_init__(self) -> None:
         for name in ("stage1", "stage2"):
             if not isinstance(getattr(self, name), Stage):
                 raise InputError(f"{name} must be a Stage: @{name}/stages.Stage()")
-        for name in ("sources", "targets", "methods", "seeds"):
-            _distinct(name, getattr(self, name))
-        for seed in self.seeds:
-            if not isinstance(seed, int) or not 0 <= seed < 2**32:
-                raise InputError(f"seeds has {seed!r}: a seed is a whole number >= 0")
-        for name, known in CHOICES.items():
+        check_field_types(self)
+        for name in COUNTS:
             value = getattr(self, name)
-            if value not in known:
+            if value is not None and value < 1:
+                raise InputError(f"{name} = {value!r}: it must be a whole number >= 1")
+        for name in ("sources", "targets", "methods", "seeds"):
+            values = list(getattr(self, name))
+            if twice := [value for value in values if values.count(value) > 1]:
+                raise InputError(f"{name} names {twice[0]!r} twice")
+        for seed in self.seeds:
+            # The range that NumPy's legacy generator, which draws P_init, takes.
+            if not 0 <= seed < 2**32:
+                raise InputError(f"seeds has {seed!r}: a seed is 0 to {2**32 - 1}")
+        for name, known in CHOICES.items():
+            if (value := getattr(self, name)) not in known:
                 choices = " or ".join(map(repr, known))
                 raise InputError(f"{name} = {value!r}: it must be {choices}")
         if not self.seeds or not (*self.sources, *self.targets):
@@ -96,17 +98,3 @@ class Job:
         for name in self.methods:
             methods.by_name(name)
             methods.check_sources(name, len(self.sources))
-
-
-def _whole(name: str, value: Any) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise InputError(f"{name} = {value!r}: it must be a whole number >= 1")
-
-
-def _distinct(name: str, values: Any) -> None:
-    if isinstance(values, str) or not isinstance(values, Iterable):
-        raise InputError(f"{name} = {values!r}: it must be a list, such as ['a', 'b']")
-    values = list(values)
-    twice = [value for value in values if values.count(value) > 1]
-    if twice:
-        raise InputError(f"{name} names {twice[0]!r} twice")

@@ -1,10 +1,11 @@
 """The two stages from Python: learn prompts of tasks, transfer them to targets."""
 
 import os
-import pathlib
 from collections.abc import Sequence
 from typing import Any
 
+from dtvg_jax import files
+from dtvg_jax.files import JsonObject
 from dtvg_jax.jobs import job, pipeline
 from dtvg_jax.store.prompt_store import PromptStore
 from dtvg_jax.training.stages import Stage
@@ -15,15 +16,15 @@ def learn(
     folder: str | os.PathLike[str],
     *,
     stage: Stage,
-    **settings: Any,
+    **settings: Any,  # fields of Job, which checks them
 ) -> PromptStore:
     """Learns a prompt per task and seed (stage 1), and tests them.
 
     Args:
       tasks: names of the catalogue, or of a `tasks_module` in the settings.
-      folder: of the job; the same call goes on with it.
-      stage: how prompts are learnt.
-      **settings: others of `Job`: backbone, seeds, prompt_length, ...
+      folder: of the job; the same call resumes it.
+      stage: how prompts are learned.
+      **settings: other fields of `Job`: backbone, seeds, prompt_length, ...
 
     Returns:
       The store in the folder; entries are "<task>/stage1-seed<n>".
@@ -36,8 +37,8 @@ def learn(
         stage2=stage,
         methods=[],
     )
-    pipeline.run(made, pathlib.Path(folder))
-    return PromptStore(pathlib.Path(folder).expanduser() / "store")
+    pipeline.run(made, folder)
+    return PromptStore(files.expand(folder) / "store")
 
 
 def transfer(
@@ -47,17 +48,17 @@ def transfer(
     *,
     stage1: Stage,
     stage2: Stage,
-    **settings: Any,
-) -> dict[str, Any]:
+    **settings: Any,  # fields of Job, which checks them
+) -> JsonObject:
     """Learns what is missing of stage 1, and transfers the sources to the targets.
 
     Args:
       sources: tasks whose vectors are used.
       targets: tasks that are tuned, by each of the `methods` in settings.
-      folder: of the job; the same call goes on with it.
-      stage1: how the prompts of sources and targets are learnt.
+      folder: of the job; the same call resumes it.
+      stage1: how the prompts of sources and targets are learned.
       stage2: how targets are tuned.
-      **settings: others of `Job`.
+      **settings: other fields of `Job`.
 
     Returns:
       The results, as in results.json.
@@ -69,4 +70,4 @@ def transfer(
         stage1=stage1,
         stage2=stage2,
     )
-    return pipeline.run(made, pathlib.Path(folder))
+    return pipeline.run(made, folder)

@@ -193,6 +193,8 @@ def test_lanes_that_diverge_are_named_and_keep_their_start(small, tmp_path, fini
         ({"sources": "sst2"}, "sources = 'sst2': it must be a list"),
         ({"sources": [], "targets": []}, "at least one seed and one source"),
         ({"stage1": 3}, "stage1 must be a Stage"),
+        ({"download": "no"}, "download = 'no': it must be True or False"),
+        ({"prompt_length": True}, "prompt_length = True: it must be a whole number"),
         (
             {"sources": list(TASKS)[:13], "methods": ["exhaustive"]},
             "method 'exhaustive' takes at most 12 sources, not 13",
@@ -227,9 +229,7 @@ def test_a_folder_that_cannot_be_made_is_a_sentence(small, tmp_path):
 
 def test_a_job_of_an_earlier_version_is_refused(small, tmp_path):
     (tmp_path / "plan.json").write_text('{"format": 1, "settings": {}}')
-    with pytest.raises(
-        InputError, match="another version of dtvg_jax"
-    ):
+    with pytest.raises(InputError, match="another version of dtvg_jax"):
         pipeline.run(small, tmp_path)
 
 
@@ -245,7 +245,5 @@ def test_a_changed_measurement_is_named(small, finished, tmp_path):
     shutil.copytree(finished, folder)
     path = folder / "measured" / "stage1.json"
     path.write_text(path.read_text().replace('"seed": 0', '"seed": "0"', 1))
-    with pytest.raises(
-        InputError, match=r"stage1.json: rows\[0\]: seed = '0'"
-    ):
+    with pytest.raises(InputError, match=r"stage1.json: rows\[0\]: seed = '0'"):
         pipeline.run(small, folder)

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import jax
 
-from dtvg_jax import files, methods, report
+from dtvg_jax import files, methods
 from dtvg_jax.files import JsonObject
 from dtvg_jax.formats.load import load_backbone
 from dtvg_jax.inference import split_decoding
@@ -99,8 +99,10 @@ def run(
                 job, backbone, place, folder, store, p_init, evaluator, log, check
             )
             results = _run(work)
-        files.write_json(folder / "results.json", report.to_json(results))
-        return report.to_json(report.write(folder))
+        import dataclasses as d
+
+        files.write_json(folder / "results.json", d.asdict(results))
+        return d.asdict(results)
 
 
 def _run(work: _Work) -> Results:

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import export
 from jax.experimental import topologies
-from jax.sharding import Mesh, NamedSharding
+from jax.sharding import NamedSharding
 
 from dtvg_jax.errors import InputError
 from dtvg_jax.methods import METHODS, Context
@@ -55,6 +55,7 @@ class Step(NamedTuple):
     method: str
     optimiser: str
     shapes: Shapes
+    dropout: bool
 
 
 def compile_steps(
@@ -62,7 +63,6 @@ def compile_steps(
     config: backbones.Config,
     steps: dict[str, Step],
     *,
-    dropout: bool,
     dtype: Any = jnp.bfloat16,
 ) -> dict[str, Any]:
     """Compiles steps of a backbone for a TPU slice, and lowers them for CUDA.
@@ -75,13 +75,11 @@ def compile_steps(
     Raises:
       InputError: where the slice is unknown, libtpu absent, or a batch not divisible.
     """
-    mesh = placement.data_mesh(topology_devices(topology))
-    results: dict[str, Any] = {"topology": topology, "chips": mesh.size}
+    where = placement.make(topology_devices(topology))
+    results: dict[str, Any] = {"topology": topology, "chips": where.mesh.size}
     for name, step in steps.items():
-        placement.check_rows(f"batch_size of {name}", step.shapes.batch_size, mesh)
-        function, arguments = abstract_step(
-            config, step, mesh, dropout=dropout, dtype=dtype
-        )
+        where.check_rows(f"batch_size of {name}", step.shapes.batch_size)
+        function, arguments = abstract_step(config, step, where, dtype=dtype)
         results[name] = compile_for(function, arguments)
         results[name]["cuda_program_bytes"] = lower_for_cuda(function, arguments)
     return results
@@ -90,9 +88,8 @@ def compile_steps(
 def abstract_step(
     config: backbones.Config,
     step: Step,
-    mesh: Mesh,
+    where: placement.Placement,
     *,
-    dropout: bool,
     dtype: Any = jnp.bfloat16,
 ) -> tuple[Any, tuple[Any, ...]]:
     """Makes the train step of a program and abstract arguments for it.
@@ -127,10 +124,12 @@ def abstract_step(
         for name, size in rows.items()
     }
     model = backbones.build("abstract", config, params, None, "")
-    step_fn = lanes.make_step(model, method, rule, dropout=dropout)
+    step_fn = lanes.make_step(model, method, rule, dropout=step.dropout)
     arguments = (
-        *(_placed(x, placement.whole(mesh)) for x in (state, params, fixed)),
-        _placed(batch, placement.rows(mesh)),
+        _placed(state, where.lanes),
+        _placed(params, where.params),
+        _placed(fixed, where.lanes),
+        _placed(batch, where.rows),
     )
     return jax.jit(step_fn, donate_argnums=0), arguments
 

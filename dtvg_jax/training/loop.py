@@ -17,10 +17,12 @@ from dtvg_jax.data.token_table import TokenTable
 from dtvg_jax.errors import Stopped
 from dtvg_jax.methods import Context, Method
 from dtvg_jax.models.backbone import Backbone
-from dtvg_jax.training import checkpoints, lanes, optimisers, placement
+from dtvg_jax.training import checkpoints, lanes, optimisers
 from dtvg_jax.training.metrics_log import MetricsLog
+from dtvg_jax.training.placement import Placement
 from dtvg_jax.training.progress import progress
-from dtvg_jax.training.stages import Lane, Stage
+from dtvg_jax.training.runs import Lane
+from dtvg_jax.training.stages import Stage
 
 
 class Training(NamedTuple):
@@ -56,6 +58,7 @@ def train(
     validate: Validate,
     folder: pathlib.Path,
     log: MetricsLog,
+    placement: Placement,
     check: Check,
 ) -> Trained:
     """Trains lanes from their last checkpoint, or from the start, to their end.
@@ -65,11 +68,10 @@ def train(
     goes on after the state is saved, so that the same call continues from there.
     """
     stage = training.stage
-    mesh = placement.data_mesh()
-    placement.check_rows("batch_size", stage.batch_size, mesh)
+    placement.check_rows("batch_size", stage.batch_size)
     optimiser = optimisers.by_name(stage.optimiser)
     state = lanes.init(training.method, optimiser, training.context)
-    state, fixed = jax.device_put((state, _fixed(training)), placement.whole(mesh))
+    state, fixed = jax.device_put((state, _fixed(training)), placement.lanes)
     step_fn = jax.jit(
         lanes.make_step(
             backbone, training.method, optimiser, dropout=_dropout(stage, backbone)
@@ -83,7 +85,9 @@ def train(
             state, at = restored
             log.truncate(at.log_position)
         began = time.monotonic() - at.seconds
-        loop = _Loop(training, backbone, validate, fixed, manager, log, check, began)
+        loop = _Loop(
+            training, backbone, validate, fixed, placement, manager, log, check, began
+        )
         if restored is None:
             # From here on the log can be cut back to where this program began.
             _save(loop, state, at.validated)
@@ -99,6 +103,7 @@ class _Loop(NamedTuple):
     backbone: Backbone
     validate: Validate
     fixed: lanes.Fixed
+    placement: Placement
     manager: Any
     log: MetricsLog
     check: Check
@@ -115,7 +120,7 @@ def _steps(
     training, total = loop.training, loop.steps
     every = training.stage.log_every
     start = int(state.step)
-    where = placement.rows(placement.data_mesh())
+    where = loop.placement.rows
     stream = batches.prefetch(
         _batch_maker(training), start, total, put=lambda b: jax.device_put(b, where)
     )
@@ -152,7 +157,7 @@ def _validates(step: int, stage: Stage, total: int) -> bool:
 
 
 def _batch_maker(training: Training) -> Callable[[int], batches.Batch]:
-    seeds = [lane.seed for lane in training.lanes]
+    seeds = [lane.run.seed for lane in training.lanes]
 
     def make(step: int) -> batches.Batch:
         return batches.lanes_batch(
@@ -171,8 +176,8 @@ def _fixed(training: Training) -> lanes.Fixed:
     }
     count = len(training.lanes)
     keys = [
-        lanes.lane_key(lane.seed, f"stage{lane.stage}", lane.task, lane.method)
-        for lane in training.lanes
+        lanes.lane_key(run.seed, f"stage{run.stage}", run.task, run.full_method)
+        for run in (lane.run for lane in training.lanes)
     ]
     return lanes.Fixed(
         context=jax.tree.map(jnp.asarray, training.context),
@@ -213,10 +218,10 @@ def _flush(loop: _Loop, pending: list[dict[str, Array]], step: int, report) -> N
 def _about(training: Training, lane: Lane) -> dict[str, Any]:
     return {
         "program": training.name,
-        "lane": lane.name,
-        "task": lane.task,
-        "method": lane.method,
-        "seed": lane.seed,
+        "lane": lane.run.name,
+        "task": lane.run.task,
+        "method": lane.run.full_method,
+        "seed": lane.run.seed,
     }
 
 

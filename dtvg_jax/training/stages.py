@@ -2,7 +2,6 @@
 
 import dataclasses
 import math
-from typing import NamedTuple
 
 from dtvg_jax.errors import InputError
 from dtvg_jax.training import optimisers
@@ -49,24 +48,3 @@ class Stage:
             if not (isinstance(value, int | float) and 0 <= value < math.inf):
                 raise InputError(f"{name} = {value!r}: it must be a number >= 0")
         optimisers.by_name(self.optimiser)
-
-
-class Lane(NamedTuple):
-    """One prompt to learn."""
-
-    stage: int
-    task: str
-    method: str
-    seed: int
-    steps: int
-
-    @property
-    def name(self) -> str:
-        """The lane's name in logs; unique in its program."""
-        return f"{self.task}/{self.method}/seed{self.seed}"
-
-    @property
-    def entry(self) -> str:
-        """The lane's entry in the prompt store."""
-        method = "stage1" if self.stage == 1 else self.method
-        return f"{self.task}/{method}-seed{self.seed}"

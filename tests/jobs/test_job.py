@@ -210,7 +210,7 @@ def test_settings_that_cannot_be_are_sentences(small, change, sentence):
     ("change", "sentence"),
     [
         ({"backbone": "nowhere"}, "the backbone 'nowhere' is not there"),
-        ({"data_dir": "nowhere"}, "data_dir = 'nowhere' is no folder"),
+        ({"data_dir": "nowhere"}, "data_dir = .nowhere. is no folder"),
         ({"prompt_length": 433}, "prompt_length = 433: P_init takes different rows"),
     ],
 )

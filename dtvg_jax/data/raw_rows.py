@@ -20,7 +20,9 @@ def wording(task: str, label_style: str) -> tuple[Any, tuple[str, ...]]:
     seqio = importlib.import_module("seqio")
     importlib.import_module("tasks.all")
     table = importlib.import_module("tasks.table")
-    info = table.KNOWN[task]
+    info = table.KNOWN.get(task)
+    if info is None:
+        raise InputError(f'{task} is a task of your own: give "inputs", the text')
     name = info.seqio_name + table.CONVENTIONS[label_style]
     first = seqio.TaskRegistry.get(name).preprocessors[0]
     shown = getattr(first, "keywords", {}).get("fields")

@@ -47,6 +47,7 @@ class Answered(TypedDict, total=False):
     prompt: str | None
     prediction: str
     score: float  # log-probability of the prediction
+    truncated: bool  # present where the input was longer than inputs_length
     error: str
 
 
@@ -101,7 +102,7 @@ def _read(backbone: Backbone, learned: PromptStore | None) -> dict[str, Entry]:
     names = learned.names()
     if not names:
         raise InputError(f"{learned.folder} holds no learned prompts")
-    fit = Fit(backbone_digest=backbone.digest)
+    fit = Fit(backbone.digest, backbone.vocabulary.digest)
     return {name: learned.read(name, fit) for name in names}
 
 
@@ -125,22 +126,23 @@ def _answers(
     while chunk := list(itertools.islice(numbered, CHUNK * model.settings.batch_size)):
         check()
         parsed = [request_lines.parse(number, line, defaults) for number, line in chunk]
-        worded = request_lines.word(parsed, model.label_style)
-        good = [request for request in worded if request.error is None]
+        requests = request_lines.format_rows(parsed, model.label_style)
+        good = [request for request in requests if request.error is None]
         answers = dict(zip((g.line for g in good), _run(model, good), strict=True))
-        for request in worded:
-            yield answers.get(request.line) or _refusal(request)
+        for request in requests:
+            yield answers.get(request.line) or _refusal(request.line, request.error)
 
 
-def _refusal(request: request_lines.Request) -> Answered:
-    return {"line": request.line, "error": str(request.error)}
+def _refusal(line: int, error: str | None) -> Answered:
+    return {"line": line, "error": str(error)}
 
 
 def _run(model: _Model, good: Sequence[request_lines.Request]) -> list[Answered]:
     """Answers requests in batches of like length; gives them in the order they came."""
-    ids = _tokens(model, [request.text or "" for request in good])
-    order = sorted(range(len(good)), key=lambda i: len(ids[i]))
-    answers: list[Answered] = [{} for _ in good]
+    ids, truncated = _tokens(model, [request.text or "" for request in good])
+    nothing = "the text has no tokens, so there is nothing to answer"
+    answers = [_refusal(request.line, nothing) for request in good]
+    order = sorted((i for i in range(len(good)) if ids[i]), key=lambda i: len(ids[i]))
     for start in range(0, len(order), model.settings.batch_size):
         mine = order[start : start + model.settings.batch_size]
         tokens, scores = _batch(
@@ -155,21 +157,26 @@ def _run(model: _Model, good: Sequence[request_lines.Request]) -> list[Answered]
                 "prediction": text.strip(),
                 "score": round(float(score), 4),
             }
+            if truncated[i]:
+                answers[i]["truncated"] = True
     return answers
 
 
-def _tokens(model: _Model, texts: Sequence[str]) -> list[list[int]]:
+def _tokens(model: _Model, texts: Sequence[str]) -> tuple[list[list[int]], list[bool]]:
+    """Gives the ids of each text, and whether it was truncated."""
     vocabulary, settings = model.backbone.vocabulary, model.settings
-    if (
-        settings.raw and model.backbone.kind == "llama"
-    ):  # neither " Label : " nor an end
+    if settings.raw and model.backbone.kind == "llama":
+        # Neither " Label : " nor an end token.
         room = settings.inputs_length - len(vocabulary.prefix_ids)
         ids = vocabulary.encode(list(texts))
-        return [[*vocabulary.prefix_ids, *row[:room]] for row in ids]
+        truncated = [len(row) > room for row in ids]
+        return [[*vocabulary.prefix_ids, *row[:room]] for row in ids], truncated
     rows = [tokenise.TextRow(text, "", None) for text in texts]
-    return tokenise.tokenise(
-        rows, vocabulary, (settings.inputs_length, settings.targets_length)
-    ).inputs
+    lengths = (settings.inputs_length, settings.targets_length)
+    kept = tokenise.tokenise(rows, vocabulary, lengths).inputs
+    # One id more shows which of those that fill the length are longer.
+    more = tokenise.tokenise(rows, vocabulary, (lengths[0] + 1, lengths[1])).inputs
+    return kept, [len(a) < len(b) for a, b in zip(kept, more, strict=True)]
 
 
 def _batch(

@@ -16,8 +16,8 @@ class Request(NamedTuple):
     line: int
     entry: str | None = None  # of the store; None: without a prompt
     task: str | None = None
-    text: str | None = None  # worded already
-    row: dict[str, str] | None = None  # to be worded by the task
+    text: str | None = None  # the whole input
+    row: dict[str, str] | None = None  # to be formatted by the task
     error: str | None = None
 
 
@@ -32,8 +32,10 @@ class Defaults(NamedTuple):
 
 def parse(number: int, line: bytes, defaults: Defaults) -> Request:
     """Reads a line: a JSON object, or else plain text that is the input itself."""
+    # Editors on Windows begin a file with a byte order mark.
+    encoding = "utf-8-sig" if number == 1 else "utf-8"
     try:
-        return _parse(number, line.decode().strip("\r\n"), defaults)
+        return _parse(number, line.decode(encoding).strip("\r\n"), defaults)
     except UnicodeDecodeError as error:
         return Request(number, error=f"not UTF-8 at byte {error.start + 1}")
     except InputError as error:
@@ -49,10 +51,15 @@ def _parse(number: int, text: str, defaults: Defaults) -> Request:
         given = json.loads(text)
     except json.JSONDecodeError as error:
         raise InputError(f"not JSON: {error.msg} at column {error.colno}") from None
+    except RecursionError:
+        raise InputError("not JSON that can be read: it is nested too deeply") from None
+    except ValueError as error:  # Python refuses to read numbers of 4,300 digits
+        raise InputError(f"not JSON that can be read: {error}") from None
     task = given.pop("task", None)
     if task is not None:
         task = str(task).removeprefix("dtvg_")
-        catalogue.check_task(task)
+        if task not in {entries.parse(name).task for name in defaults.known}:
+            catalogue.check_task(task)
     entry = _entry(given.pop("prompt", None), task, defaults)
     task = task or (entries.parse(entry).task if entry else None)
     if "inputs" in given:
@@ -82,11 +89,18 @@ def _text(given: JsonObject, field: str) -> str:
     text = given[field]
     if not isinstance(text, str):
         raise InputError(f"the field {field!r} is {text!r}: it must be text")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise InputError(
+            f"the field {field!r} has half of a surrogate pair at character "
+            f"{error.start + 1}: it is no text"
+        ) from None
     return text
 
 
-def word(requests: Sequence[Request], label_style: str) -> list[Request]:
-    """Words the rows among the requests, those of one task at once."""
+def format_rows(requests: Sequence[Request], label_style: str) -> list[Request]:
+    """Formats the rows among the requests as inputs, those of one task at once."""
     made = list(requests)
     rows = [i for i, request in enumerate(requests) if request.row is not None]
     for task in dict.fromkeys(requests[i].task for i in rows):

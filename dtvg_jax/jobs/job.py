@@ -42,7 +42,7 @@ class Job:
       shots: rows that targets are trained on, drawn for each seed; None: all.
       shot_rule: how they are drawn, "random_k" or "balanced_k".
       dtype: of the backbone, "float32" or "bfloat16".
-      validation_rows: how many rows of a validation split are used, the first; None: all.
+      validation_rows: how many of the first rows of a validation split are used.
       test_rows: likewise of a test split.
       evaluation_batch_size: rows of a block when decoding.
       cache_dir: token tables, generated data and compiled programs; shared by jobs.

@@ -130,6 +130,12 @@ class PromptStore:
             raise InputError(
                 f"{path}: prompt_digest is not that of {ARRAYS_FILE}: restore it"
             )
+        for array, values in arrays.items():
+            if not np.isfinite(values).all():
+                raise InputError(
+                    f"{folder}: the array {array!r} has values that are not finite; "
+                    "learn that prompt again"
+                )
         return Entry(arrays, metadata)
 
     def _folder(self, name: str) -> pathlib.Path:

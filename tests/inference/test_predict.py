@@ -11,7 +11,7 @@ import pytest
 from dtvg_jax.data import raw_rows
 from dtvg_jax.errors import InputError
 from dtvg_jax.formats.load import load_backbone
-from dtvg_jax.inference import request_lines
+from dtvg_jax.inference import predict_lines, request_lines
 from dtvg_jax.store import entries, prompt_store
 from dtvg_jax.store.entries import Metadata
 
@@ -28,7 +28,11 @@ def folder(tmp_path_factory):
     rng = np.random.default_rng(0)
     for name in NAMES:
         prompt = rng.normal(size=(4, 96)).astype(np.float32)
-        about = Metadata(*entries.parse(name), backbone_digest=backbone.digest)
+        about = Metadata(
+            *entries.parse(name),
+            backbone_digest=backbone.digest,
+            vocabulary_digest=backbone.vocabulary.digest,
+        )
         made.write({"prompt": prompt}, about)
     return made.folder
 
@@ -116,6 +120,41 @@ def test_what_a_line_says(line, expected):
     for name, value in expected.items():
         found = getattr(request, name)
         assert value in found if name == "error" else found == value
+
+
+@pytest.mark.parametrize(
+    ("line", "error"),
+    [
+        (b'{"task": "sst2", "sentence": "a \\ud800 b"}', "half of a surrogate pair"),
+        (b'{"task": "sst2", "sentence": ' + b"1" * 5000 + b"}", "not JSON that can be"),
+        (b'{"a": ' + b"[" * 100_000 + b"}", "nested too deeply"),
+        (b'{"task": "reviews", "inputs": "x"}', "unknown task 'reviews'"),
+        (b'{"prompt": "own/dtvg-seed0", "review": "x"}', "own is a task of your own"),
+    ],
+)
+def test_a_bad_line_is_an_error_of_its_own(line, error):
+    known = DEFAULTS._replace(known=frozenset([*NAMES, "own/dtvg-seed0"]))
+    assert error in str(request_lines.parse(2, line, known).error)
+
+
+def test_a_byte_order_mark_is_no_text():
+    line = b"\xef\xbb\xbf" + b'{"task": "mrpc", "inputs": "x"}'
+    assert request_lines.parse(1, line, DEFAULTS).text == "x"
+
+
+def test_a_task_of_your_own_is_known_by_its_prompt():
+    own = "own/dtvg-seed0"
+    known = DEFAULTS._replace(known=frozenset([own]), entries={"own": own})
+    request = request_lines.parse(2, b'{"task": "own", "inputs": "x"}', known)
+    assert (request.entry, request.text) == (own, "x")
+
+
+def test_truncated_and_empty_inputs_are_said():
+    backbone = load_backbone("miniature")
+    settings = predict_lines.PredictSettings(inputs_length=4, targets_length=2)
+    lines = [b"the meal", b"the meal was good and so was the view"]
+    short, long = predict_lines.predict(backbone, None, lines, settings)
+    assert "truncated" not in short and long["truncated"] is True
 
 
 def test_plain_lines_need_no_prompt_without_a_store():

@@ -216,3 +216,11 @@ def test_metadata_of_a_wrong_type_is_named(prompts, change, sentence):
     with pytest.raises(InputError, match=sentence) as error:
         prompts.read(NAME)
     assert str(path) in str(error.value)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_prompt_that_is_not_finite_is_refused(tmp_path, value):
+    prompts = prompt_store.PromptStore(tmp_path)
+    prompts.write({"prompt": np.full((2, 3), value, np.float32)}, ABOUT)
+    with pytest.raises(InputError, match="the array 'prompt' has values that are not"):
+        prompts.read(NAME)

@@ -15,6 +15,7 @@ from dtvg_jax.errors import InputError
 from dtvg_jax.files import JsonObject
 from dtvg_jax.jobs import plan
 from dtvg_jax.jobs.job import Job
+from dtvg_jax.jobs.token_tables import Tables
 
 FORMAT = 2  # of plan.json; 1 had results.json as the job's working memory
 PACKAGES = ("dtvg_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
@@ -62,12 +63,36 @@ def planned(job: Job, facts: JsonObject) -> JsonObject:
     return {"format": FORMAT, "settings": settings, "programs": programs}
 
 
+def split_digests(tables: Tables) -> JsonObject:
+    """Gives the digests of the rows that a job reads, by "task/split"."""
+    return {
+        f"{task}/{split}": table.meta["split_digest"]
+        for (task, split), table in tables.items()
+    }
+
+
+def check_splits(folder: pathlib.Path, now: JsonObject) -> None:
+    """Raises InputError where rows of a job changed since it was begun; names them."""
+    path = folder / "plan.json"
+    was = files.read_json(path).get("splits") if path.exists() else now
+    changed = [line.partition(" ")[0] for line in plan.differences(was, now)]
+    if changed:
+        raise InputError(
+            f"the data of {', '.join(changed)} changed since the job in {folder} was "
+            "begun: restore them, or give another --job_dir"
+        )
+
+
 def check_plan(folder: pathlib.Path, now: JsonObject) -> None:
-    """Raises InputError where plan.json is of another job; names what differs."""
+    """Raises InputError where plan.json is of another job; names what differs.
+
+    `now` has no "splits": these are compared when the tables are there.
+    """
     path = folder / "plan.json"
     if not path.exists():
         return
     was = files.read_json(path)
+    was.pop("splits", None)
     if was.get("format") != FORMAT:
         raise InputError(
             f"{folder} holds a job of another version of dtvg_jax (plan.json has "

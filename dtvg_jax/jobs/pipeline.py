@@ -87,7 +87,9 @@ def run(
         # a corrected job may then use the same folder.
         p_init = _shared_starts(job, backbone)
         evaluator = _evaluator(job, backbone, place, check)
-        files.write_json(folder / "plan.json", planned)
+        splits = job_folder.split_digests(evaluator.tables)
+        job_folder.check_splits(folder, splits)
+        files.write_json(folder / "plan.json", planned | {"splits": splits})
         files.write_bytes(folder / "config.gin", config_gin.encode())
         environment = job_folder.describe_environment(command)
         files.write_json(folder / "environment.json", environment)

@@ -247,3 +247,16 @@ def test_a_changed_measurement_is_named(small, finished, tmp_path):
     path.write_text(path.read_text().replace('"seed": 0', '"seed": "0"', 1))
     with pytest.raises(InputError, match=r"stage1.json: rows\[0\]: seed = '0'"):
         pipeline.run(small, folder)
+
+
+def test_rows_that_changed_under_a_job_are_named(small, finished, tmp_path):
+    folder = tmp_path / "copy"
+    shutil.copytree(finished, folder)
+    path = folder / "plan.json"
+    said = json.loads(path.read_text())
+    said["splits"]["mrpc/train"] = "0" * 64
+    path.write_text(json.dumps(said))
+    with pytest.raises(
+        InputError, match="the data of mrpc/train changed since the job"
+    ):
+        pipeline.run(small, folder)

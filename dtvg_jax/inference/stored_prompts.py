@@ -100,14 +100,14 @@ def evaluate(
         entries,
         {task: token_table.head(open_table(task), rows) for task in wanted},
         backbone,
-        pathlib.Path(out),
+        files.expand(out),
         scoring_by=scoring_by,
         label_style=passport["label_style"],
         batch_size=batch_size,
         lengths=passport["lengths"],
         check=check,
     )
-    files.write_json(pathlib.Path(out) / "results.json", {"rows": found})
+    files.write_json(files.expand(out) / "results.json", {"rows": found})
     return found
 
 

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from dtvg_jax import task_vectors
+from dtvg_jax import files, task_vectors
 from dtvg_jax.errors import InputError
 from dtvg_jax.formats import hugging_face, load, prompt_files, t5x
 from dtvg_jax.methods import initial_prompt
@@ -91,7 +91,7 @@ class Import(NamedTuple):
 def parse_import(given: str, method: str, seed: int) -> Import:
     """Reads "TASK=PATH", or a PATH that names the task, or the path of an export."""
     task, sign, rest = given.partition("=")
-    path = pathlib.Path(rest if sign else given)
+    path = files.expand(rest if sign else given)
     if not sign:
         task = path.stem if path.suffix == ".npy" else path.name
         if (named := EXPORTED.match(task)) is not None:

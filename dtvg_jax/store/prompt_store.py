@@ -42,7 +42,7 @@ class PromptStore:
     """A folder of learned prompts for one backbone."""
 
     def __init__(self, folder: str | os.PathLike[str]):
-        self.folder = pathlib.Path(folder)
+        self.folder = files.expand(folder)
 
     def names(self) -> list[str]:
         """Lists the entries, "<task>/<method>-seed<n>"."""

@@ -15,10 +15,9 @@ stage1...
 stage1...
 >>> sorted({row["method"] for row in results["rows"]})
 ['dtvg', 'prompt_tuning', 'spot']
->>> [row] = dtvg.evaluate(
-...     backbone, prompts, "tested", prompts=["qqp/stage1-seed0"], rows=8
-... )
->>> row["task"], row["examples"]
+>>> settings = dtvg.EvaluateSettings(prompts=["qqp/stage1-seed0"], rows=8)
+>>> [result] = dtvg.evaluate(backbone, prompts, "tested", settings)
+>>> result.task, result.examples
 ('qqp', 8)
 >>> line = b'{"task": "qqp", "question1": "who has a dog", "question2": "who"}'
 >>> [answer] = dtvg.predict(backbone, prompts, [line])
@@ -26,37 +25,69 @@ stage1...
 (1, 'qqp/stage1-seed0')
 """
 
-import importlib
-from typing import Any
+import pkgutil
+import sys
+import types
+from typing import TYPE_CHECKING
 
-# `python -m dtvg_jax.train` finds the file of the command there.
-__path__.append(f"{__path__[0]}/cli/commands")
+if TYPE_CHECKING:
+    from dtvg_jax import task_vectors as task_vectors
+    from dtvg_jax.errors import InputError as InputError
+    from dtvg_jax.formats.load import load_backbone as load_backbone
+    from dtvg_jax.inference.predict_lines import PredictSettings as PredictSettings
+    from dtvg_jax.inference.predict_lines import predict as predict
+    from dtvg_jax.inference.stored_prompts import EvaluateSettings as EvaluateSettings
+    from dtvg_jax.inference.stored_prompts import evaluate as evaluate
+    from dtvg_jax.jobs.job import Job as Job
+    from dtvg_jax.jobs.pipeline import run as run
+    from dtvg_jax.jobs.python_api import learn as learn
+    from dtvg_jax.jobs.python_api import transfer as transfer
+    from dtvg_jax.methods import METHODS as METHODS
+    from dtvg_jax.store.prompt_store import PromptStore as PromptStore
+    from dtvg_jax.training.stages import Stage as Stage
 
 # Names are loaded when they are asked for: a command that only parses flags, or a
 # program that only uses the algebra, loads no more than it needs.
 _SURFACE = {
-    "Job": "jobs.job",
-    "METHODS": "methods",
-    "InputError": "errors",
-    "PromptStore": "store.prompt_store",
-    "Stage": "training.stages",
-    "evaluate": "inference.stored_prompts",
-    "learn": "jobs.python_api",
-    "load_backbone": "formats.load",
-    "predict": "inference.predict_lines",
-    "run": "jobs.pipeline",
-    "task_vectors": "",
-    "transfer": "jobs.python_api",
+    "EvaluateSettings": "inference.stored_prompts:EvaluateSettings",
+    "InputError": "errors:InputError",
+    "Job": "jobs.job:Job",
+    "METHODS": "methods:METHODS",
+    "PredictSettings": "inference.predict_lines:PredictSettings",
+    "PromptStore": "store.prompt_store:PromptStore",
+    "Stage": "training.stages:Stage",
+    "evaluate": "inference.stored_prompts:evaluate",
+    "learn": "jobs.python_api:learn",
+    "load_backbone": "formats.load:load_backbone",
+    "predict": "inference.predict_lines:predict",
+    "run": "jobs.pipeline:run",
+    "task_vectors": "task_vectors:",
+    "transfer": "jobs.python_api:transfer",
 }
 
+# `python -m dtvg_jax.train` finds the file of the command there.
+__path__.append(f"{__path__[0]}/cli/commands")
 
-def __getattr__(name: str) -> Any:
+
+class _Package(types.ModuleType):
+    """Keeps the surface in place when modules of the same names are imported.
+
+    `import dtvg_jax.evaluate` loads the command, and would then put that module where
+    the function `dtvg_jax.evaluate` is expected.
+    """
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if not (name in _SURFACE and isinstance(value, types.ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package
+
+
+def __getattr__(name: str) -> object:
     if name not in _SURFACE:
         raise AttributeError(f"module 'dtvg_jax' has no attribute {name!r}")
-    where = _SURFACE[name]
-    if not where:
-        return importlib.import_module(f"dtvg_jax.{name}")
-    return getattr(importlib.import_module(f"dtvg_jax.{where}"), name)
+    return pkgutil.resolve_name(f"dtvg_jax.{_SURFACE[name]}")
 
 
 def __dir__() -> list[str]:

@@ -76,7 +76,7 @@ def test_tasks_know_nothing_of_the_package():
 
 def test_a_job_can_start_without_tensorflow():
     program = (
-        "import sys, dtvg_jax.jobs.pipeline, dtvg_jax.cli.app;"
+        "import sys, dtvg_jax.jobs.pipeline, dtvg_jax.cli.command;"
         "print([m for m in ('tensorflow', 'seqio') if m in sys.modules])"
     )
     command = [sys.executable, "-c", program]

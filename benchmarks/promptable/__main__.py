@@ -31,7 +31,7 @@ def main() -> None:
 
 def _run(flags: argparse.Namespace) -> None:
     from benchmarks.promptable import marks, measure, world
-    from dtvg_jax.cli import app
+    from dtvg_jax.cli import compilation_cache
     from dtvg_jax.errors import InputError
     from dtvg_jax.formats.load import load_backbone
 
@@ -41,7 +41,7 @@ def _run(flags: argparse.Namespace) -> None:
             "--seeds, --steps and --target_rows must be whole numbers >= 1"
         )
     began = time.monotonic()
-    app.cache_compilations(flags.cache_dir)
+    compilation_cache.enable(flags.cache_dir)
     backbone = load_backbone(flags.backbone)
     cache = pathlib.Path(flags.cache_dir).expanduser()
     tables = world.tables(backbone, cache, flags.target_rows)

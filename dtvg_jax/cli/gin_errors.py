@@ -9,10 +9,13 @@ import pathlib
 import pkgutil
 import re
 import tokenize
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import NamedTuple
 
-from dtvg_jax.errors import InputError
+from dtvg_jax.errors import InputError, nearest
+from dtvg_jax.files import expand
+
+Configurable = Callable[..., object]
 
 _BINDING = re.compile(r"\s*([\w./]+)\s*=")
 _INCLUDE = re.compile(r"""include\s+["'](.+)["']""")
@@ -66,13 +69,13 @@ def read_lines(
 
 
 def flag(binding: str) -> str:
-    """Writes a binding as it is given on the command line."""
+    """Formats a binding as it is given on the command line."""
     return "--gin." + binding.replace(" = ", "=", 1)
 
 
 @contextlib.contextmanager
 def as_sentences(lines: Sequence[Line], place: str = "") -> Iterator[None]:
-    """Turns what gin, or a class it calls, raises inside into InputErrors.
+    """Converts what gin, or a class it calls, raises inside to InputErrors.
 
     Args:
       lines: all settings, to find names and places in.
@@ -132,9 +135,13 @@ def _error(place: str, sentence: str) -> InputError:
 
 
 def _file_lines(
-    file: str, asked: str, folders: Sequence[str | os.PathLike[str]], within: tuple
+    file: str,
+    asked: str,
+    folders: Sequence[str | os.PathLike[str]],
+    within: tuple[pathlib.Path, ...],
 ) -> list[Line]:
-    places = [pathlib.Path(folder) / file for folder in folders]
+    # An absolute path, or one of the home folder, is the same in all folders.
+    places = [pathlib.Path(folder) / expand(file) for folder in folders]
     path = next((path for path in places if path.is_file()), None)
     if path is None:
         folder = next((path for path in places if path.is_dir()), None)
@@ -259,11 +266,11 @@ def _outward(name: str) -> list[str]:
 
 
 def _nearest(name: str, known: Iterable[str]) -> str:
-    near = difflib.get_close_matches(name, list(known), 1, cutoff=0.5)
-    return f": did you mean {near[0]!r}?" if near else ""
+    # Names of settings are long and share their ends: half of one is a good guess.
+    return nearest(name, known, cutoff=0.5)
 
 
-def _parameters(configurable: Any) -> list[str]:
+def _parameters(configurable: Configurable | None) -> list[str]:
     return list(inspect.signature(configurable).parameters) if configurable else []
 
 
@@ -277,7 +284,7 @@ def _imported(lines: Sequence[Line]) -> dict[str, str]:
     return found
 
 
-def _valid_names(lines: Sequence[Line]) -> dict[str, Any]:
+def _valid_names(lines: Sequence[Line]) -> dict[str, Configurable]:
     """Lists the public callables of the modules that gin files import."""
     valid = {}
     for name, module in _imported(lines).items():

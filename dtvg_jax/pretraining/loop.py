@@ -16,6 +16,7 @@ import optax
 import orbax.checkpoint as ocp
 import sentencepiece
 
+from dtvg_jax import files
 from dtvg_jax.errors import InputError, Stopped
 from dtvg_jax.formats import hugging_face
 from dtvg_jax.models import t5
@@ -77,7 +78,7 @@ def pretrain(
     weights; `check` is called before each step and may raise Stopped. Returns the
     accuracy (%) per base, canonical ("words") and over the other label maps ("maps").
     """
-    out = pathlib.Path(out).absolute()
+    out = files.expand(out).absolute()
     out.mkdir(parents=True, exist_ok=True)
     run = _Run(config, settings, bases, vocabulary_model, curriculum)
     _check_same_run(out / "run.json", run.identity())

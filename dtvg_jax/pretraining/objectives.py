@@ -1,10 +1,10 @@
 """What can be pretrained on beside generated bases: SeqIO tasks, span corruption."""
 
 import dataclasses
-import pathlib
 import random
 from collections.abc import Sequence
 
+from dtvg_jax import files
 from dtvg_jax.data import source
 from dtvg_jax.errors import InputError
 from dtvg_jax.formats import vocabularies
@@ -90,7 +90,7 @@ def vocabulary_file(path: str, sentinels: int = SENTINELS) -> bytes:
       InputError: where the file cannot be read.
     """
     try:
-        return vocabularies.with_sentinels(pathlib.Path(path).read_bytes(), sentinels)
+        return vocabularies.with_sentinels(files.expand(path).read_bytes(), sentinels)
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}") from None
 

@@ -22,7 +22,7 @@ def write(job_dir: str | os.PathLike[str]) -> dict[str, Any]:
     `groups`, `failed`). Files are replaced whole. Raises InputError without a
     results.json.
     """
-    folder = pathlib.Path(job_dir)
+    folder = files.expand(job_dir)
     path = folder / "results.json"
     results = _read(path)
     records = metrics_log.read(folder / metrics_log.FILE)

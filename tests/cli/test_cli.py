@@ -1,18 +1,23 @@
 """The command line: sentences for mistakes, layers of settings, flags."""
 
+import importlib
 import pathlib
+import re
 import subprocess
 import sys
+import tomllib
 
 import pytest
-from absl.testing import flagsaver
+from absl import flags
 
 import gin
-from dtvg_jax.cli import app
+from dtvg_jax.cli import command, compilation_cache, gin_settings
 from dtvg_jax.cli.commands import pretrain, train
+from dtvg_jax.errors import InputError, Stopped
 from dtvg_jax.jobs import job
 from dtvg_jax.training.stages import Stage
 
+NAMES = ["train", "evaluate", "predict", "convert", "pretrain", "report"]
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 SMALL = "--gin_file=gin/test/small_job.gin"
 TEXT = (ROOT / "gin/test/small_job.gin").read_text()
@@ -28,10 +33,10 @@ def run(capsys, monkeypatch):
     """Runs the command in this process: its exit code, its output, its errors."""
     monkeypatch.chdir(ROOT)
 
-    def run(*flags: str, main: app.Main = train.main) -> tuple[int, str, str]:
+    def run(*given: str, of: command.Command = train.COMMAND) -> tuple[int, str, str]:
         gin.clear_config()
-        with flagsaver.flagsaver(), pytest.raises(SystemExit) as end:
-            app.run(main, ["train", *flags])
+        with pytest.raises(SystemExit) as end:
+            command.run(of, ["command", *given])
         assert isinstance(end.value.code, int)
         return end.value.code, *capsys.readouterr()
 
@@ -39,9 +44,9 @@ def run(capsys, monkeypatch):
     gin.clear_config()
 
 
-def sentence(run, *flags: str) -> str:
+def sentence(run, *given: str) -> str:
     """Runs a command that has a mistake, and gives its one sentence."""
-    code, out, err = run(*flags, "--dry_run")
+    code, out, err = run(*given, "--dry_run")
     assert code == 2 and out == "", err
     [line] = err.splitlines()
     assert line.startswith("error: ")
@@ -103,7 +108,7 @@ def test_a_mistyped_binding_is_one_sentence(run, binding):
 
 
 SEEDS, STEPS = "job.Job.seeds = [0, 1]", "stage1/stages.Stage.steps = 12"
-IMPORT = "from dtvg_jax import stages"
+IMPORT = "from dtvg_jax.training import stages"
 TARGETS = 'job.Job.targets = ["mrpc", "superglue-cb"]'
 
 # A line of small_job.gin, what stands there instead, and the answer.
@@ -115,12 +120,13 @@ LINES = [
     (TARGETS, 'job.Job.targets = ["rtee"]', "unknown task 'rtee': did you mean 'rte'?"),
     (
         IMPORT,
-        "from dtvg_jax import stagess",
-        "there is no module 'dtvg_jax.stagess': did you mean 'dtvg_jax.stages'?",
+        "from dtvg_jax.training import stagess",
+        "there is no module 'dtvg_jax.training.stagess': "
+        "did you mean 'dtvg_jax.training.stages'?",
     ),
     (
         IMPORT,
-        "from dtvg import stages",
+        "from dtvg.training import stages",
         "there is no module 'dtvg': did you mean 'dtvg_jax'?",
     ),
     (
@@ -187,19 +193,19 @@ def test_files_that_cannot_be_read_are_named(run, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "flags, answer",
+    "given, answer",
     [
         ([], "no settings: give --gin_file=FILE, such as one of gin/runs/"),
-        (["--jobdir=x"], "Unknown command line flag 'jobdir'. Did you mean: job_dir ?"),
-        ([SMALL, "word"], "'word' is no flag: flags begin with --"),
+        (["--jobdir=x"], "there is no flag --jobdir: did you mean '--job_dir'?"),
+        ([SMALL, "word"], "'word' is not a flag: flags begin with --"),
         ([SMALL, "--dry_run=so"], "--dry_run=so: Non-boolean argument to boolean flag"),
         (["--gin_file"], "Missing value for flag --gin_file"),
         ([SMALL], "no folder for the job: give --job_dir=DIR"),
         ([SMALL, "--compile_only"], "--compile_only needs --topology"),
     ],
 )
-def test_a_mistyped_flag_is_one_sentence(run, flags, answer):
-    code, out, err = run(*flags)
+def test_a_mistyped_flag_is_one_sentence(run, given, answer):
+    code, out, err = run(*given)
     assert (code, out, err.count("\n")) == (2, "", 1) and answer in err
 
 
@@ -207,7 +213,7 @@ PRETRAIN = "--gin_file=gin/runs/pretrain_miniature.gin"
 
 
 @pytest.mark.parametrize(
-    "flags, answer",
+    "given, answer",
     [
         ([PRETRAIN], "no folder for the run: give --out=DIR"),
         (
@@ -224,22 +230,18 @@ PRETRAIN = "--gin_file=gin/runs/pretrain_miniature.gin"
         ),
     ],
 )
-def test_pretraining_answers_alike(run, tmp_path, flags, answer):
-    out = [f"--out={tmp_path / 'out'}"] if len(flags) > 1 else []
-    code, _, err = run(*flags, *out, main=pretrain.main)
+def test_pretraining_answers_alike(run, tmp_path, given, answer):
+    out = [f"--out={tmp_path / 'out'}"] if len(given) > 1 else []
+    code, _, err = run(*given, *out, of=pretrain.COMMAND)
     assert code == 2 and err.endswith(f"{answer}\n")
     assert not any(tmp_path.iterdir())
 
 
-def configured(run, *flags: str) -> job.Job:
+def configured(run, *given: str) -> job.Job:
     """Gives the job that flags make."""
-    made = []
-
-    def main(command, check):
-        made.append(app.configure(job.Job))
-
-    assert run(*flags, main=main)[0] == 0
-    return made[0]
+    gin.clear_config()
+    command.parse(train.COMMAND, ["train", *given])
+    return gin_settings.configure(job.Job, train.GIN)
 
 
 def test_later_layers_override_earlier_ones(run, tmp_path, caplog):
@@ -250,11 +252,11 @@ def test_later_layers_override_earlier_ones(run, tmp_path, caplog):
     (tmp_path / "top.gin").write_text(
         "include 'base.gin'\n" + TEXT.replace("[0, 1]", "%SEEDS")
     )
-    flags = ["--gin_file=top.gin", f"--gin_search_paths=nowhere,{tmp_path}"]
-    made = configured(run, *flags)
+    given = ["--gin_file=top.gin", f"--gin_search_paths=nowhere,{tmp_path}"]
+    made = configured(run, *given)
     assert made.seeds == [3]
     assert (made.stage1.log_every, made.stage1.warmup, made.stage2.warmup) == (2, 1, 1)
-    again = configured(run, *flags, "--gin.SEEDS=[4]", "--gin.stage2/Stage.warmup=2")
+    again = configured(run, *given, "--gin.SEEDS=[4]", "--gin.stage2/Stage.warmup=2")
     assert again.seeds == [4] and again.stage1 == made.stage1
     assert again.stage2.warmup == 2
     assert not caplog.records  # gin would tell of each folder that lacks the file
@@ -268,14 +270,9 @@ def test_files_of_the_package_are_found_from_anywhere(run, tmp_path, monkeypatch
 
 
 def test_the_operative_config_makes_the_same_job(run, tmp_path):
-    made = []
-
-    def main(command, check):
-        made.append(app.configure(job.Job))
-        (tmp_path / "config.gin").write_text(app.operative_config())
-
-    assert run(SMALL, "--gin.stage2/Stage.steps=9", main=main)[0] == 0
-    assert made[0].stage2 == Stage(
+    made = configured(run, SMALL, "--gin.stage2/Stage.steps=9")
+    (tmp_path / "config.gin").write_text(gin_settings.operative_config())
+    assert made.stage2 == Stage(
         steps=9,
         learning_rate=0.1,
         batch_size=4,
@@ -283,7 +280,7 @@ def test_the_operative_config_makes_the_same_job(run, tmp_path):
         log_every=2,
         optimiser="adamw_stage2",
     )
-    assert configured(run, f"--gin_file={tmp_path}/config.gin") == made[0]
+    assert configured(run, f"--gin_file={tmp_path}/config.gin") == made
 
 
 def test_a_dry_run_shows_the_plan_and_writes_nothing(run, tmp_path):
@@ -294,18 +291,93 @@ def test_a_dry_run_shows_the_plan_and_writes_nothing(run, tmp_path):
     assert "stage2-prompt_tuning-spot: 8 lanes" in out and "mrpc by spot" in out
 
 
-def test_help_begins_with_a_command_and_knows_all_flags():
-    command = [sys.executable, "-m", "dtvg_jax.train", "--help"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+@pytest.mark.parametrize("name", NAMES)
+def test_help_begins_with_a_command_and_lists_all_flags(name):
+    line = [sys.executable, "-m", f"dtvg_jax.{name}", "--help"]
+    done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.startswith("python -m dtvg_jax.train --gin_file=gin/runs/")
-    for name in ("gin_file", "gin_search_paths", "job_dir", "dry_run", "topology"):
-        assert f"\n  --{name} " in done.stdout
+    assert done.stdout.startswith(f"python -m dtvg_jax.{name} ")
+    module = importlib.import_module(f"dtvg_jax.cli.commands.{name}")
+    commands = module.COMMANDS.values() if name == "convert" else [module.COMMAND]
+    for flag in {flag for one in commands for flag in one.flags}:
+        assert re.search(rf"^  --(\[no\])?{flag}\b", done.stdout, re.MULTILINE), flag
+
+
+def test_help_tells_types_and_defaults():
+    known = flags.FlagValues()
+    flags.DEFINE_string("store", None, "Where. Required.", known, required=True)
+    flags.DEFINE_integer("rows", 3, "How many.", 1, None, known)
+    flags.DEFINE_bool("matrix", False, "All.", known)
+    flags.DEFINE_enum("split", "test", ["train", "test"], "Which.", known)
+    flags.DEFINE_multi_string("file", [], "Lines; may be repeated.", known)
+    flags.DEFINE_list("tasks", [], "Some.", known)
+    one = command.Command("Does it.\n", known, lambda words, check: None, "PATH ...")
+    assert (
+        command.usage(one)
+        == """Does it.
+
+Arguments: PATH ...
+
+Flags:
+  --store=TEXT
+      Where. Required.
+  --rows=INTEGER  (default: 3)
+      How many.
+  --[no]matrix  (default: False)
+      All.
+  --split=train|test  (default: test)
+      Which.
+  --file=TEXT
+      Lines; may be repeated.
+  --tasks=TEXT,...
+      Some."""
+    )
+
+
+def test_every_command_has_a_console_script():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert project["scripts"] == {
+        f"dtvg-{name}": f"dtvg_jax.cli.commands.{name}:run" for name in NAMES
+    }
+
+
+def failing(error: BaseException, stop: command.Stop) -> command.Command:
+    def main(words, check):
+        raise error
+
+    return command.Command("", flags.FlagValues(), main, stop=stop)
+
+
+@pytest.mark.parametrize(
+    "error, stop, code, said",
+    [
+        (InputError("a is b"), command.Stop.AT_ONCE, 2, "error: a is b\n"),
+        (OSError(28, "disk full", "x/y"), command.Stop.AT_ONCE, 2, "error: x/y: disk"),
+        (KeyboardInterrupt(), command.Stop.AT_ONCE, 130, ""),
+        (Stopped(15), command.Stop.AFTER_STEP, 143, "stopped\n"),
+        (
+            Stopped(2),
+            command.Stop.RESUMABLE,
+            130,
+            "stopped: run the same command again to resume\n",
+        ),
+    ],
+)
+def test_how_a_command_ends(run, error, stop, code, said):
+    got, out, err = run(of=failing(error, stop))
+    assert (got, out) == (code, "") and err.startswith(said)
+    assert bool(err) == bool(said)
+
+
+def test_a_fault_of_the_program_keeps_its_traceback():
+    with pytest.raises(ZeroDivisionError):
+        command.run(failing(ZeroDivisionError(), command.Stop.AT_ONCE), ["command"])
 
 
 def test_the_command_line_starts_without_tensorflow():
     heavy = "{'jax', 'seqio', 'tensorflow', 'orbax'}"
-    code = f"import sys, dtvg_jax.cli; sys.exit(len({heavy} & set(sys.modules)))"
+    code = "import sys, dtvg_jax.cli.commands.train as _;"
+    code += f"sys.exit(len({heavy} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
 
 
@@ -314,5 +386,5 @@ def test_a_folder_that_cannot_be_written_is_no_cache(tmp_path):
 
     before = jax.config.values["jax_compilation_cache_dir"]
     (tmp_path / "file").write_text("")
-    app.cache_compilations(str(tmp_path / "file"))
+    compilation_cache.enable(str(tmp_path / "file"))
     assert jax.config.values["jax_compilation_cache_dir"] == before

@@ -6,6 +6,7 @@ import pathlib
 import signal
 import subprocess
 import sys
+from typing import IO
 
 import pytest
 
@@ -13,8 +14,9 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 JOB = """
 import time
-from dtvg_jax import cli
-def main(command, check):
+from absl import flags
+from dtvg_jax.cli import command
+def main(words, check):
     print("ready", flush=True)
     try:
         while True:
@@ -22,7 +24,9 @@ def main(command, check):
             check()
     finally:
         print("saved", flush=True)
-cli.run(main, ["job"])
+command.run(
+    command.Command("", flags.FlagValues(), main, stop=command.Stop.RESUMABLE), ["job"]
+)
 """
 
 
@@ -37,9 +41,9 @@ def start(*command: str) -> subprocess.Popen:
     )
 
 
-def wait_for(text: str, process: subprocess.Popen) -> None:
-    assert process.stdout is not None
-    for line in process.stdout:
+def wait_for(text: str, stream: IO[str] | None) -> None:
+    assert stream is not None
+    for line in stream:
         if line.startswith(text):
             return
     raise AssertionError("the job ended before it could be disturbed")
@@ -48,12 +52,14 @@ def wait_for(text: str, process: subprocess.Popen) -> None:
 @pytest.mark.parametrize("number, code", [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_signal_lets_the_step_end_and_has_its_exit_code(number, code):
     process = start("-c", JOB)
-    wait_for("ready", process)
+    wait_for("ready", process.stdout)
     process.send_signal(number)
     out, err = process.communicate(timeout=10)
-    said = f"{number.name}: stopping after this step; once more: at once"
-    assert out.splitlines() == [said, "saved"]
-    assert err == "Stopped; the same command goes on from here.\n"
+    assert out == "saved\n"  # only what the command itself says
+    assert err.splitlines() == [
+        f"{number.name}: stopping after this step; a second signal stops at once",
+        "stopped: run the same command again to resume",
+    ]
     assert process.returncode == code
 
 
@@ -61,9 +67,9 @@ def test_a_second_signal_ends_the_process_at_once():
     """Even where the interpreter is busy in one call, as in a compilation."""
     busy = JOB.replace("time.sleep(0.01)", "time.sleep(60)")
     process = start("-c", busy)
-    wait_for("ready", process)
+    wait_for("ready", process.stdout)
     process.send_signal(signal.SIGINT)
-    wait_for("SIGINT: stopping", process)
+    wait_for("SIGINT: stopping", process.stderr)
     process.send_signal(signal.SIGINT)
     out, _ = process.communicate(timeout=10)
     assert (process.returncode, out) == (130, "")
@@ -91,7 +97,7 @@ def test_a_killed_and_a_terminated_job_end_with_the_same_prompts(cache, tmp_path
         ("Targets", None, 0),
     ]:
         process = start(*flags, f"--job_dir={folder}")
-        wait_for(text, process)
+        wait_for(text, process.stdout)
         if number:
             process.send_signal(number)
         process.communicate()

@@ -9,11 +9,10 @@ import subprocess
 import sys
 
 import pytest
-from absl import flags
-from absl.testing import flagsaver
 
 import gin
-from dtvg_jax.cli import app
+from dtvg_jax.cli import gin_settings
+from dtvg_jax.cli.command import parse
 from dtvg_jax.cli.commands import train
 from dtvg_jax.jobs import job, plan
 
@@ -23,15 +22,14 @@ COMMANDS = re.findall(r"^```sh\n(.*?)^```$", DOC, re.MULTILINE | re.DOTALL)
 QUICKSTART = "gin/runs/quickstart.gin"
 
 
-def settings(command: str) -> job.Job | None:
+def settings(line: str) -> job.Job | None:
     """The job of a command that trains; None for other commands."""
-    python, *words = shlex.split(command.replace("\\\n", " "))
-    if words[:2] != ["-m", train.__name__]:
+    _, *words = shlex.split(line.replace("\\\n", " "))
+    if words[:2] != ["-m", "dtvg_jax.train"]:
         return None
     gin.clear_config()
-    with flagsaver.flagsaver():
-        flags.FLAGS(app._with_bindings([python, *words[2:]]))
-        made = app.configure(job.Job)
+    parse(train.COMMAND, words[1:])
+    made = gin_settings.configure(job.Job, train.GIN)
     gin.clear_config()
     return made
 

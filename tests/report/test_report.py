@@ -13,9 +13,10 @@ from matplotlib.image import imread
 from rich.console import Console
 
 from dtvg_jax import methods, report
+from dtvg_jax.cli import command
+from dtvg_jax.cli.commands.report import COMMAND
 from dtvg_jax.errors import InputError
 from dtvg_jax.report import glossary
-from dtvg_jax.report.__main__ import main
 from dtvg_jax.report.statistics import paired_interval, spread
 from tasks.miniature.needs import NEEDS
 from tasks.miniature.useful import USEFUL
@@ -347,6 +348,12 @@ def test_missing_losses_leave_gaps_and_not_errors(tmp_path):
     written(tmp_path, small(), records)
 
 
+def command_code(*flags: str) -> object:
+    with pytest.raises(SystemExit) as end:
+        command.run(COMMAND, ["report", *flags])
+    return end.value.code
+
+
 @pytest.mark.parametrize(
     "content, said",
     [(None, "does not exist"), ("{", "not JSON"), ('{"format": 9}', "format 9")],
@@ -356,13 +363,13 @@ def test_what_cannot_be_reported_is_said_in_a_sentence(tmp_path, capsys, content
         (tmp_path / "results.json").write_text(content)
     with pytest.raises(InputError, match=said):
         report.write(tmp_path)
-    assert main([f"--job_dir={tmp_path}"]) == 2
+    assert command_code(f"--job_dir={tmp_path}") == 2
     assert said in capsys.readouterr().err
 
 
 def test_the_command_prints_scores_and_places_in_plain_lines(tmp_path, capsys):
     folder = fake_job.save(tmp_path / "job", small(), [])
-    assert main([f"--job_dir={folder}"]) == 0
+    assert command_code(f"--job_dir={folder}") == 0
     lines = capsys.readouterr().out.splitlines()
     found = [line.split() for line in lines]
     assert "mrpc dtvg accuracy 74.00 4.24 2 400 50.00 - +2.00 noise".split() in found

@@ -52,8 +52,15 @@ def _prompt(width: int = 96, rows: int = 7) -> np.ndarray:
     return drawn
 
 
+def _code(arguments: list[str]) -> object:
+    """Runs the command, and gives its exit code."""
+    with pytest.raises(SystemExit) as end:
+        convert.run(["convert", *arguments])
+    return end.value.code
+
+
 def _run(*arguments: object) -> None:
-    assert convert.main([str(a) for a in arguments]) == 0
+    assert _code([str(a) for a in arguments]) == 0
 
 
 @pytest.mark.parametrize(
@@ -287,7 +294,7 @@ def test_bad_prompts_are_refused_before_anything_is_written(
     make(tmp_path / "bad")
     np.save(tmp_path / "good.npy", np.ones((2, 3), np.float32))
     given = [str(tmp_path / "good.npy"), str(tmp_path / "bad")]
-    assert convert.main(["import", "--store", str(tmp_path / "s"), *given]) == 2
+    assert _code(["import", "--store", str(tmp_path / "s"), *given]) == 2
     error = capsys.readouterr().err
     assert error.startswith("error: ") and error.count("\n") == 1
     with pytest.raises(InputError, match=sentence):
@@ -342,7 +349,7 @@ def test_what_does_not_fit_is_a_sentence_and_writes_nothing(
     command, *rest = [word.format(**places) for word in line.split()]
     if command == "similarities":
         rest = ["b/x-seed0", "c/x-seed0"]
-    assert convert.main([command, "--store", str(kept.folder), *rest]) == 2
+    assert _code([command, "--store", str(kept.folder), *rest]) == 2
     error = capsys.readouterr().err
     assert sentence in error and error.count("\n") == 1
     after = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*") if p.is_file()}
@@ -355,7 +362,7 @@ def test_a_place_that_cannot_be_written_is_a_sentence(
     kept = _store(tmp_path, _prompt(), "")
     (tmp_path / "file").write_text("mine")
     given = ["--store", str(kept.folder), "--format", "npy"]
-    assert convert.main(["export", *given, "--out", str(tmp_path / "file")]) == 2
+    assert _code(["export", *given, "--out", str(tmp_path / "file")]) == 2
     error = capsys.readouterr().err
     assert f"{tmp_path}/file" in error and error.count("\n") == 1
 
@@ -371,7 +378,7 @@ def test_a_backbone_is_written_with_its_vocabulary(
     assert again.config == first.config
     assert again.vocabulary.digest == first.vocabulary.digest
     jax.tree.map(np.testing.assert_array_equal, again.params, first.params)
-    assert convert.main([str(a) for a in ("backbone", *where)]) == 2
+    assert _code([str(a) for a in ("backbone", *where)]) == 2
     assert "model is not empty" in capsys.readouterr().err
 
 

@@ -1,10 +1,8 @@
-"""Command: test stored prompts on task splits.
+"""python -m dtvg_jax.evaluate --store=jobs/quickstart/store --out=DIR
 
-python -m dtvg_jax.evaluate --store=jobs/quickstart/store --out=DIR
-
-Every prompt is tested on its own task; --tasks=rte,mrpc takes some tasks, --matrix
-tries every prompt on all of them. --scoring=rank compares the labels instead of
-decoding.
+Tests stored prompts on splits of tasks. Every prompt is tested on its own task;
+--tasks=rte,mrpc picks the tasks, --matrix tests every prompt on all of them.
+--scoring=rank compares the likelihood of the labels instead of decoding.
 """
 
 import json
@@ -14,36 +12,51 @@ from absl import flags
 from rich.console import Console
 from rich.table import Table
 
-from dtvg_jax.cli import app
-from dtvg_jax.errors import InputError
+from dtvg_jax.cli import command, compilation_cache, model_flags, signals
 from dtvg_jax.formats.load import load_backbone
 from dtvg_jax.inference import stored_prompts
-from dtvg_jax.store import prompt_store
+from dtvg_jax.store.prompt_store import PromptStore
 
-STORE = flags.DEFINE_string("store", None, "Folder of the learned prompts.")
-OUT = flags.DEFINE_string("out", None, "Folder of the answers and scores.")
-BACKBONE = flags.DEFINE_string("backbone", "miniature", "The prompts' model.")
-DTYPE = flags.DEFINE_string("dtype", "float32", "float32 or bfloat16.")
-DATA_DIR = flags.DEFINE_string("tfds_data_dir", "miniature", "Prepared TFDS data.")
-CACHE_DIR = flags.DEFINE_string("cache_dir", "~/.cache/dtvg_jax", "Token tables.")
-TASKS_MODULE = flags.DEFINE_string("tasks_module", "tasks.all", "Of tasks of your own.")
-PROMPTS = flags.DEFINE_list("prompts", [], "Entries; all if none is named.")
-TASKS = flags.DEFINE_list("tasks", [], "Tasks; the prompts' own if none is named.")
-MATRIX = flags.DEFINE_bool("matrix", False, "Try every prompt on every task.")
-SPLIT = flags.DEFINE_enum("split", "test", ["train", "validation", "test"], "Rows.")
-SCORING = flags.DEFINE_enum(
-    "scoring", "greedy", list(stored_prompts.Scoring), "Decode or compare."
+FLAGS = flags.FlagValues()
+STORE = flags.DEFINE_string(
+    "store", None, "Folder of the prompt store. Required.", FLAGS, required=True
 )
-ROWS = flags.DEFINE_integer("rows", None, "Only the first rows of each split.", 1)
-BATCH = flags.DEFINE_integer("batch_size", 32, "Rows that share a prompt.", 1)
+OUT = flags.DEFINE_string(
+    "out", None, "Folder for predictions and scores. Required.", FLAGS, required=True
+)
+MODEL = model_flags.define(FLAGS)
+DATA_DIR = flags.DEFINE_string(
+    "tfds_data_dir",
+    "miniature",
+    "Folder of prepared TFDS data; miniature: the generated data.",
+    FLAGS,
+)
+TASKS_MODULE = flags.DEFINE_string(
+    "tasks_module", "tasks.all", "Python module that registers the tasks.", FLAGS
+)
+PROMPTS = flags.DEFINE_list(
+    "prompts", [], "Entries of the store; all by default.", FLAGS
+)
+TASKS = flags.DEFINE_list("tasks", [], "Tasks; each prompt's own by default.", FLAGS)
+MATRIX = flags.DEFINE_bool("matrix", False, "Test every prompt on every task.", FLAGS)
+SPLIT = flags.DEFINE_enum(
+    "split", "test", ["train", "validation", "test"], "Which rows.", FLAGS
+)
+SCORING = flags.DEFINE_enum(
+    "scoring",
+    "greedy",
+    list(stored_prompts.Scoring),
+    "Decode greedily, or rank the labels.",
+    FLAGS,
+)
+ROWS = flags.DEFINE_integer(
+    "rows", None, "Only the first rows of each split; all by default.", 1, None, FLAGS
+)
 
 
-def main(command: list[str], check: app.Check) -> None:
+def main(words: list[str], check: signals.Check) -> None:
     """Reads the prompts, tests them, and prints the scores."""
-    del command
-    if STORE.value is None or OUT.value is None:
-        raise InputError("give --store=DIR and --out=DIR")
-    app.cache_compilations(CACHE_DIR.value)
+    compilation_cache.enable(MODEL.cache_dir.value)
     settings = stored_prompts.EvaluateSettings(
         prompts=PROMPTS.value,
         tasks=TASKS.value,
@@ -51,19 +64,19 @@ def main(command: list[str], check: app.Check) -> None:
         split=SPLIT.value,
         scoring=stored_prompts.Scoring(SCORING.value),
         rows=ROWS.value,
-        batch_size=BATCH.value,
+        batch_size=MODEL.batch_size.value,
         data_dir=DATA_DIR.value,
         tasks_module=TASKS_MODULE.value,
-        cache_dir=CACHE_DIR.value,
+        cache_dir=MODEL.cache_dir.value,
     )
-    rows = stored_prompts.evaluate(
-        load_backbone(BACKBONE.value, DTYPE.value),
-        prompt_store.PromptStore(STORE.value),
+    results = stored_prompts.evaluate(
+        load_backbone(MODEL.backbone.value, MODEL.dtype.value),
+        PromptStore(STORE.value),
         OUT.value,
         settings,
         check,
     )
-    _print(rows)
+    _print(results)
 
 
 def _print(results: list[stored_prompts.TrialResult]) -> None:
@@ -82,8 +95,8 @@ def _print(results: list[stored_prompts.TrialResult]) -> None:
 
 
 def run() -> None:
-    """Entry point."""
-    app.run(main, sys.argv)
+    """Runs the command with the arguments of this process."""
+    command.run(COMMAND, sys.argv)
 
 
 if __name__ == "__main__":

@@ -1,12 +1,10 @@
-"""Command: answer lines with stored prompts.
+"""python -m dtvg_jax.predict --store=jobs/quickstart/store --file=lines.jsonl
 
-echo '{"task": "sst2", "sentence": "a good film"}' | python -m dtvg_jax.predict \\
-    --store=jobs/quickstart/store
-
-A line is a JSON object with the fields of its task, or with "inputs", the whole text;
-or it is plain text. "prompt" names an entry of the store; otherwise --prompt holds, or
-the entry of the task by --method and --seed. Answers are JSON lines, in order; a bad
-line is answered with its number and what is wrong with it.
+Answers lines with stored prompts. A line is a JSON object with the fields of its task,
+such as {"task": "sst2", "sentence": "a good film"}, or with "inputs", the whole text;
+or it is plain text. "prompt" names an entry of the store; otherwise --prompt does, or
+it is the entry of the task with --method and --seed. Answers are JSON lines, in order;
+a faulty line is answered with its number and what is wrong with it.
 """
 
 import json
@@ -16,41 +14,52 @@ from collections.abc import Iterator
 
 from absl import flags
 
-from dtvg_jax.cli import app
-from dtvg_jax.errors import InputError
+from dtvg_jax import files
+from dtvg_jax.cli import command, compilation_cache, model_flags, signals
 from dtvg_jax.formats.load import load_backbone
 from dtvg_jax.inference import predict_lines
 from dtvg_jax.store.prompt_store import PromptStore
 
-STORE = flags.DEFINE_string("store", None, "Folder of prompts; none: no prompt.")
-PROMPT = flags.DEFINE_string("prompt", None, "The entry for lines that name none.")
-METHOD = flags.DEFINE_string("method", "dtvg", "Of a task's entry; else its stage1.")
-SEED = flags.DEFINE_integer("seed", None, "Of a task's entry; the smallest if absent.")
-BACKBONE = flags.DEFINE_string("backbone", "miniature", "The prompts' model.")
-DTYPE = flags.DEFINE_string("dtype", "float32", "float32 or bfloat16.")
-FILES = flags.DEFINE_multi_string("file", [], "A file of lines; else standard input.")
-LENGTH = flags.DEFINE_integer("inputs_length", 256, "Most tokens of an input.", 2)
-ANSWER = flags.DEFINE_integer("targets_length", 16, "Most tokens of an answer.", 1)
-BATCH = flags.DEFINE_integer("batch_size", 32, "Rows that are answered at once.", 1)
-RAW = flags.DEFINE_bool(
-    "raw", False, "Take texts as they are: a Llama's without Label."
+FLAGS = flags.FlagValues()
+STORE = flags.DEFINE_string(
+    "store", None, "Folder of the prompt store; without it, no prompt is used.", FLAGS
 )
-CACHE_DIR = flags.DEFINE_string("cache_dir", "~/.cache/dtvg_jax", "Compiled programs.")
+PROMPT = flags.DEFINE_string(
+    "prompt", None, "Entry of the store for lines that name none.", FLAGS
+)
+METHOD = flags.DEFINE_string(
+    "method", "dtvg", "Method of a task's entry; stage1 where there is none.", FLAGS
+)
+SEED = flags.DEFINE_integer(
+    "seed", None, "Seed of a task's entry; the smallest by default.", flag_values=FLAGS
+)
+MODEL = model_flags.define(FLAGS)
+FILES = flags.DEFINE_multi_string(
+    "file", [], "File of lines; may be repeated. Standard input by default.", FLAGS
+)
+INPUTS = flags.DEFINE_integer(
+    "inputs_length", 256, "Inputs are truncated to so many tokens.", 2, None, FLAGS
+)
+TARGETS = flags.DEFINE_integer(
+    "targets_length", 16, "Most tokens of an answer.", 1, None, FLAGS
+)
+RAW = flags.DEFINE_bool(
+    "raw", False, 'Take texts as they are: for a Llama, without " Label : ".', FLAGS
+)
 
 
-def main(command: list[str], check: app.Check) -> None:
-    """Answers all lines, and tells the rate on standard error."""
-    del command
-    app.cache_compilations(CACHE_DIR.value)
-    backbone = load_backbone(BACKBONE.value, DTYPE.value)
+def main(words: list[str], check: signals.Check) -> None:
+    """Answers all lines, and reports the rate on standard error."""
+    compilation_cache.enable(MODEL.cache_dir.value)
+    backbone = load_backbone(MODEL.backbone.value, MODEL.dtype.value)
     learned = PromptStore(STORE.value) if STORE.value else None
     settings = predict_lines.PredictSettings(
         prompt=PROMPT.value,
         method=METHOD.value,
         seed=SEED.value,
-        inputs_length=LENGTH.value,
-        targets_length=ANSWER.value,
-        batch_size=BATCH.value,
+        inputs_length=INPUTS.value,
+        targets_length=TARGETS.value,
+        batch_size=MODEL.batch_size.value,
         raw=RAW.value,
     )
     start, count = time.monotonic(), 0
@@ -65,16 +74,16 @@ def _lines() -> Iterator[bytes]:
     if not FILES.value:
         yield from sys.stdin.buffer
     for name in FILES.value:
-        try:
-            with open(name, "rb") as file:
-                yield from file
-        except OSError as error:
-            raise InputError(f"{name} cannot be read: {error.strerror}") from None
+        with files.expand(name).open("rb") as file:
+            yield from file
+
+
+COMMAND = command.Command(__doc__ or "", FLAGS, main, stop=command.Stop.AFTER_STEP)
 
 
 def run() -> None:
-    """Entry point."""
-    app.run(main, sys.argv)
+    """Runs the command with the arguments of this process."""
+    command.run(COMMAND, sys.argv)
 
 
 if __name__ == "__main__":

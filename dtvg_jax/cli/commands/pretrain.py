@@ -1,36 +1,45 @@
 """python -m dtvg_jax.pretrain --gin_file=gin/runs/pretrain_miniature.gin --out=DIR
 
-Pretrains a small T5 on a mixture, as gin files say. The same command goes on with a
-run that was stopped.
+Pretrains a small T5 on a mixture, as gin files say. The same command resumes a run
+that was stopped.
 """
 
 import sys
 
 from absl import flags
 
-from dtvg_jax.cli import app
+from dtvg_jax import files
+from dtvg_jax.cli import command, gin_settings, signals
 from dtvg_jax.errors import InputError
-from dtvg_jax.pretraining import loop
 
-OUT = flags.DEFINE_string("out", None, "Folder of the run; made if absent.")
+FLAGS = flags.FlagValues()
+GIN = gin_settings.define_flags(FLAGS)
+OUT = flags.DEFINE_string(
+    "out", None, "Folder of the run; made if absent.", flag_values=FLAGS
+)
 
 
-def main(command: list[str], check: app.Check) -> None:
-    """Reads the configuration and runs."""
-    del command
+def main(words: list[str], check: signals.Check) -> None:
+    """Reads the settings and pretrains."""
+    from dtvg_jax.pretraining import loop
+
     if OUT.value is None:
         raise InputError("no folder for the run: give --out=DIR")
-    settings = app.configure(loop.Pretraining)
-    skills = loop.pretrain(OUT.value, *settings, check=check)
+    out = files.expand(OUT.value)
+    settings = gin_settings.configure(loop.Pretraining, GIN)
+    skills = loop.pretrain(out, *settings, check=check)
     for name, value in skills["words"].items():
         maps = skills["maps"].get(name)
         print(f"{name:16}{value:6.1f}" + (f"{maps:8.1f}" if maps is not None else ""))
-    print(f"backbone: {OUT.value}/backbone")
+    print(f"backbone: {out}/backbone")
+
+
+COMMAND = command.Command(__doc__ or "", FLAGS, main, stop=command.Stop.RESUMABLE)
 
 
 def run() -> None:
-    """Entry point."""
-    app.run(main, sys.argv)
+    """Runs the command with the arguments of this process."""
+    command.run(COMMAND, sys.argv)
 
 
 if __name__ == "__main__":

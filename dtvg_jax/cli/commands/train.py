@@ -1,42 +1,66 @@
 """python -m dtvg_jax.train --gin_file=gin/runs/quickstart.gin --job_dir=jobs/quickstart
 
-Learns prompts of tasks and transfers them, as gin files say. The same command goes on
-with a job that was stopped. --dry_run shows the plan; --compile_only
---topology=v5e:2x4 compiles the steps for a TPU slice that is not here.
-docs/running.md says more.
+Learns prompts of tasks and transfers them to others, as gin files say. The same command
+resumes a job that was stopped, and shows the results of a finished one. --dry_run shows
+the plan; --compile_only --topology=v5e:2x4 compiles the steps for a TPU slice that need
+not be attached. docs/running.md says more.
 """
 
 import dataclasses
 import json
-import pathlib
 import sys
-from typing import Any
+from typing import TYPE_CHECKING
 
 from absl import flags
 
-from dtvg_jax.cli import app
+from dtvg_jax import files
+from dtvg_jax.cli import command, compilation_cache, gin_settings, signals
 from dtvg_jax.errors import InputError
 
-JOB_DIR = flags.DEFINE_string("job_dir", None, "Folder of the job; made if absent.")
-DRY_RUN = flags.DEFINE_bool("dry_run", False, "Show the plan and write nothing.")
+if TYPE_CHECKING:
+    from dtvg_jax.jobs import job
+
+FLAGS = flags.FlagValues()
+GIN = gin_settings.define_flags(FLAGS)
+JOB_DIR = flags.DEFINE_string(
+    "job_dir", None, "Folder of the job; made if absent.", flag_values=FLAGS
+)
+DRY_RUN = flags.DEFINE_bool(
+    "dry_run", False, "Show the plan and write nothing.", flag_values=FLAGS
+)
 COMPILE_ONLY = flags.DEFINE_bool(
-    "compile_only", False, "Compile the steps for --topology, print figures, and end."
+    "compile_only",
+    False,
+    "Compile the steps for --topology and print memory and operations as JSON.",
+    flag_values=FLAGS,
+)
+TOPOLOGY = flags.DEFINE_string(
+    "topology",
+    None,
+    "The TPU slice to compile for, such as v5e:2x4.",
+    flag_values=FLAGS,
 )
 DATA_DIR = flags.DEFINE_string(
-    "tfds_data_dir", None, "Folder of prepared TFDS data, in place of Job.data_dir."
+    "tfds_data_dir",
+    None,
+    "Folder of prepared TFDS data, instead of the setting Job.data_dir.",
+    flag_values=FLAGS,
 )
 DOWNLOAD = flags.DEFINE_bool(
-    "download", False, "Fetch and prepare the data that are missing in that folder."
+    "download",
+    False,
+    "Download and prepare the data that are missing in that folder.",
+    flag_values=FLAGS,
 )
-TOPOLOGY = flags.DEFINE_string("topology", None, "A TPU slice, such as v5e:2x4.")
 
 
-def main(command: list[str], check: app.Check) -> None:
-    """Reads the configuration and does what the flags say."""
+def main(words: list[str], check: signals.Check) -> None:
+    """Reads the settings and does what the flags say."""
+    # After the flags, so that --help and a misspelt flag need not wait for JAX.
     from dtvg_jax import report
     from dtvg_jax.jobs import job, pipeline, plan
 
-    config = _with_flags(app.configure(job.Job))
+    config = _with_flags(gin_settings.configure(job.Job, GIN))
     if DRY_RUN.value:
         print(plan.describe(config))
         return
@@ -47,28 +71,31 @@ def main(command: list[str], check: app.Check) -> None:
         return
     if JOB_DIR.value is None:
         raise InputError("no folder for the job: give --job_dir=DIR")
-    app.cache_compilations(config.cache_dir)
-    folder = pathlib.Path(JOB_DIR.value)
+    compilation_cache.enable(config.cache_dir)
+    folder = files.expand(JOB_DIR.value)
     results = pipeline.run(
         config,
         folder,
         check=check,
-        config_gin=app.operative_config(),
-        command=command,
+        config_gin=gin_settings.operative_config(),
+        command=sys.argv,
     )
     report.print_table(results, folder)
 
 
-def _with_flags(config: Any) -> Any:
-    changes: dict[str, Any] = {"download": config.download or DOWNLOAD.value}
-    if DATA_DIR.value is not None:
-        changes["data_dir"] = DATA_DIR.value
-    return dataclasses.replace(config, **changes)
+def _with_flags(config: "job.Job") -> "job.Job":
+    changed = dataclasses.replace(config, download=config.download or DOWNLOAD.value)
+    if DATA_DIR.value is None:
+        return changed
+    return dataclasses.replace(changed, data_dir=DATA_DIR.value)
+
+
+COMMAND = command.Command(__doc__ or "", FLAGS, main, stop=command.Stop.RESUMABLE)
 
 
 def run() -> None:
-    """Entry point."""
-    app.run(main, sys.argv)
+    """Runs the command with the arguments of this process."""
+    command.run(COMMAND, sys.argv)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,161 @@
+"""Runs a command: its flags, its help, and its exit code.
+
+Exit codes: 2 for what the user can put right, said in a sentence; 128 + the signal's
+number where one stopped the command; 1, with a traceback, for a fault of the program.
+"""
+
+import enum
+import os
+import re
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from absl import flags
+
+from dtvg_jax import errors
+from dtvg_jax.cli import quiet_imports, signals
+from dtvg_jax.errors import InputError
+
+BAD_INPUT = 2
+HELP = {"--help", "-help", "-h"}
+# What a flag takes, by absl's name of its type.
+_VALUES = {
+    "string": "TEXT",
+    "int": "INTEGER",
+    "multi string": "TEXT",
+    "comma separated list of strings": "TEXT,...",
+}
+
+
+class Stop(enum.Enum):
+    """What a command does on SIGTERM or SIGINT."""
+
+    AT_ONCE = enum.auto()
+    AFTER_STEP = enum.auto()  # what was answered so far is whole
+    RESUMABLE = enum.auto()  # and the same command continues from there
+
+
+class Command(NamedTuple):
+    """A command.
+
+    about: the head of its help.
+    flags: of this command alone; commands that are imported together do not clash.
+    main: takes the words that are no flags, and a check that raises Stopped after a
+        signal.
+    words: what those words are, for the help; empty where the command takes none.
+    """
+
+    about: str
+    flags: flags.FlagValues
+    main: Callable[[list[str], signals.Check], None]
+    words: str = ""
+    stop: Stop = Stop.AT_ONCE
+
+
+def run(command: Command, arguments: Sequence[str]) -> None:
+    """Runs a command with `arguments`, its name first, and ends the process.
+
+    An InputError becomes its sentence on standard error.
+    """
+    quiet_imports.quiet_libraries()
+    if HELP & set(arguments):
+        print(usage(command))
+        sys.exit(0)
+    _let_modules_of_the_folder_be_found()
+    try:
+        words = parse(command, arguments)
+        if command.stop is Stop.AT_ONCE:
+            command.main(words, lambda: None)
+        else:
+            with signals.stopping() as check:
+                command.main(words, check)
+    except InputError as error:
+        fail(str(error))
+    except OSError as error:
+        if error.filename is None:
+            raise
+        fail(f"{error.filename}: {error.strerror}")
+    except KeyboardInterrupt:
+        sys.exit(128 + signal.SIGINT)
+    except errors.Stopped as stopped:
+        again = ": run the same command again to resume"
+        end = again if command.stop is Stop.RESUMABLE else ""
+        print(f"stopped{end}", file=sys.stderr)
+        sys.exit(128 + stopped.args[0])
+    sys.exit(0)
+
+
+def fail(sentence: str) -> None:
+    """Ends the process with a sentence on what the user can put right."""
+    print(f"error: {sentence}", file=sys.stderr)
+    sys.exit(BAD_INPUT)
+
+
+def usage(command: Command) -> str:
+    """Formats the help of a command: what it does, and its flags."""
+    lines = [command.about.strip(), ""]
+    if command.words:
+        lines += [f"Arguments: {command.words}", ""]
+    lines.append("Flags:")
+    for name in command.flags:
+        lines += _flag_usage(command.flags[name])
+    return "\n".join(lines)
+
+
+def _flag_usage(flag: flags.Flag[object]) -> list[str]:
+    head = f"--{flag.name}={_VALUES.get(flag.flag_type(), flag.flag_type())}"
+    if isinstance(flag.parser, flags.EnumParser):
+        head = f"--{flag.name}={'|'.join(flag.parser.enum_values)}"
+    if flag.boolean:
+        head = f"--[no]{flag.name}"
+    default = f"  (default: {flag.default})" if flag.default not in (None, []) else ""
+    # absl adds to some texts what the line above says in short.
+    about = re.sub(r"^<\S+>: |;\n\s+repeat this option .*", "", flag.help)
+    return [f"  {head}{default}", f"      {about}"]
+
+
+def parse(command: Command, arguments: Sequence[str]) -> list[str]:
+    """Sets the flags of a command; returns the words that are none.
+
+    Raises InputError for a flag that is unknown, absent or of a wrong type.
+    """
+    # A second run in one process starts from the defaults, not from the first's flags.
+    command.flags.unparse_flags()
+    try:
+        words = command.flags(_with_bindings(arguments))[1:]
+    except flags.UnrecognizedFlagError as error:
+        near = errors.nearest(f"--{error.flagname}", [f"--{x}" for x in command.flags])
+        raise InputError(f"there is no flag --{error.flagname}{near}") from None
+    except flags.Error as error:
+        raise InputError(_sentence(str(error))) from None
+    if words and not command.words:
+        raise InputError(f"{words[0]!r} is not a flag: flags begin with --")
+    return words
+
+
+def _sentence(message: str) -> str:
+    """Makes one sentence of what absl says of flags, a line for each."""
+    missing = r"^flag --(\S+)=None: Flag .* must have a value other than None\.$"
+    message = re.sub(missing, r"--\1 is required", message, flags=re.MULTILINE)
+    message = re.sub(r"invalid literal for int.*", "it must be a whole number", message)
+    # Some messages are the text of a tuple: ('Non-boolean ...', 'maybe').
+    return re.sub(r"\('(.*)', '.*'\)$", r"\1", message).replace("\n", ", ")
+
+
+def _with_bindings(arguments: Sequence[str]) -> list[str]:
+    """Rewrites `--gin.NAME=VALUE` as a flag that absl knows."""
+    return [
+        re.sub(r"^--?gin\.([^=]+)=?", r"--gin_bindings=\1 = ", argument)
+        for argument in arguments
+    ]
+
+
+def _let_modules_of_the_folder_be_found() -> None:
+    """Lets a console script find a user's modules as `python -m` does.
+
+    The folder comes last: nothing in it hides an installed package.
+    """
+    if not sys.flags.safe_path and not {"", os.getcwd()} & set(sys.path):
+        sys.path.append(os.getcwd())

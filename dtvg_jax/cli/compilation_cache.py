@@ -1,0 +1,26 @@
+"""Keeps compiled programs on disk, so that a second start does not compile."""
+
+import os
+import tempfile
+
+from dtvg_jax import files
+
+
+def enable(cache_dir: str | os.PathLike[str]) -> None:
+    """Lets JAX keep compiled programs in `cache_dir`/xla, if it can be written.
+
+    A folder that the user named in JAX_COMPILATION_CACHE_DIR stays.
+    """
+    import jax
+
+    # Half of the time of a warm start would go into programs of less than a second.
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+    if os.environ.get("JAX_COMPILATION_CACHE_DIR"):
+        return
+    folder = files.expand(cache_dir) / "xla"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError:
+        return
+    jax.config.update("jax_compilation_cache_dir", str(folder))

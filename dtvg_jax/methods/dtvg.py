@@ -4,15 +4,23 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from dtvg_jax import task_vectors
-from dtvg_jax.methods.method import Context, Method, Trainables
+from dtvg_jax.methods.method import (
+    Context,
+    Diagnostics,
+    Method,
+    Registered,
+    Trainables,
+)
 
 
-def dtvg(rule: task_vectors.Rule, every: int = 1, until: int | None = None) -> Method:
+def grouped(
+    rule: task_vectors.Rule, every: int = 1, until: int | None = None
+) -> Method:
     """Trains P_t, alpha_t and alpha_s through the merged prompt.
 
     The group is chosen anew by `rule` at every `every`-th step before step `until`
     (None: always) and kept in between; before the first step it is the rule's choice
-    for the start, which `until=0` keeps for good.
+    for the start, which `until=0` keeps for good. The method state is the group.
     """
 
     def init(context: Context) -> tuple[Trainables, Bool[Array, " S"]]:
@@ -26,15 +34,17 @@ def dtvg(rule: task_vectors.Rule, every: int = 1, until: int | None = None) -> M
 
     def prompt(
         trainables: Trainables,
-        memory: Bool[Array, " S"],
+        method_state: Bool[Array, " S"],
         context: Context,
         step: Int[Array, ""],
-    ) -> tuple[Float[Array, "P H"], Bool[Array, " S"], dict[str, Array]]:
+    ) -> tuple[Float[Array, "P H"], Bool[Array, " S"], Diagnostics]:
         seen = _see(trainables, context)
         due = step % every == 0
         if until is not None:
             due &= step < until
-        group = jnp.where(due, rule(seen), memory)
+        # The rule runs at every step and its choice is dropped where it is not due: a
+        # conditional under vmap would compute both sides as well.
+        group = jnp.where(due, rule(seen), method_state)
         merged = task_vectors.merge(
             context.p_init,
             trainables["target_scale"],
@@ -62,3 +72,50 @@ def _see(trainables: Trainables, context: Context) -> task_vectors.Similarities:
         context.sources,
         context.available,
     )
+
+
+METHODS = {
+    "dtvg": Registered(
+        grouped(task_vectors.released),
+        "a group, chosen anew at every step: sources that are similar to the target "
+        "and to each other",
+    ),
+    "target_only": Registered(
+        grouped(task_vectors.target_only),
+        "the target's own vector with trained scales; the group is empty",
+    ),
+    "all_sources": Registered(
+        grouped(task_vectors.all_sources), "every source is in the group"
+    ),
+    "positive_similarity": Registered(
+        grouped(task_vectors.positive_similarity),
+        "the group is every source that is not dissimilar",
+    ),
+    "max_consistency": Registered(
+        grouped(task_vectors.max_consistency),
+        "the group is the two sources most similar to each other",
+    ),
+    "fixed_group": Registered(
+        grouped(task_vectors.released, until=0),
+        "dtvg, but the group of the first step is kept",
+    ),
+    "regroup_every_10": Registered(
+        grouped(task_vectors.released, every=10),
+        "dtvg, but a new group is chosen every 10 steps only",
+    ),
+    "freeze_after_50": Registered(
+        grouped(task_vectors.released, until=50),
+        "dtvg, but the group of step 50 is kept",
+    ),
+    "greedy": Registered(
+        grouped(task_vectors.greedy(1.0)),
+        "the group grows by one source at a time, while similarity to the target plus "
+        "similarity to each other grows",
+    ),
+    "exhaustive": Registered(
+        grouped(task_vectors.exhaustive(1.0)),
+        "of all groups the one that is most similar to the target and to each other, "
+        "in sum",
+        most_sources=task_vectors.MAX_EXHAUSTIVE_SOURCES,
+    ),
+}

@@ -1,24 +1,28 @@
-"""Orbax checkpoints of lane states; the frozen backbone is never in them."""
+"""Orbax checkpoints of a loop's state; the frozen backbone is never in them.
+
+A checkpoint is a folder named by its step. `state` in it holds the arrays under the
+names of their paths in the state, nested dicts of strings, so that any Orbax program
+can read them; `progress` is JSON, what the loop must know besides.
+"""
 
 import logging
 import pathlib
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import TypeAlias, TypeVar
 
 import jax
 import orbax.checkpoint as ocp
+from jax.tree_util import KeyEntry, keystr, tree_flatten_with_path
+from jaxtyping import Array
 
+from dtvg_jax import files
 from dtvg_jax.errors import InputError
-from dtvg_jax.training.lanes import State
 
 KEEP = 2
 
-
-class Progress(NamedTuple):
-    """What lies beside the state: where logs and validation stand at its step."""
-
-    log_position: int  # bytes of metrics.jsonl
-    validated: int  # the last validated step, -1 before the first
-    seconds: float  # spent on the steps that the state stands for, in all processes
+Tree = TypeVar("Tree")
+Record = TypeVar("Record")
+Named: TypeAlias = "dict[str, Array | jax.ShapeDtypeStruct | Named]"
 
 
 def manager(folder: pathlib.Path) -> ocp.CheckpointManager:
@@ -27,45 +31,53 @@ def manager(folder: pathlib.Path) -> ocp.CheckpointManager:
     options = ocp.CheckpointManagerOptions(
         cleanup_tmp_directories=True,
         preservation_policy=ocp.checkpoint_managers.LatestN(KEEP),
+        # The log must not grow past the position that the checkpoint names before the
+        # checkpoint is there.
         enable_async_checkpointing=False,
     )
     return ocp.CheckpointManager(folder.absolute(), options=options)
 
 
-def save(checkpoints: ocp.CheckpointManager, state: State, progress: Progress) -> None:
-    """Saves the state of its step, unless it is there."""
-    step = int(state.step)
+def save(
+    checkpoints: ocp.CheckpointManager,
+    step: int,
+    state: object,
+    progress: files.JsonObject,
+) -> None:
+    """Saves a tree of arrays, and the JSON beside it, unless the step is there."""
     if step in checkpoints.all_steps():
         return
     checkpoints.save(
         step,
         args=ocp.args.Composite(
-            state=ocp.args.StandardSave(_arrays(state)),
-            progress=ocp.args.JsonSave(progress._asdict()),
+            state=ocp.args.StandardSave(named(state)),
+            progress=ocp.args.JsonSave(progress),
         ),
     )
 
 
 def restore(
-    checkpoints: ocp.CheckpointManager, like: State
-) -> tuple[State, Progress] | None:
-    """Restores the newest state onto the devices of `like`; None where none is.
+    checkpoints: ocp.CheckpointManager, like: Tree, record: type[Record]
+) -> tuple[Tree, Record] | None:
+    """Restores the newest state and the dataclass beside it; None where none is.
 
-    Raises InputError for one of other shapes, and for a damaged one.
+    Arrays come onto the devices of those of `like`, in its structure. Raises
+    InputError for a checkpoint of other names or shapes, and for a damaged one.
     """
     step = checkpoints.latest_step()
     if step is None:
         return None
-    target = jax.tree.map(_abstract, _arrays(like))
+    target = jax.tree.map(_abstract, named(like))
     try:
-        read: Any = checkpoints.restore(
+        read = checkpoints.restore(
             step,
             args=ocp.args.Composite(
                 state=ocp.args.StandardRestore(target),
                 progress=ocp.args.JsonRestore(),
             ),
         )
-        at = Progress(**read.progress)
+        progress = files.record(record, read["progress"], "progress")
+        state = _as_in(like, read["state"])
     except (ValueError, TypeError, KeyError, OSError) as error:
         first = str(error).partition("\n")[0]
         raise InputError(
@@ -73,14 +85,37 @@ def restore(
             f"damaged ({first}): remove that folder, and training starts from the one "
             "before or anew"
         ) from error
-    state = jax.tree.unflatten(jax.tree.structure(like), read.state["leaves"])
-    return state, at
+    return state, progress
 
 
-def _arrays(state: State) -> dict[str, Any]:
-    # A list of leaves: optimiser states are NamedTuples of optax's own, and their
-    # structure is known when the state is made anew.
-    return {"leaves": jax.tree.leaves(state)}
+def named(tree: object) -> Named:
+    """Puts the leaves of a tree under their paths: nested dicts, keys all strings.
+
+    A named tuple gives its fields' names, a tuple or list the positions.
+    """
+    made: Named = {}
+    for path, leaf in tree_flatten_with_path(tree)[0]:
+        *folders, name = _names(path)
+        inner = made
+        for folder in folders:
+            inner = inner.setdefault(folder, {})
+        inner[name] = leaf
+    return made
+
+
+def _as_in(like: Tree, found: Named) -> Tree:
+    """Takes the leaves of `like` by their paths out of nested dicts."""
+    leaves = []
+    for path, _ in tree_flatten_with_path(like)[0]:
+        inner = found
+        for name in _names(path):
+            inner = inner[name]
+        leaves.append(inner)
+    return jax.tree.unflatten(jax.tree.structure(like), leaves)
+
+
+def _names(path: Sequence[KeyEntry]) -> list[str]:
+    return [keystr((key,), simple=True) for key in path]
 
 
 def _abstract(array: jax.Array) -> jax.ShapeDtypeStruct:

@@ -11,17 +11,17 @@ import os
 import re
 import time
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import jax
-import jax.numpy as jnp
-import numpy as np
 from jax import export
 from jax.experimental import topologies
 from jax.sharding import NamedSharding
+from jaxtyping import PyTree
 
+from dtvg_jax import methods
 from dtvg_jax.errors import InputError
-from dtvg_jax.methods import METHODS, Context
+from dtvg_jax.files import JsonObject
 from dtvg_jax.models import backbone as backbones
 from dtvg_jax.training import lanes, optimisers, placement
 
@@ -54,94 +54,118 @@ class Step(NamedTuple):
 
     method: str
     optimiser: str
-    shapes: Shapes
     dropout: bool
+    shapes: Shapes
+
+
+class Figures(NamedTuple):
+    """What is known of a compiled step, per chip."""
+
+    compile_seconds: float
+    memory_bytes: dict[str, int]  # by use, and in total
+    operations: float | None
+    bytes_accessed: float | None  # moved in memory
+    collectives: dict[str, dict[str, int]]  # count and bytes of results, by kind
 
 
 def compile_steps(
     topology: str,
     config: backbones.Config,
     steps: dict[str, Step],
-    *,
-    dtype: Any = jnp.bfloat16,
-) -> dict[str, Any]:
+    dtype: str = "bfloat16",
+) -> JsonObject:
     """Compiles steps of a backbone for a TPU slice, and lowers them for CUDA.
 
-    Batches are spread over all chips of the slice.
+    Batches are spread over all chips of the slice. No weights are needed: `config`
+    has their shapes, `dtype` is their type.
 
     Returns:
-      The slice, its number of chips, and for each step the figures of `compile_for`.
+      The slice, its number of chips, and for each step its `Figures` and the bytes of
+      its program for CUDA.
 
     Raises:
       InputError: where the slice is unknown, libtpu absent, or a batch not divisible.
     """
-    where = placement.make(topology_devices(topology))
-    results: dict[str, Any] = {"topology": topology, "chips": where.mesh.size}
+    place = placement.make(topology_devices(topology))
+    results: JsonObject = {"topology": topology, "chips": place.mesh.size}
     for name, step in steps.items():
-        where.check_rows(f"batch_size of {name}", step.shapes.batch_size)
-        function, arguments = abstract_step(config, step, where, dtype=dtype)
-        results[name] = compile_for(function, arguments)
-        results[name]["cuda_program_bytes"] = lower_for_cuda(function, arguments)
+        place.check_rows(f"batch_size of {name}", step.shapes.batch_size)
+        function, arguments = abstract_step(config, step, place, dtype)
+        results[name] = compile_for(function, arguments)._asdict() | {
+            "cuda_program_bytes": lower_for_cuda(function, arguments)
+        }
     return results
+
+
+Arguments: TypeAlias = tuple[PyTree[jax.ShapeDtypeStruct], ...]
 
 
 def abstract_step(
     config: backbones.Config,
     step: Step,
-    where: placement.Placement,
-    *,
-    dtype: Any = jnp.bfloat16,
-) -> tuple[Any, tuple[Any, ...]]:
-    """Makes the train step of a program and abstract arguments for it.
+    place: placement.Placement,
+    dtype: str = "bfloat16",
+) -> tuple[jax.stages.Wrapped, Arguments]:
+    """Makes the jitted train step of a program and abstract arguments for it.
 
-    Rows of a batch are spread over the mesh's axis "data"; the backbone, in `dtype`,
-    and the lanes' state lie whole on every chip.
+    Arguments lie where `place` says; the backbone is in `dtype`.
     """
-
-    def array(*shape: int, dtype: Any = jnp.float32) -> Any:
-        return jax.ShapeDtypeStruct(shape, dtype)
-
-    method, rule = METHODS[step.method], optimisers.by_name(step.optimiser)
+    method = methods.by_name(step.method).method
+    rule = optimisers.by_name(step.optimiser)
     shapes = step.shapes
-    k, length = shapes.lanes, shapes.prompt_length
     params = jax.eval_shape(lambda: backbones.init_params(config, jax.random.key(0)))
-    params = jax.tree.map(lambda x: array(*x.shape, dtype=dtype), params)
+    params = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, dtype), params)
     width = params["token_embedder"]["embedding"].shape[1]
-    context = Context(
-        p_init=array(shapes.groups, length, width),
-        sources=array(shapes.groups, shapes.sources, length, width),
-        start=array(k, length, width),
-        available=array(k, shapes.sources, dtype=jnp.bool_),
-    )
+    context = _contexts(shapes, width)
     state = jax.eval_shape(lambda context: lanes.init(method, rule, context), context)
-    counts = array(k, dtype=jnp.int32)
-    peak: dict[str, Any] = {name: array(k) for name in state.trainables}
-    keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), k))
-    fixed = lanes.Fixed(context, optimisers.Rates(peak, counts, counts), keys)
-    rows = {"inputs": shapes.inputs_length, "targets": shapes.targets_length}
-    batch = {
-        name: array(k, shapes.batch_size, size, dtype=jnp.int32)
-        for name, size in rows.items()
-    }
+    rates = _rates(shapes.lanes, list(state.trainables))
+    keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), shapes.lanes))
     model = backbones.build("abstract", config, params, None, "")
     step_fn = lanes.make_step(model, method, rule, dropout=step.dropout)
     arguments = (
-        _placed(state, where.lanes),
-        _placed(params, where.params),
-        _placed(fixed, where.lanes),
-        _placed(batch, where.rows),
+        _placed(state, place.lanes),
+        _placed(params, place.params),
+        _placed(lanes.Fixed(context, rates, keys), place.lanes),
+        _placed(_batch(shapes), place.rows),
     )
     return jax.jit(step_fn, donate_argnums=0), arguments
 
 
-def _placed(tree: Any, where: NamedSharding) -> Any:
+def _contexts(shapes: Shapes, width: int) -> lanes.LaneContexts:
+    def array(*shape: int, dtype: str = "float32") -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct((*shape, shapes.prompt_length, width), dtype)
+
+    return lanes.LaneContexts(
+        p_init=array(shapes.groups),
+        sources=array(shapes.groups, shapes.sources),
+        start=array(shapes.lanes),
+        available=jax.ShapeDtypeStruct((shapes.lanes, shapes.sources), "bool"),
+    )
+
+
+def _rates(count: int, names: Sequence[str]) -> optimisers.Rates:
+    rate, number = (jax.ShapeDtypeStruct((count,), d) for d in ("float32", "int32"))
+    return optimisers.Rates(dict.fromkeys(names, rate), number, number)
+
+
+def _batch(shapes: Shapes) -> lanes.Batch:
+    sizes = {"inputs": shapes.inputs_length, "targets": shapes.targets_length}
+    return {
+        name: jax.ShapeDtypeStruct((shapes.lanes, shapes.batch_size, size), "int32")
+        for name, size in sizes.items()
+    }
+
+
+def _placed(
+    tree: PyTree[jax.ShapeDtypeStruct], where: NamedSharding
+) -> PyTree[jax.ShapeDtypeStruct]:
     return jax.tree.map(
         lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=where), tree
     )
 
 
-def topology_devices(topology: str) -> np.ndarray:
-    """Describes the chips of a TPU slice such as "v5e:2x4", as a flat array.
+def topology_devices(topology: str) -> list[jax.Device]:
+    """Describes the chips of a TPU slice such as "v5e:2x4", as a list.
 
     Raises:
       InputError: where libtpu is absent or knows no such slice.
@@ -161,20 +185,11 @@ def topology_devices(topology: str) -> np.ndarray:
             f"'{topology}' is no TPU slice that libtpu knows ({error}): "
             "write it as v5e:2x4."
         ) from error
-    return np.array(described.devices)
+    return list(described.devices)
 
 
-def compile_for(step: Any, arguments: Sequence[Any]) -> dict[str, Any]:
-    """Compiles a jitted step for the devices that its arguments' shardings name.
-
-    Args:
-      step: a function made by jax.jit.
-      arguments: trees of jax.ShapeDtypeStruct with shardings on a described slice.
-
-    Returns:
-      Figures per chip: seconds to compile, bytes of memory by use, operations, bytes
-      moved in memory, and for each kind of collective its count and bytes of results.
-    """
+def compile_for(step: jax.stages.Wrapped, arguments: Arguments) -> Figures:
+    """Compiles a jitted step for the devices that its arguments' shardings name."""
     start = time.perf_counter()
     compiled = step.lower(*arguments).compile()
     seconds = time.perf_counter() - start
@@ -187,15 +202,15 @@ def compile_for(step: Any, arguments: Sequence[Any]) -> dict[str, Any]:
         "temporaries": memory.temp_size_in_bytes,
         "program": memory.generated_code_size_in_bytes,
     }
-    # outputs that take the place of donated arguments are counted once
+    # Outputs that take the place of donated arguments are counted once.
     total = sum(uses.values()) - 2 * uses["aliased"]
-    return {
-        "compile_seconds": round(seconds, 1),
-        "memory_bytes": uses | {"total": total},
-        "operations": cost.get("flops"),
-        "bytes_accessed": cost.get("bytes accessed"),
-        "collectives": collectives(compiled.as_text()),
-    }
+    return Figures(
+        compile_seconds=round(seconds, 1),
+        memory_bytes=uses | {"total": total},
+        operations=cost.get("flops"),
+        bytes_accessed=cost.get("bytes accessed"),
+        collectives=collectives(compiled.as_text()),
+    )
 
 
 def collectives(program: str) -> dict[str, dict[str, int]]:
@@ -211,7 +226,7 @@ def collectives(program: str) -> dict[str, dict[str, int]]:
     return found
 
 
-def lower_for_cuda(step: Any, arguments: Sequence[Any]) -> int:
+def lower_for_cuda(step: jax.stages.Wrapped, arguments: Arguments) -> int:
     """Lowers a jitted step for a CUDA GPU; returns the bytes of its program."""
     exported = export.export(step, platforms=["cuda"])(*arguments)
     return len(exported.mlir_module_serialized)

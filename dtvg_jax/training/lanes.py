@@ -5,20 +5,39 @@ over lanes of each lane's own mean token loss, and gradients are those of K sing
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypeAlias, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
-from dtvg_jax.methods import Context, Method
+from dtvg_jax.methods.method import (
+    Context,
+    Diagnostics,
+    Method,
+    MethodState,
+    Trainables,
+)
 from dtvg_jax.models.backbone import Backbone, token_loss
 from dtvg_jax.shapes import Params
 from dtvg_jax.training import optimisers
 
-Batch = dict[str, Array]
+Batch: TypeAlias = dict[str, Int[Array, "K B _"]]  # "inputs", "targets"
+Tree = TypeVar("Tree")
+
+
+class LaneContexts(NamedTuple):
+    """The contexts of K lanes in G groups of as many neighbours: those of a seed.
+
+    The lanes of a group share `p_init` and `sources`; the rest is a lane's own.
+    """
+
+    p_init: Float[Array, "G P H"]
+    sources: Float[Array, "G S P H"]
+    start: Float[Array, "K P H"]
+    available: Bool[Array, "K S"]
 
 
 class Best(NamedTuple):
@@ -27,101 +46,104 @@ class Best(NamedTuple):
     score: Float[Array, " K"]  # -inf: not validated yet
     step: Int[Array, " K"]
     prompt: Float[Array, "K P H"]  # as it enters the backbone: merged
-    trainables: dict[str, Array]
-    memory: Any
+    trainables: Trainables  # [K, ...] each
+    method_state: MethodState  # [K, ...] each
 
 
 class State(NamedTuple):
     """All that a step changes."""
 
     step: Int[Array, ""]
-    trainables: dict[str, Array]  # [K, ...] each
-    memory: Any
-    optimiser: Any
+    trainables: Trainables  # [K, ...] each
+    method_state: MethodState  # [K, ...] each
+    optimiser: optax.OptState  # [K, ...] each
     alive: Bool[Array, " K"]  # False from a lane's first non-finite number on
     best: Best
 
 
 class Fixed(NamedTuple):
-    """What a step reads and never changes, besides the backbone's parameters.
+    """What a step reads and never changes, besides the backbone's parameters."""
 
-    `context.p_init` is [G, P, H] and `context.sources` [G, S, P, H], one for each of G
-    groups of neighbouring lanes (a seed's); the rest of `context` is per lane.
-    """
-
-    context: Context
+    context: LaneContexts
     rates: optimisers.Rates
-    keys: Array  # [K], a random key per lane
+    keys: Key[Array, " K"]
 
 
 StepFn = Callable[[State, Params, Fixed, Batch], tuple[State, dict[str, Array]]]
 
 
 def init(
-    method: Method, optimiser: optax.GradientTransformation, context: Context
+    method: Method, optimiser: optax.GradientTransformation, context: LaneContexts
 ) -> State:
     """Makes the state before the first step."""
-    trainables, memory = _over_lanes(method.init, context)(context)
+    trainables, method_state = _over_lanes(method.init, context)()
     step = jnp.zeros((), jnp.int32)
-    lanes = trainables["prompt"].shape[0]
-    prompt, memory, _ = prompts(method, trainables, memory, context, step)
+    count = trainables["prompt"].shape[0]
+    prompt, method_state, _ = prompts(method, trainables, method_state, context, step)
     best = Best(
-        score=jnp.full(lanes, -jnp.inf),
-        step=jnp.zeros(lanes, jnp.int32),
+        score=jnp.full(count, -jnp.inf),
+        step=jnp.zeros(count, jnp.int32),
         prompt=prompt,
         trainables=trainables,
-        memory=memory,
+        method_state=method_state,
     )
-    alive = jnp.ones(lanes, bool)
-    state = jax.vmap(optimiser.init)(trainables)
+    alive = jnp.ones(count, bool)
+    optimiser_state = jax.vmap(optimiser.init)(trainables)
+    state = State(step, trainables, method_state, optimiser_state, alive, best)
     # Copies, because a donated state must not hold one array twice.
-    return jax.tree.map(jnp.copy, State(step, trainables, memory, state, alive, best))
+    return jax.tree.map(jnp.copy, state)
 
 
 def prompts(
     method: Method,
-    trainables: dict[str, Array],
-    memory: Any,
-    context: Context,
+    trainables: Trainables,
+    method_state: MethodState,
+    context: LaneContexts,
     step: Int[Array, ""],
-) -> tuple[Float[Array, "K P H"], Any, dict[str, Array]]:
+) -> tuple[Float[Array, "K P H"], MethodState, Diagnostics]:
     """Makes every lane's prompt."""
 
-    def one(trainables, memory, context):
-        return method.prompt(trainables, memory, context, step)
+    def one(trainables: Trainables, method_state: MethodState, context: Context):
+        return method.prompt(trainables, method_state, context, step)
 
-    return _over_lanes(one, context)(trainables, memory, context)
-
-
-_AXES_IN_GROUP: Any = (None, None, 0, 0)  # of a Context
+    return _over_lanes(one, context)(trainables, method_state)
 
 
-def _over_lanes(function: Callable[..., Any], context: Context) -> Callable[..., Any]:
-    """Maps over lanes; what a group shares is not copied for each of its lanes."""
-    groups = context.p_init.shape[0]
+def _over_lanes(
+    function: Callable[..., Tree], contexts: LaneContexts
+) -> Callable[..., Tree]:
+    """Maps function(*own, context) over lanes.
 
-    def fold(tree: Any) -> Any:
+    What a group shares is not copied for each of its lanes: the outer map runs over
+    groups, the inner one over a group's lanes, and shared arrays are mapped by the
+    outer one only.
+    """
+    groups = contexts.p_init.shape[0]
+
+    def fold(tree: Tree) -> Tree:
         def split(x: Array) -> Array:  # no -1: the size may be 0, of no source
             return x.reshape(groups, x.shape[0] // groups, *x.shape[1:])
 
         return jax.tree.map(split, tree)
 
-    def unfold(tree: Any) -> Any:
+    def unfold(tree: Tree) -> Tree:
         def join(x: Array) -> Array:
             return x.reshape(x.shape[0] * x.shape[1], *x.shape[2:])
 
         return jax.tree.map(join, tree)
 
-    def mapped(*arguments: Any) -> Any:
-        *own, context = arguments
-        folded = context._replace(
-            start=fold(context.start), available=fold(context.available)
+    def mapped(*own: PyTree[Array]) -> Tree:
+        folded = Context(
+            contexts.p_init,
+            contexts.sources,
+            fold(contexts.start),
+            fold(contexts.available),
         )
-        rest = [fold(argument) for argument in own]
-        lanes = [0] * len(rest)
-        inner = jax.vmap(function, in_axes=(*lanes, Context(*_AXES_IN_GROUP)))
-        outer = jax.vmap(inner, in_axes=(*lanes, 0))
-        return unfold(outer(*rest, folded))
+        per_lane = [0] * len(own)
+        in_group = Context(*(None, None, 0, 0))
+        inner = jax.vmap(function, in_axes=(*per_lane, in_group))
+        outer = jax.vmap(inner, in_axes=(*per_lane, 0))
+        return unfold(outer(*(fold(argument) for argument in own), folded))
 
     return mapped
 
@@ -135,49 +157,86 @@ def make_step(
 ) -> StepFn:
     """Builds the train step, pure, not yet jitted.
 
-    The metrics are "loss" and "grad_norm" [K], and the method's diagnostics [K, ...].
+    With `dropout` the backbone's own is on, where its config has a rate. The metrics
+    are "loss" and "grad_norm" [K], and the method's diagnostics [K, ...].
     """
+    losses = _make_losses(backbone, method, dropout)
 
-    def losses(trainables, memory, fixed: Fixed, params, step, batch: Batch):
-        prompt, memory, diagnostics = prompts(
-            method, trainables, memory, fixed.context, step
-        )
-
-        def lane(prompt, inputs, targets, key):
-            key = jax.random.fold_in(key, step) if dropout else None
-            scores = backbone.logits(params, prompt, inputs, targets, key)
-            return token_loss(scores, targets)
-
-        loss = jax.vmap(lane)(prompt, batch["inputs"], batch["targets"], fixed.keys)
-        return jnp.sum(loss), (loss, memory, diagnostics)
-
-    def step_fn(state: State, params: Params, fixed: Fixed, batch: Batch):
+    def step_fn(
+        state: State, params: Params, fixed: Fixed, batch: Batch
+    ) -> tuple[State, dict[str, Array]]:
         gradient = jax.grad(losses, has_aux=True)
-        grads, (loss, memory, diagnostics) = gradient(
-            state.trainables, state.memory, fixed, params, state.step, batch
+        grads, (loss, method_state, diagnostics) = gradient(
+            state.trainables, state.method_state, fixed, params, state.step, batch
         )
         norm = jax.vmap(optax.tree.norm)(grads)
         trainables, optimiser_state = jax.vmap(
             lambda *lane: _update(optimiser, state.step, *lane)
         )(grads, state.optimiser, state.trainables, fixed.rates)
+        # A lane whose numbers are not finite keeps what it had before this step: a
+        # NaN stays in its lane, since lanes meet in no sum.
         alive = state.alive & jnp.isfinite(loss) & jnp.isfinite(norm)
         alive &= jax.vmap(_all_finite)(trainables)
-        new = (trainables, memory, optimiser_state)
-        old = (state.trainables, state.memory, state.optimiser)
-        trainables, memory, optimiser_state = select(alive, new, old)
-        state = State(
-            state.step + 1, trainables, memory, optimiser_state, alive, state.best
-        )
+        new = (trainables, method_state, optimiser_state)
+        old = (state.trainables, state.method_state, state.optimiser)
+        kept = select(alive, new, old)
+        state = State(state.step + 1, *kept, alive, state.best)
         return state, {"loss": loss, "grad_norm": norm, **diagnostics}
 
     return step_fn
 
 
-def _all_finite(tree: Any) -> Bool[Array, ""]:
+Aux: TypeAlias = tuple[Float[Array, " K"], MethodState, Diagnostics]
+
+
+def _make_losses(
+    backbone: Backbone, method: Method, dropout: bool
+) -> Callable[..., tuple[Float[Array, ""], Aux]]:
+    """Builds the sum of the lanes' losses; only its first argument is differentiated."""
+    # With a rate of 0 no key is made, so that there is none to fold at each step.
+    dropout = dropout and getattr(backbone.config, "dropout_rate", 0.0) > 0
+
+    def losses(
+        trainables: Trainables,
+        method_state: MethodState,
+        fixed: Fixed,
+        params: Params,
+        step: Int[Array, ""],
+        batch: Batch,
+    ) -> tuple[Float[Array, ""], Aux]:
+        prompt, method_state, diagnostics = prompts(
+            method, trainables, method_state, fixed.context, step
+        )
+
+        def lane(
+            prompt: Float[Array, "P H"],
+            inputs: Int[Array, "B T"],
+            targets: Int[Array, "B L"],
+            key: Key[Array, ""],
+        ) -> Float[Array, ""]:
+            dropout_key = jax.random.fold_in(key, step) if dropout else None
+            scores = backbone.logits(params, prompt, inputs, targets, dropout_key)
+            return token_loss(scores, targets)
+
+        loss = jax.vmap(lane)(prompt, batch["inputs"], batch["targets"], fixed.keys)
+        return jnp.sum(loss), (loss, method_state, diagnostics)
+
+    return losses
+
+
+def _all_finite(tree: PyTree[Array]) -> Bool[Array, ""]:
     return jnp.all(jnp.stack([jnp.isfinite(x).all() for x in jax.tree.leaves(tree)]))
 
 
-def _update(optimiser, step, grads, state, trainables, rates: optimisers.Rates):
+def _update(
+    optimiser: optax.GradientTransformation,
+    step: Int[Array, ""],
+    grads: Trainables,
+    state: optax.OptState,
+    trainables: Trainables,
+    rates: optimisers.Rates,
+) -> tuple[Trainables, optax.OptState]:
+    """Moves one lane's arrays, each at its own rate."""
     direction, state = optimiser.update(grads, state, trainables)
     share = optimisers.linear_schedule(step, rates.warmup, rates.steps)
     new = {
@@ -187,7 +246,7 @@ def _update(optimiser, step, grads, state, trainables, rates: optimisers.Rates):
     return new, state
 
 
-def select(which: Bool[Array, " K"], new: Any, old: Any) -> Any:
+def select(which: Bool[Array, " K"], new: Tree, old: Tree) -> Tree:
     """Takes `new` for the lanes in `which`, `old` for the others, leaf by leaf."""
 
     def leaf(a: Array, b: Array) -> Array:
@@ -200,26 +259,29 @@ def current_prompts(
     method: Method, state: State, fixed: Fixed
 ) -> Float[Array, "K P H"]:
     """Makes the prompts that the state stands for: what validation decodes with."""
-    return prompts(method, state.trainables, state.memory, fixed.context, state.step)[0]
+    return prompts(
+        method, state.trainables, state.method_state, fixed.context, state.step
+    )[0]
 
 
 def keep_best(
     method: Method, state: State, fixed: Fixed, scores: Float[Array, " K"]
 ) -> State:
     """Notes the lanes whose validation score beats their best; the first one wins."""
-    prompt, memory, _ = prompts(
-        method, state.trainables, state.memory, fixed.context, state.step
+    prompt, method_state, _ = prompts(
+        method, state.trainables, state.method_state, fixed.context, state.step
     )
     better = (scores > state.best.score) & state.alive
     steps = jnp.broadcast_to(state.step, better.shape)
-    now = Best(scores, steps, prompt, state.trainables, memory)
+    now = Best(scores, steps, prompt, state.trainables, method_state)
     return state._replace(best=select(better, now, state.best))
 
 
-def lane_key(seed: int, *names: str) -> Array:
+def lane_key(seed: int, *names: str) -> Key[Array, ""]:
     """Derives a lane's random key from its seed and the names of what it does."""
     key = jax.random.key(seed)
     for name in names:
+        # fold_in takes 32 bits; the prime keeps long names apart by all their bytes.
         word = int.from_bytes(name.encode(), "little") % (2**31 - 1)
         key = jax.random.fold_in(key, np.uint32(word))
     return key

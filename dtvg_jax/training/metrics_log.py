@@ -2,23 +2,24 @@
 
 A record is one JSON object: `kind` ("train" or "validation"), `program`, `lane`,
 `task`, `method`, `seed`, `step`, and what was measured. The file only grows, except on
-resume, when it is cut back to the position that the checkpoint holds.
+resume, when it is truncated to the position that the checkpoint holds.
 """
 
 import json
 import math
 import os
 import pathlib
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
 
+import jax
+import numpy as np
 from tensorboardX import SummaryWriter
 
 from dtvg_jax.errors import InputError
+from dtvg_jax.files import JsonObject
 
 FILE = "metrics.jsonl"
-
-Record = dict[str, Any]
+CURVES = ("loss", "grad_norm", "target_similarity", "knowledge_consistency")
 
 
 class MetricsLog:
@@ -33,12 +34,12 @@ class MetricsLog:
         self._path = self._folder / FILE
         self._writers: dict[str, SummaryWriter] = {}
         self._file = open(self._path, "ab")
-        _cut(self._path, _end_of_whole_lines(self._path))
+        _truncate(self._path, _end_of_whole_lines(self._path))
 
-    def write(self, records: Iterable[Mapping[str, Any]]) -> None:
+    def write(self, records: Iterable[Mapping[str, object]]) -> None:
         """Appends records; they reach the operating system before this returns."""
         for record in records:
-            plain = _plain(record)
+            plain = _plain_object(record)
             line = json.dumps(plain, allow_nan=False) + "\n"
             self._file.write(line.encode())
             self._write_scalars(plain)
@@ -73,7 +74,7 @@ class MetricsLog:
                 f"{self._path}: byte {position} of the checkpoint is not the end of a "
                 "line: the file was changed; restore it or start a new job."
             )
-        _cut(self._path, position)
+        _truncate(self._path, position)
         self.close_tensorboard()
 
     def close_tensorboard(self) -> None:
@@ -93,16 +94,16 @@ class MetricsLog:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _write_scalars(self, record: Record) -> None:
-        writer = self._writers.get(record["program"]) or self._open(record)
+    def _write_scalars(self, record: JsonObject) -> None:
+        program, step = str(record["program"]), record["step"]
+        writer = self._writers.get(program) or self._open(program, step)
         for tag, value in scalars(record).items():
-            writer.add_scalar(f"{record['lane']}/{tag}", value, record["step"])
+            writer.add_scalar(f"{record['lane']}/{tag}", value, step)
 
-    def _open(self, record: Record) -> SummaryWriter:
-        program = record["program"]
+    def _open(self, program: str, step: object) -> SummaryWriter:
         folder = self._folder / "tensorboard" / program
         # TensorBoard forgets what an earlier process wrote at this step and later ones.
-        purge = record["step"] if folder.is_dir() else None
+        purge = step if folder.is_dir() else None
         # Files are named by the second they were opened in: a number keeps two apart.
         number = f".{len(list(folder.glob('events*')))}"
         writer = SummaryWriter(str(folder), purge_step=purge, filename_suffix=number)
@@ -110,21 +111,24 @@ class MetricsLog:
         return writer
 
 
-def scalars(record: Mapping[str, Any]) -> dict[str, float]:
+def scalars(record: Mapping[str, object]) -> dict[str, float]:
     """Lists the curves of a record by tag: `loss`, `group/mnli`, `validation/mean`."""
-    flat = {}
-    for name in ("loss", "grad_norm", "target_similarity", "knowledge_consistency"):
-        flat[name] = record.get(name)
+    flat = {name: record.get(name) for name in CURVES}
     for name in ("similarity", "group"):
-        values = record.get(name) or []
-        for source, value in zip(record.get("sources") or [], values, strict=False):
-            flat[f"{name}/{source}"] = value
-    for name, value in record.get("metrics", {}).items():
-        flat[f"{record['kind']}/{name}"] = value
-    return {tag: value for tag, value in flat.items() if value is not None}
+        pairs = zip(_list(record, "sources"), _list(record, name), strict=False)
+        flat |= {f"{name}/{source}": value for source, value in pairs}
+    metrics = record.get("metrics")
+    if isinstance(metrics, Mapping):
+        flat |= {f"{record['kind']}/{name}": value for name, value in metrics.items()}
+    return {tag: x for tag, x in flat.items() if isinstance(x, int | float)}
 
 
-def read(path: str | os.PathLike[str]) -> list[Record]:
+def _list(record: Mapping[str, object], name: str) -> Sequence[object]:
+    value = record.get(name)
+    return value if isinstance(value, list | tuple) else ()
+
+
+def read(path: str | os.PathLike[str]) -> list[JsonObject]:
     """Reads a metrics.jsonl; a torn last line is left out.
 
     A job that has logged nothing has no records. Raises InputError where any other line
@@ -149,18 +153,22 @@ def _end_of_whole_lines(path: pathlib.Path) -> int:
     return path.read_bytes().rfind(b"\n") + 1
 
 
-def _cut(path: pathlib.Path, length: int) -> None:
+def _truncate(path: pathlib.Path, length: int) -> None:
     if path.stat().st_size > length:
         os.truncate(path, length)
 
 
-def _plain(value: Any) -> Any:
+def _plain_object(record: Mapping[str, object]) -> JsonObject:
+    return {str(key): _plain(value) for key, value in record.items()}
+
+
+def _plain(value: object) -> object:
     """Makes arrays lists, and numbers that JSON lacks (NaN, infinity) None."""
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return _plain_object(value)
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
-    if hasattr(value, "tolist"):
+    if isinstance(value, np.ndarray | np.generic | jax.Array):
         return _plain(value.tolist())
     if isinstance(value, float) and not math.isfinite(value):
         return None

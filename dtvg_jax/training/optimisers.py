@@ -11,17 +11,20 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int
 
-from dtvg_jax.errors import InputError
+from dtvg_jax.errors import unknown
 
 CLIP = 1.0  # global norm over what a lane trains; the reference's default
 
 
 class Rates(NamedTuple):
-    """The learning rates of lanes: peak per trained array, warm-up, end of decay."""
+    """The learning rates of K lanes: peak per trained array, warm-up, end of decay.
 
-    peak: dict[str, Float[Array, " K"]]
-    warmup: Int[Array, " K"]
-    steps: Int[Array, " K"]
+    Mapped over lanes, one lane's own numbers.
+    """
+
+    peak: dict[str, Float[Array, "*K"]]
+    warmup: Int[Array, "*K"]
+    steps: Int[Array, "*K"]
 
 
 def linear_schedule(
@@ -41,7 +44,11 @@ def scale_by_adam_unscaled_eps(
     optax adds eps after the bias correction; early steps differ where v is small.
     """
 
-    def update(updates, state, params=None):
+    def update(
+        updates: optax.Updates,
+        state: optax.ScaleByAdamState,
+        params: optax.Params | None = None,
+    ) -> tuple[optax.Updates, optax.ScaleByAdamState]:
         del params
         count = optax.safe_increment(state.count)
         mu = optax.tree.update_moment(updates, state.mu, b1, 1)
@@ -75,6 +82,5 @@ OPTIMISERS: dict[str, optax.GradientTransformationExtraArgs] = {
 def by_name(name: str) -> optax.GradientTransformationExtraArgs:
     """Finds an optimiser; raises InputError that lists them."""
     if name not in OPTIMISERS:
-        known = ", ".join(OPTIMISERS)
-        raise InputError(f"unknown optimiser {name!r}: known are {known}")
+        raise unknown("optimiser", name, OPTIMISERS)
     return OPTIMISERS[name]

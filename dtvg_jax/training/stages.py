@@ -3,7 +3,7 @@
 import dataclasses
 import math
 
-from dtvg_jax.errors import InputError
+from dtvg_jax.errors import InputError, check_field_types
 from dtvg_jax.training import optimisers
 
 
@@ -34,17 +34,18 @@ class Stage:
 
     def __post_init__(self):
         least = {"steps": 1, "batch_size": 1, "validate_every": 1, "log_every": 1}
-        least["warmup"] = 0
-        if self.target_steps is not None:
-            least["target_steps"] = 1
+        least |= {"target_steps": 1, "warmup": 0}
         for name, bound in least.items():
             value = getattr(self, name)
-            if not isinstance(value, int) or value < bound:
+            absent = name == "target_steps" and value is None
+            if not absent and (type(value) is not int or value < bound):
                 raise InputError(
                     f"{name} = {value!r}: it must be a whole number >= {bound}"
                 )
         for name in ("learning_rate", "target_scale_rate", "source_scale_rate"):
             value = getattr(self, name)
-            if not (isinstance(value, int | float) and 0 <= value < math.inf):
+            number = isinstance(value, int | float) and not isinstance(value, bool)
+            if not (number and 0 <= value < math.inf):
                 raise InputError(f"{name} = {value!r}: it must be a number >= 0")
+        check_field_types(self)
         optimisers.by_name(self.optimiser)

@@ -13,7 +13,7 @@ from dtvg_jax.training import lanes, optimisers, placement
 def train(devices: int) -> np.ndarray:
     mesh = placement.data_mesh(jax.devices()[:devices])
     whole, rows = placement.whole(mesh), placement.rows(mesh)
-    optimiser, method = optimisers.by_name("adamw_stage2"), METHODS["dtvg"]
+    optimiser, method = optimisers.by_name("adamw_stage2"), METHODS["dtvg"].method
     fixed = test_lanes.fixed()
     state = lanes.init(method, optimiser, fixed.context)
     backbone = test_lanes.backbone()

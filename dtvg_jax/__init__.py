@@ -5,7 +5,7 @@
 >>> stage = dtvg.Stage(steps=2, learning_rate=0.1, validate_every=2)
 >>> short = dict(prompt_length=4, inputs_length=32, targets_length=2, seeds=[0])
 >>> few = dict(validation_rows=8, test_rows=8, evaluation_batch_size=8)
->>> prompts = dtvg.learn(["mnli", "qqp"], "learnt", stage=stage, **short, **few)
+>>> prompts = dtvg.learn(["mnli", "qqp"], "learned", stage=stage, **short, **few)
 stage1...
 >>> prompts.names()
 ['mnli/stage1-seed0', 'qqp/stage1-seed0']
@@ -13,7 +13,7 @@ stage1...
 ...     ["mnli", "qqp"], ["rte"], "moved", stage1=stage, stage2=stage, **short, **few
 ... )
 stage1...
->>> sorted({row["method"] for row in results["rows"]})
+>>> sorted({row.method for row in results.rows})
 ['dtvg', 'prompt_tuning', 'spot']
 >>> settings = dtvg.EvaluateSettings(prompts=["qqp/stage1-seed0"], rows=8)
 >>> [result] = dtvg.evaluate(backbone, prompts, "tested", settings)

@@ -21,7 +21,7 @@ def arrays(trained: Trained, k: int, p_init: Prompt) -> Arrays:
     if "target_scale" in trained.best.trainables:
         own = {name: np.asarray(v[k]) for name, v in trained.best.trainables.items()}
         made["target_prompt"] = own.pop("prompt")
-        group = np.asarray(trained.best.memory[k]).astype(np.uint8)
+        group = np.asarray(trained.best.method_state[k]).astype(np.uint8)
         made |= own | {"group": group}
     return made
 

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import jax
 
-from dtvg_jax import files, methods
+from dtvg_jax import files, methods, report
 from dtvg_jax.files import JsonObject
 from dtvg_jax.formats.load import load_backbone
 from dtvg_jax.inference import split_decoding
@@ -64,8 +64,8 @@ def run(
     check: Check = lambda: None,
     config_gin: str = "",
     command: Sequence[str] = (),
-) -> JsonObject:
-    """Runs a job, or resumes one, and returns its results as in results.json.
+) -> Results:
+    """Runs a job, or resumes one, and returns what is in results.json.
 
     `check` is called between steps and batches and may raise `errors.Stopped`.
     Raises InputError for missing data or backbone, for a folder that another process
@@ -101,10 +101,8 @@ def run(
                 job, backbone, place, folder, store, p_init, evaluator, log, check
             )
             results = _run(work)
-        import dataclasses as d
-
-        files.write_json(folder / "results.json", d.asdict(results))
-        return d.asdict(results)
+        files.write_json(folder / "results.json", dataclasses.asdict(results))
+        return report.write(folder)
 
 
 def _run(work: _Work) -> Results:
@@ -178,7 +176,7 @@ def _train(
     ]
     training = loop.Training(
         name=program.name,
-        method=methods.by_name(lanes[0].run.method),
+        method=methods.by_name(lanes[0].run.method).method,
         stage=plan.stage_of(job, program),
         lanes=lanes,
         context=context,

@@ -48,7 +48,7 @@ def programs(job: Job) -> list[Program]:
     found = [Program("stage1", 1, tuple(first))]
     alike: dict[methods.Method, list[str]] = {}
     for name in job.methods if job.targets else ():
-        alike.setdefault(methods.by_name(name), []).append(name)
+        alike.setdefault(methods.by_name(name).method, []).append(name)
     for names in alike.values():
         lanes = tuple(
             Lane(Run(2, task, name, seed), job.stage2.steps)

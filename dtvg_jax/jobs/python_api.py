@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from dtvg_jax import files
-from dtvg_jax.files import JsonObject
 from dtvg_jax.jobs import job, pipeline
+from dtvg_jax.report.records import Results
 from dtvg_jax.store.prompt_store import PromptStore
 from dtvg_jax.training.stages import Stage
 
@@ -49,7 +49,7 @@ def transfer(
     stage1: Stage,
     stage2: Stage,
     **settings: Any,  # fields of Job, which checks them
-) -> JsonObject:
+) -> Results:
     """Learns what is missing of stage 1, and transfers the sources to the targets.
 
     Args:

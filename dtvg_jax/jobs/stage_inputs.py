@@ -9,8 +9,10 @@ from jaxtyping import Float
 from dtvg_jax import methods
 from dtvg_jax.jobs import plan
 from dtvg_jax.jobs.job import Job
+from dtvg_jax.methods import Start
 from dtvg_jax.report.records import SingleSource
 from dtvg_jax.store.entries import Entry
+from dtvg_jax.training.lanes import LaneContexts
 from dtvg_jax.training.runs import Lane, Run
 
 Prompt = Float[np.ndarray, "P H"]
@@ -18,12 +20,12 @@ Starts = Mapping[int, Prompt]  # P_init by seed
 Read = Callable[[Run], Entry]
 
 
-def first(p_init: Starts, lanes: Sequence[Lane]) -> methods.Context:
+def first(p_init: Starts, lanes: Sequence[Lane]) -> LaneContexts:
     """Begins stage 1: every lane at its seed's P_init, without sources."""
     starts = np.stack([p_init[lane.run.seed] for lane in lanes])
     shared = np.stack(list(p_init.values()))
     groups, *shape = shared.shape
-    return methods.Context(
+    return LaneContexts(
         p_init=jnp.asarray(shared),
         sources=jnp.zeros((groups, 0, *shape)),
         start=jnp.asarray(starts),
@@ -37,7 +39,7 @@ def second(
     lanes: Sequence[Lane],
     read: Read,
     singles: Sequence[SingleSource],
-) -> methods.Context:
+) -> LaneContexts:
     """Begins stage 2 with what stage 1 learned; no lane uses a source that failed.
 
     `read` gives the entry of a run; `singles` say how every source's prompt, untuned,
@@ -71,7 +73,7 @@ def second(
         for seed in job.seeds
     ]
     count = len(job.sources)
-    return methods.Context(
+    return LaneContexts(
         p_init=jnp.asarray(shared),
         sources=jnp.asarray(vectors).reshape(groups, count, *shape),
         start=jnp.stack(starts),
@@ -86,10 +88,10 @@ def _start(
     singles: Sequence[SingleSource],
 ) -> Prompt:
     """Takes the target's own prompt, or a source's where the method begins there."""
-    begins = methods.STARTS.get(run.method, "own")
-    if begins == "own" or not sources:
+    begins = methods.by_name(run.method).start
+    if begins == Start.OWN or not sources:
         return own
-    if begins == "most_similar_source":
+    if begins == Start.MOST_SIMILAR_SOURCE:
         return sources[_most_similar(own, sources)]
     scores = {
         single.source: single.validation["mean"]

@@ -173,8 +173,8 @@ def test_lanes_that_diverge_are_named_and_keep_their_start(small, tmp_path, fini
     wild = dataclasses.replace(STAGE, learning_rate=1e38)
     first = dataclasses.replace(small, stage2=wild, methods=["prompt_tuning"])
     made = pipeline.run(first, tmp_path)
-    failed = [row for row in made["rows"] if row["failed"]]
-    assert {row["stage"] for row in failed} == {2} and len(failed) == 4
+    failed = [row for row in made.rows if row.failed]
+    assert {row.stage for row in failed} == {2} and len(failed) == 4
     assert "mrpc" in (tmp_path / "results.md").read_text()
     prompts = prompt_store.PromptStore(tmp_path / "store")
     kept = prompts.read("mrpc/prompt_tuning-seed0").arrays["prompt"]
@@ -237,7 +237,8 @@ def test_results_are_written_and_never_read(small, finished, tmp_path):
     folder = tmp_path / "copy"
     shutil.copytree(finished, folder)
     (folder / "results.json").write_text("not JSON")
-    assert pipeline.run(small, folder)["rows"] == results(finished)["rows"]
+    pipeline.run(small, folder)
+    assert results(folder) == results(finished)
 
 
 def test_a_changed_measurement_is_named(small, finished, tmp_path):

@@ -142,7 +142,9 @@ def test_a_prompt_is_learnt_tested_and_asked(folder, cache, tmp_path, monkeypatc
     assert row["examples"] == 2 and set(row["metrics"]) == {"accuracy", "mean"}
     text = b"sentence: the meal was dull"
     lines = [text, b'{"prompt": "reviews/stage1-seed42", "inputs": "' + text + b'"}']
-    settings = PredictSettings("reviews/stage1-seed42", inputs_length=32, targets_length=4)
+    settings = PredictSettings(
+        "reviews/stage1-seed42", inputs_length=32, targets_length=4
+    )
     first, second = dtvg.predict(backbone, prompts, lines, settings)
     assert first["prediction"] == second["prediction"] and "error" not in first
 

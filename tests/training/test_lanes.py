@@ -68,7 +68,9 @@ def step_of(method: str, config=T5, dropout: bool = False, own: str = ""):
             optimisers.scale_by_adam_unscaled_eps(eps=1e-2),
         )
     return jax.jit(
-        lanes.make_step(backbone(config), METHODS[method].method, optimiser, dropout=dropout)
+        lanes.make_step(
+            backbone(config), METHODS[method].method, optimiser, dropout=dropout
+        )
     )
 
 

@@ -94,6 +94,9 @@ def _print(results: list[stored_prompts.TrialResult]) -> None:
     print(json.dumps({"mean": round(mean, 4), "rows": len(results)}))
 
 
+COMMAND = command.Command(__doc__ or "", FLAGS, main, stop=command.Stop.AFTER_STEP)
+
+
 def run() -> None:
     """Runs the command with the arguments of this process."""
     command.run(COMMAND, sys.argv)

@@ -58,7 +58,7 @@ def main(words: list[str], check: signals.Check) -> None:
     """Reads the settings and does what the flags say."""
     # After the flags, so that --help and a misspelt flag need not wait for JAX.
     from dtvg_jax import report
-    from dtvg_jax.jobs import job, pipeline, plan
+    from dtvg_jax.jobs import compile_steps, job, pipeline, plan
 
     config = _with_flags(gin_settings.configure(job.Job, GIN))
     if DRY_RUN.value:
@@ -67,7 +67,8 @@ def main(words: list[str], check: signals.Check) -> None:
     if COMPILE_ONLY.value:
         if TOPOLOGY.value is None:
             raise InputError("--compile_only needs --topology, such as v5e:2x4")
-        print(json.dumps(pipeline.compile_steps(config, TOPOLOGY.value), indent=1))
+        figures = compile_steps.compile_steps(config, TOPOLOGY.value)
+        print(json.dumps(figures, indent=1))
         return
     if JOB_DIR.value is None:
         raise InputError("no folder for the job: give --job_dir=DIR")

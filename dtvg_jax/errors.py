@@ -52,9 +52,14 @@ def check_field_types(made: object, path: str = "") -> None:
         return
     for name, hint in typing.get_type_hints(type(made)).items():
         value = getattr(made, name)
-        if not _fits(value, hint):
-            raise InputError(f"{path}{name} = {value!r}: it must be {_words(hint)}")
+        check_type(f"{path}{name}", value, hint)
         check_field_types(value, f"{path}{name}.")
+
+
+def check_type(name: str, value: object, hint: object) -> None:
+    """Raises InputError where `value`, called `name`, is not of the type `hint`."""
+    if not _fits(value, hint):
+        raise InputError(f"{name} = {value!r}: it must be {_words(hint)}")
 
 
 def _fits(value: object, hint: object) -> bool:

@@ -1,24 +1,81 @@
 """The log of a job: metrics.jsonl, and the same numbers for TensorBoard.
 
-A record is one JSON object: `kind` ("train" or "validation"), `program`, `lane`,
-`task`, `method`, `seed`, `step`, and what was measured. The file only grows, except on
-resume, when it is cut back to the position that the checkpoint holds.
+A line is one JSON object: `kind` (a `Kind`), `program`, `lane`, `stage`, `task`,
+`method`, `seed`, `step`, and what was measured. The file only grows, except on resume,
+when it is truncated to the position that the checkpoint holds.
 """
 
+import dataclasses
+import enum
 import json
 import math
 import os
 import pathlib
-from collections.abc import Iterable, Mapping
-from typing import Any
+import typing
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Protocol, TypeAlias
 
 from tensorboardX import SummaryWriter
 
-from dtvg_jax.errors import InputError
+from dtvg_jax import files
+from dtvg_jax.errors import InputError, unknown
+from dtvg_jax.training.runs import Run
 
 FILE = "metrics.jsonl"
 
-Record = dict[str, Any]
+
+class Kind(enum.StrEnum):
+    """What a line of the log is about: a step, or a validation."""
+
+    TRAIN = "train"
+    VALIDATION = "validation"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LaneRecord:
+    """What every line says: the lane and its step."""
+
+    program: str
+    lane: str
+    stage: int
+    task: str
+    method: str
+    seed: int
+    step: int
+    variant: str = ""
+
+    @property
+    def run(self) -> Run:
+        """The run that the lane trains."""
+        return Run(self.stage, self.task, self.method, self.seed, self.variant)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainRecord(LaneRecord):
+    """A training step; numbers that were not finite are None.
+
+    `sources`, and `similarity` and `group` (0 or 1) of each of them, are logged by
+    methods that group.
+    """
+
+    loss: float | None = None
+    grad_norm: float | None = None
+    sources: Sequence[str] | None = None
+    similarity: Sequence[float | None] | None = None
+    group: Sequence[int] | None = None
+    target_similarity: float | None = None
+    knowledge_consistency: float | None = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ValidationRecord(LaneRecord):
+    """The scores of a validation, and whether they are the lane's best so far."""
+
+    metrics: Mapping[str, float | None]
+    best: bool
+
+
+LogRecord: TypeAlias = TrainRecord | ValidationRecord
 
 
 class MetricsLog:
@@ -33,12 +90,12 @@ class MetricsLog:
         self._path = self._folder / FILE
         self._writers: dict[str, SummaryWriter] = {}
         self._file = open(self._path, "ab")
-        _cut(self._path, _end_of_whole_lines(self._path))
+        _shorten(self._path, _end_of_whole_lines(self._path))
 
-    def write(self, records: Iterable[Mapping[str, Any]]) -> None:
+    def write(self, records: Iterable[Mapping[str, object]]) -> None:
         """Appends records; they reach the operating system before this returns."""
         for record in records:
-            plain = _plain(record)
+            plain = {name: _plain(value) for name, value in record.items()}
             line = json.dumps(plain, allow_nan=False) + "\n"
             self._file.write(line.encode())
             self._write_scalars(plain)
@@ -73,7 +130,7 @@ class MetricsLog:
                 f"{self._path}: byte {position} of the checkpoint is not the end of a "
                 "line: the file was changed; restore it or start a new job."
             )
-        _cut(self._path, position)
+        _shorten(self._path, position)
         self.close_tensorboard()
 
     def close_tensorboard(self) -> None:
@@ -93,16 +150,16 @@ class MetricsLog:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _write_scalars(self, record: Record) -> None:
-        writer = self._writers.get(record["program"]) or self._open(record)
+    def _write_scalars(self, record: files.JsonObject) -> None:
+        program, step = str(record["program"]), typing.cast(int, record["step"])
+        writer = self._writers.get(program) or self._open(program, step)
         for tag, value in scalars(record).items():
-            writer.add_scalar(f"{record['lane']}/{tag}", value, record["step"])
+            writer.add_scalar(f"{record['lane']}/{tag}", value, step)
 
-    def _open(self, record: Record) -> SummaryWriter:
-        program = record["program"]
+    def _open(self, program: str, step: int) -> SummaryWriter:
         folder = self._folder / "tensorboard" / program
         # TensorBoard forgets what an earlier process wrote at this step and later ones.
-        purge = record["step"] if folder.is_dir() else None
+        purge = step if folder.is_dir() else None
         # Files are named by the second they were opened in: a number keeps two apart.
         number = f".{len(list(folder.glob('events*')))}"
         writer = SummaryWriter(str(folder), purge_step=purge, filename_suffix=number)
@@ -110,58 +167,83 @@ class MetricsLog:
         return writer
 
 
-def scalars(record: Mapping[str, Any]) -> dict[str, float]:
+def scalars(record: Mapping[str, object]) -> dict[str, float]:
     """Lists the curves of a record by tag: `loss`, `group/mnli`, `validation/mean`."""
-    flat = {}
+    flat: dict[str, object] = {}
     for name in ("loss", "grad_norm", "target_similarity", "knowledge_consistency"):
         flat[name] = record.get(name)
     for name in ("similarity", "group"):
-        values = record.get(name) or []
-        for source, value in zip(record.get("sources") or [], values, strict=False):
+        values = _list(record.get(name))
+        for source, value in zip(_list(record.get("sources")), values, strict=False):
             flat[f"{name}/{source}"] = value
-    for name, value in record.get("metrics", {}).items():
-        flat[f"{record['kind']}/{name}"] = value
-    return {tag: value for tag, value in flat.items() if value is not None}
+    metrics = record.get("metrics")
+    if isinstance(metrics, Mapping):
+        for name, value in metrics.items():
+            flat[f"{record['kind']}/{name}"] = value
+    return {tag: v for tag, v in flat.items() if isinstance(v, int | float)}
 
 
-def read(path: str | os.PathLike[str]) -> list[Record]:
+def read(path: str | os.PathLike[str]) -> list[LogRecord]:
     """Reads a metrics.jsonl; a torn last line is left out.
 
-    A job that has logged nothing has no records. Raises InputError where any other line
-    is not JSON.
+    A job that has logged nothing has no records. Raises InputError with file and line
+    where any other line is not a record of the log; keys that the records lack are
+    left out, since a newer version may log more.
     """
     path = pathlib.Path(path)
     if not path.is_file():
         return []
     content = path.read_bytes()[: _end_of_whole_lines(path)]
-    records = []
-    for number, line in enumerate(content.decode().splitlines(), start=1):
-        try:
-            records.append(json.loads(line))
-        except json.JSONDecodeError as error:
-            raise InputError(
-                f"{path}, line {number}: not JSON ({error.msg})."
-            ) from None
-    return records
+    return [
+        _record(line, f"{path}, line {number}")
+        for number, line in enumerate(content.splitlines(), start=1)
+    ]
+
+
+def _record(line: bytes, where: str) -> LogRecord:
+    try:
+        content = json.loads(line)
+    except ValueError as error:
+        reason = error.msg if isinstance(error, json.JSONDecodeError) else error
+        raise InputError(f"{where}: not JSON ({reason})") from None
+    if not isinstance(content, dict):
+        raise InputError(f"{where} is {content!r}: it must be a JSON object")
+    match content.get("kind"):
+        case Kind.TRAIN:
+            return files.record(TrainRecord, content, where)
+        case Kind.VALIDATION:
+            return files.record(ValidationRecord, content, where)
+        case kind:
+            raise InputError(f"{where}: {unknown('kind', kind, list(Kind))}")
 
 
 def _end_of_whole_lines(path: pathlib.Path) -> int:
     return path.read_bytes().rfind(b"\n") + 1
 
 
-def _cut(path: pathlib.Path, length: int) -> None:
+def _shorten(path: pathlib.Path, length: int) -> None:
     if path.stat().st_size > length:
         os.truncate(path, length)
 
 
-def _plain(value: Any) -> Any:
+class _Array(Protocol):
+    """An array or a scalar of NumPy or JAX."""
+
+    def tolist(self) -> object: ...
+
+
+def _plain(value: object) -> object:
     """Makes arrays lists, and numbers that JSON lacks (NaN, infinity) None."""
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
     if hasattr(value, "tolist"):
-        return _plain(value.tolist())
+        return _plain(typing.cast(_Array, value).tolist())
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
+
+
+def _list(value: object) -> list[object]:
+    return value if isinstance(value, list) else []

@@ -169,7 +169,9 @@ def test_tensorboard_gets_a_tag_per_lane_and_forgets_what_was_undone(tmp_path):
 
 
 def test_the_log_needs_no_tensorflow():
-    code = "import sys, dtvg_jax.training.metrics_log; print('tensorflow' in sys.modules)"
+    code = (
+        "import sys, dtvg_jax.training.metrics_log; print('tensorflow' in sys.modules)"
+    )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert run.stdout == "False\n", run.stderr
 

@@ -2,9 +2,12 @@
 
 import json
 import pathlib
+from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
+
+from dtvg_jax import report
 
 # The content of a JSON file, which tests alter before it is written.
 Json: TypeAlias = dict[str, Any]
@@ -221,3 +224,14 @@ def _train(
         "step": step,
         "grad_norm": 1.0,
     }
+
+
+def written(
+    tmp_path: pathlib.Path, made: Json, records: Sequence[Json] = ()
+) -> tuple[report.Report, str]:
+    """Makes the report of a results.json and a log; returns it with results.md."""
+    folder = save(tmp_path / "job", made, list(records))
+    returned = report.write(folder)
+    content = json.loads((folder / "results.json").read_text())
+    assert report.to_json(returned) == content
+    return returned, (folder / "results.md").read_text()

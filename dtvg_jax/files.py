@@ -107,7 +107,7 @@ def record(cls: type[Record], content: object, where: str) -> Record:
     if not isinstance(content, dict):
         raise InputError(f"{where} is {content!r}: it must be a JSON object")
     hints, values = _hints(cls), {}
-    for field in dataclasses.fields(cls):
+    for field in dataclasses.fields(typing.cast(type, cls)):
         if field.name in content:
             place = f"{where}: {field.name}"
             values[field.name] = _value(hints[field.name], content[field.name], place)

@@ -11,17 +11,20 @@ import json
 import math
 import os
 import pathlib
-import typing
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Protocol, TypeAlias
+from typing import TypeAlias
 
+import jax
+import numpy as np
 from tensorboardX import SummaryWriter
 
 from dtvg_jax import files
 from dtvg_jax.errors import InputError, unknown
+from dtvg_jax.files import JsonObject
 from dtvg_jax.training.runs import Run
 
 FILE = "metrics.jsonl"
+CURVES = ("loss", "grad_norm", "target_similarity", "knowledge_consistency")
 
 
 class Kind(enum.StrEnum):
@@ -90,12 +93,12 @@ class MetricsLog:
         self._path = self._folder / FILE
         self._writers: dict[str, SummaryWriter] = {}
         self._file = open(self._path, "ab")
-        _shorten(self._path, _end_of_whole_lines(self._path))
+        _truncate(self._path, _end_of_whole_lines(self._path))
 
     def write(self, records: Iterable[Mapping[str, object]]) -> None:
         """Appends records; they reach the operating system before this returns."""
         for record in records:
-            plain = {name: _plain(value) for name, value in record.items()}
+            plain = _plain_object(record)
             line = json.dumps(plain, allow_nan=False) + "\n"
             self._file.write(line.encode())
             self._write_scalars(plain)
@@ -130,7 +133,7 @@ class MetricsLog:
                 f"{self._path}: byte {position} of the checkpoint is not the end of a "
                 "line: the file was changed; restore it or start a new job."
             )
-        _shorten(self._path, position)
+        _truncate(self._path, position)
         self.close_tensorboard()
 
     def close_tensorboard(self) -> None:
@@ -150,8 +153,8 @@ class MetricsLog:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _write_scalars(self, record: files.JsonObject) -> None:
-        program, step = str(record["program"]), typing.cast(int, record["step"])
+    def _write_scalars(self, record: JsonObject) -> None:
+        program, step = str(record["program"]), int(str(record["step"]))
         writer = self._writers.get(program) or self._open(program, step)
         for tag, value in scalars(record).items():
             writer.add_scalar(f"{record['lane']}/{tag}", value, step)
@@ -169,18 +172,19 @@ class MetricsLog:
 
 def scalars(record: Mapping[str, object]) -> dict[str, float]:
     """Lists the curves of a record by tag: `loss`, `group/mnli`, `validation/mean`."""
-    flat: dict[str, object] = {}
-    for name in ("loss", "grad_norm", "target_similarity", "knowledge_consistency"):
-        flat[name] = record.get(name)
+    flat = {name: record.get(name) for name in CURVES}
     for name in ("similarity", "group"):
-        values = _list(record.get(name))
-        for source, value in zip(_list(record.get("sources")), values, strict=False):
-            flat[f"{name}/{source}"] = value
+        pairs = zip(_list(record, "sources"), _list(record, name), strict=False)
+        flat |= {f"{name}/{source}": value for source, value in pairs}
     metrics = record.get("metrics")
     if isinstance(metrics, Mapping):
-        for name, value in metrics.items():
-            flat[f"{record['kind']}/{name}"] = value
-    return {tag: v for tag, v in flat.items() if isinstance(v, int | float)}
+        flat |= {f"{record['kind']}/{name}": value for name, value in metrics.items()}
+    return {tag: x for tag, x in flat.items() if isinstance(x, int | float)}
+
+
+def _list(record: Mapping[str, object], name: str) -> Sequence[object]:
+    value = record.get(name)
+    return value if isinstance(value, list | tuple) else ()
 
 
 def read(path: str | os.PathLike[str]) -> list[LogRecord]:
@@ -221,29 +225,23 @@ def _end_of_whole_lines(path: pathlib.Path) -> int:
     return path.read_bytes().rfind(b"\n") + 1
 
 
-def _shorten(path: pathlib.Path, length: int) -> None:
+def _truncate(path: pathlib.Path, length: int) -> None:
     if path.stat().st_size > length:
         os.truncate(path, length)
 
 
-class _Array(Protocol):
-    """An array or a scalar of NumPy or JAX."""
-
-    def tolist(self) -> object: ...
+def _plain_object(record: Mapping[str, object]) -> JsonObject:
+    return {str(key): _plain(value) for key, value in record.items()}
 
 
 def _plain(value: object) -> object:
     """Makes arrays lists, and numbers that JSON lacks (NaN, infinity) None."""
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return _plain_object(value)
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
-    if hasattr(value, "tolist"):
-        return _plain(typing.cast(_Array, value).tolist())
+    if isinstance(value, np.ndarray | np.generic | jax.Array):
+        return _plain(value.tolist())
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
-
-
-def _list(value: object) -> list[object]:
-    return value if isinstance(value, list) else []

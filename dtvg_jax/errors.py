@@ -1,6 +1,7 @@
 """What a user sees instead of a traceback, and how a job is asked to stop."""
 
 import collections.abc
+import dataclasses
 import difflib
 import types
 import typing
@@ -57,7 +58,7 @@ def check_field_types(made: object, path: str = "") -> None:
 
 
 def check_type(name: str, value: object, hint: object) -> None:
-    """Raises InputError where a value is not of a plain type."""
+    """Raises InputError where `value`, called `name`, is not of the type `hint`."""
     if not _fits(value, hint):
         raise InputError(f"{name} = {value!r}: it must be {_words(hint)}")
 
@@ -66,6 +67,8 @@ def _fits(value: object, hint: object) -> bool:
     origin, inner = typing.get_origin(hint) or hint, typing.get_args(hint)
     if origin in (types.UnionType, typing.Union):
         return any(_fits(value, one) for one in inner)
+    if origin is typing.Literal:
+        return value in inner
     if origin is collections.abc.Sequence or origin is tuple:
         if not isinstance(value, list | tuple):
             return False
@@ -81,11 +84,8 @@ def _fits(value: object, hint: object) -> bool:
         return isinstance(value, int | float) and not isinstance(value, bool)
     if origin is int:
         return isinstance(value, int) and not isinstance(value, bool)
-    return (
-        isinstance(value, origin)
-        if isinstance(origin, type) and origin in _WORDS
-        else True
-    )
+    checked = origin in _WORDS or dataclasses.is_dataclass(origin)
+    return isinstance(value, origin) if isinstance(origin, type) and checked else True
 
 
 def _words(hint: object) -> str:
@@ -93,5 +93,9 @@ def _words(hint: object) -> str:
     if typing.get_origin(hint) in (types.UnionType, typing.Union):
         return " or ".join(_words(one) for one in inner)
     origin = typing.get_origin(hint) or hint
+    if origin is typing.Literal:
+        return " or ".join(map(repr, inner))
+    if dataclasses.is_dataclass(origin):
+        return "an object"
     of = {int: " of whole numbers", float: " of numbers", str: " of texts"}
     return _WORDS.get(origin, str(hint)) + (of.get(inner[0], "") if inner else "")

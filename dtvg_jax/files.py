@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import fcntl
+import functools
 import hashlib
 import json
 import os
@@ -105,7 +106,7 @@ def record(cls: type[Record], content: object, where: str) -> Record:
     """
     if not isinstance(content, dict):
         raise InputError(f"{where} is {content!r}: it must be a JSON object")
-    hints, values = typing.get_type_hints(cls), {}
+    hints, values = _hints(cls), {}
     for field in dataclasses.fields(typing.cast(type, cls)):
         if field.name in content:
             hint, place = hints[field.name], f"{where}: {field.name}"
@@ -116,7 +117,14 @@ def record(cls: type[Record], content: object, where: str) -> Record:
             and field.default_factory is dataclasses.MISSING
         ):
             raise InputError(f"{where}: the field {field.name!r} is missing")
+    # Before the record is made: where tests check signatures, making it would raise.
+    for name, value in values.items():
+        check_type(f"{where}: {name}", value, hints[name])
     return cls(**values)
+
+
+# Cached, since a log has a record per lane and step.
+_hints = functools.cache(typing.get_type_hints)
 
 
 def _value(hint: object, value: object, where: str) -> object:

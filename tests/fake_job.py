@@ -2,9 +2,15 @@
 
 import json
 import pathlib
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, TypeAlias
 
 import numpy as np
+
+from dtvg_jax import report
+
+# The content of a JSON file, which tests alter before it is written.
+Json: TypeAlias = dict[str, Any]
 
 SOURCES = ["mnli", "qnli", "qqp", "sst2", "superglue-record", "squad"]
 TARGETS = ["superglue-rte", "mrpc", "cola", "superglue-boolq", "superglue-cb"]
@@ -12,9 +18,7 @@ TARGETS += ["superglue-wic"]
 METHODS = ["prompt_tuning", "dtvg"]
 
 
-def row(
-    task: str, method: str, seed: int, score: float, **other: Any
-) -> dict[str, Any]:
+def row(task: str, method: str, seed: int, score: float, **other: Any) -> Json:
     """A row of results.json: stage 2, one metric, unless `other` says so."""
     made = {
         "stage": 2,
@@ -24,7 +28,8 @@ def row(
         "seed": seed,
         "split": "test",
         "examples": 400,
-        "headline": "accuracy",
+        "split_digest": "1" * 64,
+        "primary_metric": "accuracy",
         "metrics": {"accuracy": score, "mean": score},
         "validation": {"accuracy": score, "mean": score},
         "best_step": 100,
@@ -39,20 +44,21 @@ def row(
 
 
 def results(
-    rows: list[dict[str, Any]],
+    rows: list[Json],
     *,
     sources: list[str],
     targets: list[str],
     methods: list[str],
     seeds: list[int],
-) -> dict[str, Any]:
+) -> Json:
     """A results.json around some rows, with nothing else in it."""
     return {
-        "format": 1,
+        "format": 2,
         "job": {
             "backbone": "miniature",
             "backbone_digest": "abcdef0123456789",
             "prompt_length": 8,
+            "data_dir": "/data",
             "seeds": seeds,
             "sources": sources,
             "targets": targets,
@@ -66,7 +72,7 @@ def results(
     }
 
 
-def small() -> dict[str, Any]:
+def small() -> Json:
     """Two targets, two seeds: dtvg is ahead by 1, 3 (mrpc), 2, 6 (rte)."""
     scores = {
         ("mrpc", "prompt_tuning"): (70.0, 74.0),
@@ -87,14 +93,13 @@ def small() -> dict[str, Any]:
     )  # fmt: skip
 
 
-def grouped(
-    step: int, seed: int, group: list[int], method: str = "dtvg"
-) -> dict[str, Any]:
+def grouped(step: int, seed: int, group: list[int], method: str = "dtvg") -> Json:
     """A record of a step whose group was this mask over `sources`."""
     return {
         "kind": "train",
         "program": "stage2-dtvg",
         "lane": f"mrpc/{method}/seed{seed}",
+        "stage": 2,
         "task": "mrpc",
         "method": method,
         "seed": seed,
@@ -107,9 +112,7 @@ def grouped(
     }
 
 
-def save(
-    folder: pathlib.Path, made: dict[str, Any], records: list[Any]
-) -> pathlib.Path:
+def save(folder: pathlib.Path, made: Json, records: list[Json]) -> pathlib.Path:
     """Writes results.json and metrics.jsonl; returns the folder."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "results.json").write_text(json.dumps(made))
@@ -159,34 +162,39 @@ def full(
     return save(folder, made, records)
 
 
-def _single(rng: Any, task: str, source: str, seed: int) -> dict[str, Any]:
+def _single(rng: np.random.Generator, task: str, source: str, seed: int) -> Json:
     score = round(float(rng.uniform(40, 70)), 2)
     metrics = {"accuracy": score, "mean": score}
     single = {"task": task, "source": source, "seed": seed, "examples": 400}
     return single | {"validation": metrics, "metrics": metrics}
 
 
-def _cosines(rng: Any, tasks: list[str]) -> dict[str, Any]:
+def _cosines(rng: np.random.Generator, tasks: list[str]) -> Json:
     vectors = rng.normal(size=(len(tasks), 6)) + 0.5
     vectors /= np.linalg.norm(vectors, axis=1)[:, None]
     return {"tasks": tasks, "matrix": (vectors @ vectors.T).tolist()}
 
 
-def _stage_1(rng: Any, task: str, seed: int, steps: int) -> list[dict[str, Any]]:
+def _stage_1(rng: np.random.Generator, task: str, seed: int, steps: int) -> list[Json]:
     return [
-        _train("stage1", task, "prompt_tuning", seed, step)
+        _train(1, "stage1", task, "prompt_tuning", seed, step)
         | {"loss": 0.3 + 1.5 * np.exp(-step / 50) + abs(0.1 * rng.normal())}
         for step in range(10, steps + 1, 10)
     ]
 
 
 def _stage_2(
-    rng: Any, task: str, method: str, seed: int, sources: list[str], steps: int
-) -> list[dict[str, Any]]:
+    rng: np.random.Generator,
+    task: str,
+    method: str,
+    seed: int,
+    sources: list[str],
+    steps: int,
+) -> list[Json]:
     records = []
     base = rng.normal(size=len(sources)) * 0.02
     for step in range(10, steps + 1, 10):
-        record = _train(f"stage2-{method}", task, method, seed, step)
+        record = _train(2, f"stage2-{method}", task, method, seed, step)
         record["loss"] = 0.25 + 0.5 * np.exp(-step / 40) + abs(0.1 * rng.normal())
         if method not in ("prompt_tuning", "spot"):
             seen = base + 0.01 * rng.normal(size=len(sources))
@@ -203,15 +211,27 @@ def _stage_2(
 
 
 def _train(
-    program: str, task: str, method: str, seed: int, step: int
-) -> dict[str, Any]:
+    stage: int, program: str, task: str, method: str, seed: int, step: int
+) -> Json:
     return {
         "kind": "train",
         "program": program,
         "lane": f"{task}/{method}/seed{seed}",
+        "stage": stage,
         "task": task,
         "method": method,
         "seed": seed,
         "step": step,
         "grad_norm": 1.0,
     }
+
+
+def written(
+    tmp_path: pathlib.Path, made: Json, records: Sequence[Json] = ()
+) -> tuple[report.Report, str]:
+    """Makes the report of a results.json and a log; returns it with results.md."""
+    folder = save(tmp_path / "job", made, list(records))
+    returned = report.write(folder)
+    content = json.loads((folder / "results.json").read_text())
+    assert report.to_json(returned) == content
+    return returned, (folder / "results.md").read_text()

@@ -1,22 +1,23 @@
 """Tables and plots of a job, made from results.json and metrics.jsonl alone."""
 
+import dataclasses
 import json
 import os
 import pathlib
-from typing import Any
 
 from dtvg_jax import files
 from dtvg_jax.errors import InputError
-from dtvg_jax.report import figures
-from dtvg_jax.report.markdown import markdown, print_table
-from dtvg_jax.report.summary import summary
+from dtvg_jax.report import figures, markdown
+from dtvg_jax.report.records import FORMAT, Report, Results
+from dtvg_jax.report.summary import summarise
+from dtvg_jax.report.terminal import print_table
 from dtvg_jax.training import metrics_log
 
-__all__ = ["print_table", "write"]
+__all__ = ["Report", "print_table", "read", "to_json", "write"]
 
 
-def write(job_dir: str | os.PathLike[str]) -> dict[str, Any]:
-    """Makes results.md and plots/ of a job folder; returns its results.
+def write(job_dir: str | os.PathLike[str]) -> Report:
+    """Makes results.md and plots/ of a job folder.
 
     The numbers of the tables are put into results.json (`table`, `comparisons`,
     `groups`, `failed`). Files are replaced whole. Raises InputError without a
@@ -24,28 +25,32 @@ def write(job_dir: str | os.PathLike[str]) -> dict[str, Any]:
     """
     folder = files.expand(job_dir)
     path = folder / "results.json"
-    results = _read(path)
+    results = read(path)
     records = metrics_log.read(folder / metrics_log.FILE)
-    results |= summary(results, records)
+    summary = summarise(results, records)
     plots = figures.draw(results, records, folder / "plots")
-    files.write_json(path, results)
-    name = folder.resolve().name
-    files.write_bytes(folder / "results.md", markdown(results, name, plots).encode())
-    return results
+    made = Report(folder.resolve().name, results, summary, plots)
+    files.write_json(path, to_json(made))
+    files.write_bytes(folder / "results.md", markdown.render(made).encode())
+    return made
 
 
-def _read(path: pathlib.Path) -> dict[str, Any]:
-    if not path.is_file():
+def read(path: pathlib.Path) -> Results:
+    """Reads what a job measured; tables in the file are left out, to be made anew."""
+    content = files.read_json(
+        path, "a job writes it at its end; give the folder of a finished job"
+    )
+    found = content.get("format")
+    if found != FORMAT:
         raise InputError(
-            f"{path} does not exist: a job writes it at its end; give the folder of a "
-            "finished job."
+            f"{path} has format {found!r}, this version reads format {FORMAT}: use the "
+            "version that ran the job"
         )
-    try:
-        results = json.loads(path.read_text())
-    except json.JSONDecodeError as error:
-        raise InputError(f"{path} is not JSON: {error}.") from None
-    if results.get("format") != 1:
-        raise InputError(
-            f"{path} has format {results.get('format')!r}, this version reads format 1."
-        )
-    return results
+    return files.record(Results, content, str(path))
+
+
+def to_json(report: Report) -> files.JsonObject:
+    """Gives the content of results.json: what was measured, then the tables."""
+    content = dataclasses.asdict(report.results) | dataclasses.asdict(report.summary)
+    # Through JSON, so that Python users see the lists that a reader of the file sees.
+    return json.loads(files.json_bytes(content))

@@ -1,11 +1,18 @@
-"""The records of results.json: what a job measured, and what the report made of it."""
+"""The records of results.json: what a job measured, and what the report made of it.
+
+In the report's own records `method` is the method with its variant.
+"""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from typing import Literal, NamedTuple, TypeAlias
+
+from dtvg_jax.training.runs import Run
 
 FORMAT = 2
 
-Scores = Mapping[str, float]
+Scores: TypeAlias = Mapping[str, float]
+Role: TypeAlias = Literal["source", "target"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,12 +40,12 @@ class ResultRow:
     """
 
     stage: int
-    role: str  # "source" or "target"
+    role: Role
     task: str
     method: str
     seed: int
     split: str
-    examples: int
+    examples: int | None
     split_digest: str
     primary_metric: str
     metrics: Scores
@@ -51,6 +58,11 @@ class ResultRow:
     failed: str | None
     predictions: str
     variant: str = ""
+
+    @property
+    def run(self) -> Run:
+        """The run that learned the prompt."""
+        return Run(self.stage, self.task, self.method, self.seed, self.variant)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,3 +95,127 @@ class Results:
     single_source: Sequence[SingleSource]
     similarity: Mapping[str, SimilarityMatrix]
     format: int = FORMAT
+
+
+@dataclasses.dataclass(frozen=True)
+class BestSource:
+    """The source that validates best on a target; scores are means over `seeds`."""
+
+    source: str
+    validation: float
+    score: float
+    seeds: Sequence[int]
+
+
+@dataclasses.dataclass(frozen=True)
+class ScoreRow:
+    """Test scores of a task and method over seeds, and what to compare them with.
+
+    `scores` are those of `seeds`, in that order; where all lanes failed there are none
+    and `mean` is None. `majority` is the score of the most frequent answer.
+    """
+
+    stage: int
+    role: Role
+    task: str
+    method: str
+    metric: str
+    mean: float | None
+    sd: float | None
+    seeds: Sequence[int]
+    scores: Sequence[float]
+    examples: int | None
+    majority: float | None
+    best_source: BestSource | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Difference:
+    """A mean difference over pairs, and its 95 % interval; one pair has none."""
+
+    pairs: int
+    difference: float
+    low: float | None
+    high: float | None
+    within_noise: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """A method over all targets of the last stage, and against the baseline.
+
+    `mean` is over the means of `tasks` targets. `overall` is None, and `by_task` empty,
+    for the baseline itself and where no pair of target and seed has both.
+    """
+
+    method: str
+    mean: float | None
+    tasks: int
+    baseline: str
+    overall: Difference | None = None
+    by_task: Mapping[str, Difference] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class Usefulness:
+    """How the groups of a target agree with its `useful` sources; None of nothing.
+
+    `chance` is the precision of a group of all sources, or of any drawn at random.
+    """
+
+    useful: Sequence[str]
+    precision: float | None
+    recall: float | None
+    chance: float | None
+
+
+@dataclasses.dataclass(frozen=True)
+class GroupShare:
+    """The share of logged steps at which each source was in a target's group.
+
+    `usefulness` is None where it is not known which sources are useful.
+    """
+
+    task: str
+    method: str
+    sources: Sequence[str]
+    share: Sequence[float]
+    seeds: Sequence[int]
+    usefulness: Usefulness | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Failure:
+    """A planned lane that failed or has no result."""
+
+    stage: int
+    task: str
+    method: str
+    seed: int
+    reason: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Summary:
+    """What the report makes of a job's results and log."""
+
+    table: Sequence[ScoreRow]
+    comparisons: Sequence[Comparison]
+    groups: Sequence[GroupShare]
+    failed: Sequence[Failure]
+
+
+class Plot(NamedTuple):
+    """A file in plots/, and what it shows."""
+
+    file: str
+    shows: str
+
+
+class Report(NamedTuple):
+    """All that results.md is made of; `name` is that of the job's folder."""
+
+    name: str
+    results: Results
+    summary: Summary
+    plots: Sequence[Plot]

@@ -4,216 +4,227 @@ A row is one tested prompt: a lane of stage 1 or 2. What is made here goes back 
 results.json, so that every number shown can be read there.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
-from dtvg_jax.report.group_shares import groups
+from dtvg_jax.report.group_shares import group_shares
+from dtvg_jax.report.records import (
+    BestSource,
+    Comparison,
+    Difference,
+    Failure,
+    JobFacts,
+    ResultRow,
+    Results,
+    Role,
+    ScoreRow,
+    SingleSource,
+    Summary,
+)
 from dtvg_jax.report.statistics import paired_interval, spread
+from dtvg_jax.training.metrics_log import LogRecord, TrainRecord
 
 BASELINE = "prompt_tuning"
 
-Json = dict[str, Any]
+
+class Cell(NamedTuple):
+    """What the rows of all seeds of one prompt share."""
+
+    stage: int
+    role: Role
+    task: str
+    method: str  # with its variant
 
 
-def summary(results: Json, records: Sequence[Json]) -> Json:
-    """Makes `table`, `comparisons`, `groups` and `failed` of results.json."""
+def summarise(results: Results, records: Iterable[LogRecord]) -> Summary:
+    """Makes the tables of a job from its results and its log."""
     table = score_table(results)
-    return {
-        "table": table,
-        "comparisons": comparisons(results["rows"], table),
-        "groups": groups(results["job"], records),
-        "failed": failures(results),
-    }
+    steps = [record for record in records if isinstance(record, TrainRecord)]
+    return Summary(
+        table=table,
+        comparisons=comparisons(results.rows, table),
+        groups=group_shares(results.job, steps),
+        failed=failures(results),
+    )
 
 
-def score_table(results: Json) -> list[Json]:
-    """Lists, per stage, task and method: mean, sd, and what to hold them to.
+def score_table(results: Results) -> list[ScoreRow]:
+    """Lists, per stage, task and method: mean, sd, and what to compare them with.
 
     Sources come first, then targets, each in the order of the job. Failed lanes are not
-    in the means; where all of them failed the mean is None.
+    in the means.
     """
-    rows = results["rows"]
-    table = []
-    for stage, role, task, method in _in_order(results["job"], rows):
-        cell = [row for row in rows if _key(row) == (stage, role, task, method)]
-        tested = sorted(_tested(cell), key=lambda row: row["seed"])
-        example = (tested or cell)[0]
-        metric = example["headline"]
-        scores = [row["metrics"][metric] for row in tested]
-        mean, sd = spread(scores) if scores else (None, None)
-        table.append(
-            {
-                "stage": stage,
-                "role": role,
-                "task": task,
-                "method": method,
-                "metric": metric,
-                "mean": mean,
-                "sd": sd,
-                "seeds": [row["seed"] for row in tested],
-                "scores": scores,
-                "examples": example["examples"],
-                "majority": results.get("majority", {}).get(task, {}).get(metric),
-                "best_source": (
-                    best_source(results.get("single_source", []), task, metric)
-                    if role == "target"
-                    else None
-                ),
-            }
-        )
-    return table
+    return [_score_row(results, cell) for cell in _in_order(results)]
 
 
-def best_source(singles: Iterable[Json], task: str, metric: str) -> Json | None:
+def _score_row(results: Results, cell: Cell) -> ScoreRow:
+    rows = [row for row in results.rows if _cell(row) == cell]
+    tested = sorted(_tested(rows), key=lambda row: row.seed)
+    example = (tested or rows)[0]
+    metric = example.primary_metric
+    scores = [_score(row) for row in tested]
+    mean, sd = spread(scores) if scores else (None, None)
+    return ScoreRow(
+        stage=cell.stage,
+        role=cell.role,
+        task=cell.task,
+        method=cell.method,
+        metric=metric,
+        mean=mean,
+        sd=sd,
+        seeds=[row.seed for row in tested],
+        scores=scores,
+        examples=example.examples,
+        majority=results.majority.get(cell.task, {}).get(metric),
+        best_source=(
+            best_source(results.single_source, cell.task, metric)
+            if cell.role == "target"
+            else None
+        ),
+    )
+
+
+def best_source(
+    singles: Iterable[SingleSource], task: str, metric: str
+) -> BestSource | None:
     """Finds the source whose untuned prompt validates best on a task; gives its test.
 
     Validation is `mean` of the task's metrics, averaged over seeds; ties go to the
     source that comes first. The test score plays no part in the choice.
     """
-    by_source: dict[str, list[Json]] = {}
+    by_source: dict[str, list[SingleSource]] = {}
     for single in singles:
-        if single["task"] == task:
-            by_source.setdefault(single["source"], []).append(single)
-    if not by_source:
-        return None
+        if single.task == task:
+            by_source.setdefault(single.source, []).append(single)
     candidates = [
-        {
-            "source": source,
-            "validation": spread([one["validation"]["mean"] for one in found]).mean,
-            "score": spread([one["metrics"][metric] for one in found]).mean,
-            "seeds": sorted(one["seed"] for one in found),
-        }
+        BestSource(
+            source=source,
+            validation=spread([one.validation["mean"] for one in found]).mean,
+            score=spread([one.metrics[metric] for one in found]).mean,
+            seeds=sorted(one.seed for one in found),
+        )
         for source, found in by_source.items()
     ]
-    return max(candidates, key=lambda candidate: candidate["validation"])
+    return max(candidates, key=lambda one: one.validation, default=None)
 
 
-def comparisons(rows: Sequence[Json], table: Sequence[Json]) -> list[Json]:
-    """Compares each method with prompt tuning, over the (task, seed) pairs of both.
-
-    `mean` is over the targets' means; `difference` is the mean over pairs, with its
-    95 % interval, None where fewer than two pairs have both; `by_task` has the same of
-    single targets.
-    """
+def comparisons(
+    rows: Sequence[ResultRow], table: Sequence[ScoreRow]
+) -> list[Comparison]:
+    """Compares each method with prompt tuning, over the (task, seed) pairs of both."""
     stage = last_stage(table)
-    if stage is None:
-        return []
-    last = [
-        entry
-        for entry in table
-        if entry["role"] == "target" and entry["stage"] == stage
-    ]
+    last = [row for row in table if row.role == "target" and row.stage == stage]
     compared = []
-    for method in _distinct(entry["method"] for entry in last):
+    for method in dict.fromkeys(row.method for row in last):
         means = [
-            entry["mean"]
-            for entry in last
-            if entry["method"] == method and entry["mean"] is not None
+            row.mean for row in last if row.method == method and row.mean is not None
         ]
-        entry: Json = {
-            "method": method,
-            "mean": spread(means).mean if means else None,
-            "tasks": len(means),
-        }
-        if method != BASELINE:
-            entry |= _differences(rows, method, stage)
-        compared.append(entry)
+        pairs = {} if method == BASELINE else _paired(_tested(rows), method, stage)
+        every = [value for values in pairs.values() for value in values]
+        compared.append(
+            Comparison(
+                method=method,
+                mean=spread(means).mean if means else None,
+                tasks=len(means),
+                baseline=BASELINE,
+                overall=_difference(every) if every else None,
+                by_task={task: _difference(values) for task, values in pairs.items()},
+            )
+        )
     return compared
 
 
-def _differences(rows: Sequence[Json], method: str, stage: int) -> Json:
-    """Holds a method to prompt tuning: over all targets, and by target."""
+def _paired(
+    rows: Sequence[ResultRow], method: str, stage: int | None
+) -> dict[str, list[float]]:
+    """Lists by target a method's scores minus the baseline's with the same seed."""
     ours, base = (
         {
-            (row["task"], row["seed"]): row["metrics"][row["headline"]]
-            for row in _tested(rows)
-            if (row["stage"], row["role"], row["method"]) == (stage, "target", name)
+            (row.task, row.seed): _score(row)
+            for row in rows
+            if (row.stage, row.role, row.run.full_method) == (stage, "target", name)
         }
         for name in (method, BASELINE)
     )
     by_task: dict[str, list[float]] = {}
     for task, seed in ours:
         if (task, seed) in base:
-            pair = ours[task, seed] - base[task, seed]
-            by_task.setdefault(task, []).append(pair)
-    if not by_task:
-        return {"baseline": BASELINE, "pairs": 0, "by_task": {}}
-    every = [value for values in by_task.values() for value in values]
-    each = {task: _interval(values) for task, values in by_task.items()}
-    return {"baseline": BASELINE, **_interval(every), "by_task": each}
+            by_task.setdefault(task, []).append(ours[task, seed] - base[task, seed])
+    return by_task
 
 
-def _interval(differences: Sequence[float]) -> Json:
+def _difference(differences: Sequence[float]) -> Difference:
     found = paired_interval(differences)
-    return {
-        "pairs": found.pairs,
-        "difference": found.mean,
-        "low": found.low,
-        "high": found.high,
-        "within_noise": found.within_noise,
-    }
+    return Difference(
+        found.pairs, found.mean, found.low, found.high, found.within_noise
+    )
 
 
-def failures(results: Json) -> list[Json]:
+def failures(results: Results) -> list[Failure]:
     """Lists lanes that failed, and lanes of the job's plan that have no result."""
     failed = [
-        {name: row[name] for name in ("stage", "task", "method", "seed")}
-        | {"reason": row["failed"]}
-        for row in results["rows"]
-        if row.get("failed")
+        Failure(row.stage, row.task, row.run.full_method, row.seed, row.failed)
+        for row in results.rows
+        if row.failed
     ]
-    present = {(*_key(row), row["seed"]) for row in results["rows"]}
+    present = {(_cell(row), row.seed) for row in results.rows}
     missing = [
-        {"stage": stage, "task": task, "method": method, "seed": seed}
-        | {"reason": "no result"}
-        for stage, role, task, method in _planned(results)
-        for seed in results["job"]["seeds"]
-        if (stage, role, task, method, seed) not in present
+        Failure(cell.stage, cell.task, cell.method, seed, "no result")
+        for cell in _planned(results)
+        for seed in results.job.seeds
+        if (cell, seed) not in present
     ]
     return failed + missing
 
 
-def last_stage(entries: Iterable[Json]) -> int | None:
+def last_stage(rows: Iterable[ResultRow | ScoreRow]) -> int | None:
     """Finds the stage whose target prompts are compared: 2, or 1 without transfer."""
-    return max((x["stage"] for x in entries if x["role"] == "target"), default=None)
+    return max((row.stage for row in rows if row.role == "target"), default=None)
 
 
-def _planned(results: Json) -> list[tuple[int, str, str, str]]:
-    job, stage = results["job"], last_stage(results["rows"])
-    sources = [(1, "source", task, BASELINE) for task in job["sources"]]
+def _planned(results: Results) -> list[Cell]:
+    job, stage = results.job, last_stage(results.rows)
+    sources = [Cell(1, "source", task, BASELINE) for task in job.sources]
     if stage is None:
         return sources
     return sources + [
-        (stage, "target", task, method)
-        for task in job["targets"]
-        for method in job["methods"]
+        Cell(stage, "target", task, method)
+        for task in job.targets
+        for method in job.methods
     ]
 
 
-def _tested(rows: Iterable[Json]) -> list[Json]:
-    return [row for row in rows if not row.get("failed")]
+def _tested(rows: Iterable[ResultRow]) -> list[ResultRow]:
+    return [row for row in rows if not row.failed]
 
 
-def _key(row: Mapping[str, Any]) -> tuple[int, str, str, str]:
-    return row["stage"], row["role"], row["task"], row["method"]
+def _score(row: ResultRow) -> float:
+    return row.metrics[row.primary_metric]
 
 
-def _distinct(values: Iterable[Any]) -> list[Any]:
-    return list(dict.fromkeys(values))
+def _cell(row: ResultRow) -> Cell:
+    return Cell(row.stage, row.role, row.task, row.run.full_method)
 
 
-def _in_order(job: Json, rows: Sequence[Json]) -> list[tuple[int, str, str, str]]:
+def task_order(job: JobFacts) -> list[str]:
+    """Lists the tasks of a job as tables and plots show them: sources, then targets."""
+    return list(dict.fromkeys([*job.sources, *job.targets]))
+
+
+def _in_order(results: Results) -> list[Cell]:
     """Sorts the cells: sources, then targets; tasks and methods in the job's order."""
-    tasks = _distinct([*job["sources"], *job["targets"]])
-    methods = _distinct(job["methods"])
+    tasks, methods = task_order(results.job), list(results.job.methods)
 
-    def rank(key: tuple[int, str, str, str]) -> tuple[int, int, int, int]:
-        stage, role, task, method = key
+    def rank(cell: Cell) -> tuple[bool, int, int, int]:
         return (
-            0 if role == "source" else 1,
-            tasks.index(task) if task in tasks else len(tasks),
-            stage,
-            methods.index(method) if method in methods else len(methods),
+            cell.role == "target",
+            _index(tasks, cell.task),
+            cell.stage,
+            _index(methods, cell.method),
         )
 
-    return sorted(_distinct(_key(row) for row in rows), key=rank)
+    return sorted(dict.fromkeys(map(_cell, results.rows)), key=rank)
+
+
+def _index(known: Sequence[str], name: str) -> int:
+    return known.index(name) if name in known else len(known)

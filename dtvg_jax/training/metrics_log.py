@@ -1,25 +1,84 @@
 """The log of a job: metrics.jsonl, and the same numbers for TensorBoard.
 
-A record is one JSON object: `kind` ("train" or "validation"), `program`, `lane`,
-`task`, `method`, `seed`, `step`, and what was measured. The file only grows, except on
-resume, when it is truncated to the position that the checkpoint holds.
+A line is one JSON object: `kind` (a `Kind`), `program`, `lane`, `stage`, `task`,
+`method`, `seed`, `step`, and what was measured. The file only grows, except on resume,
+when it is truncated to the position that the checkpoint holds.
 """
 
+import dataclasses
+import enum
 import json
 import math
 import os
 import pathlib
 from collections.abc import Iterable, Mapping, Sequence
+from typing import TypeAlias
 
 import jax
 import numpy as np
 from tensorboardX import SummaryWriter
 
-from dtvg_jax.errors import InputError
+from dtvg_jax import files
+from dtvg_jax.errors import InputError, unknown
 from dtvg_jax.files import JsonObject
+from dtvg_jax.training.runs import Run
 
 FILE = "metrics.jsonl"
 CURVES = ("loss", "grad_norm", "target_similarity", "knowledge_consistency")
+
+
+class Kind(enum.StrEnum):
+    """What a line of the log is about: a step, or a validation."""
+
+    TRAIN = "train"
+    VALIDATION = "validation"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LaneRecord:
+    """What every line says: the lane and its step."""
+
+    program: str
+    lane: str
+    stage: int
+    task: str
+    method: str
+    seed: int
+    step: int
+    variant: str = ""
+
+    @property
+    def run(self) -> Run:
+        """The run that the lane trains."""
+        return Run(self.stage, self.task, self.method, self.seed, self.variant)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainRecord(LaneRecord):
+    """A training step; numbers that were not finite are None.
+
+    `sources`, and `similarity` and `group` (0 or 1) of each of them, are logged by
+    methods that group.
+    """
+
+    loss: float | None = None
+    grad_norm: float | None = None
+    sources: Sequence[str] | None = None
+    similarity: Sequence[float | None] | None = None
+    group: Sequence[int] | None = None
+    target_similarity: float | None = None
+    knowledge_consistency: float | None = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ValidationRecord(LaneRecord):
+    """The scores of a validation, and whether they are the lane's best so far."""
+
+    metrics: Mapping[str, float | None]
+    best: bool
+
+
+LogRecord: TypeAlias = TrainRecord | ValidationRecord
 
 
 class MetricsLog:
@@ -95,12 +154,12 @@ class MetricsLog:
         self.close()
 
     def _write_scalars(self, record: JsonObject) -> None:
-        program, step = str(record["program"]), record["step"]
+        program, step = str(record["program"]), int(str(record["step"]))
         writer = self._writers.get(program) or self._open(program, step)
         for tag, value in scalars(record).items():
             writer.add_scalar(f"{record['lane']}/{tag}", value, step)
 
-    def _open(self, program: str, step: object) -> SummaryWriter:
+    def _open(self, program: str, step: int) -> SummaryWriter:
         folder = self._folder / "tensorboard" / program
         # TensorBoard forgets what an earlier process wrote at this step and later ones.
         purge = step if folder.is_dir() else None
@@ -128,25 +187,38 @@ def _list(record: Mapping[str, object], name: str) -> Sequence[object]:
     return value if isinstance(value, list | tuple) else ()
 
 
-def read(path: str | os.PathLike[str]) -> list[JsonObject]:
+def read(path: str | os.PathLike[str]) -> list[LogRecord]:
     """Reads a metrics.jsonl; a torn last line is left out.
 
-    A job that has logged nothing has no records. Raises InputError where any other line
-    is not JSON.
+    A job that has logged nothing has no records. Raises InputError with file and line
+    where any other line is not a record of the log; keys that the records lack are
+    left out, since a newer version may log more.
     """
     path = pathlib.Path(path)
     if not path.is_file():
         return []
     content = path.read_bytes()[: _end_of_whole_lines(path)]
-    records = []
-    for number, line in enumerate(content.decode().splitlines(), start=1):
-        try:
-            records.append(json.loads(line))
-        except json.JSONDecodeError as error:
-            raise InputError(
-                f"{path}, line {number}: not JSON ({error.msg})."
-            ) from None
-    return records
+    return [
+        _record(line, f"{path}, line {number}")
+        for number, line in enumerate(content.splitlines(), start=1)
+    ]
+
+
+def _record(line: bytes, where: str) -> LogRecord:
+    try:
+        content = json.loads(line)
+    except ValueError as error:
+        reason = error.msg if isinstance(error, json.JSONDecodeError) else error
+        raise InputError(f"{where}: not JSON ({reason})") from None
+    if not isinstance(content, dict):
+        raise InputError(f"{where} is {content!r}: it must be a JSON object")
+    match content.get("kind"):
+        case Kind.TRAIN:
+            return files.record(TrainRecord, content, where)
+        case Kind.VALIDATION:
+            return files.record(ValidationRecord, content, where)
+        case kind:
+            raise InputError(f"{where}: {unknown('kind', kind, list(Kind))}")
 
 
 def _end_of_whole_lines(path: pathlib.Path) -> int:

@@ -97,10 +97,11 @@ def test_entries_hold_what_the_method_made(small, finished):
 def test_the_log_has_the_steps_that_the_stage_names(finished):
     records = metrics_log.read(finished / "metrics.jsonl")
     for program, lanes in (("stage1", 6), ("stage2-dtvg", 4)):
-        ours = [r for r in records if r["program"] == program]
-        train = [r["step"] for r in ours if r["kind"] == "train"]
+        ours = [r for r in records if r.program == program]
+        train = [r.step for r in ours if isinstance(r, metrics_log.TrainRecord)]
         assert train == sorted([2, 3, 4, 6] * lanes)  # 3 and 6 are validated
-        validated = [r["step"] for r in ours if r["kind"] == "validation"]
+        seen = [r for r in ours if isinstance(r, metrics_log.ValidationRecord)]
+        validated = [r.step for r in seen]
         assert validated == sorted([3, 6] * lanes)
 
 

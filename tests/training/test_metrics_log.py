@@ -9,14 +9,22 @@ import pytest
 from tensorboardX.proto import event_pb2
 
 from dtvg_jax.errors import InputError
-from dtvg_jax.training.metrics_log import MetricsLog, read, scalars
+from dtvg_jax.training.metrics_log import (
+    MetricsLog,
+    TrainRecord,
+    ValidationRecord,
+    read,
+    scalars,
+)
+from dtvg_jax.training.runs import Run
 
 
-def train(step: int, loss: float = 0.5, lane: str = "mrpc/dtvg/seed0", **more):
+def train(step: object, loss: float = 0.5, lane: str = "mrpc/dtvg/seed0", **more):
     return {
         "kind": "train",
         "program": "stage2-dtvg",
         "lane": lane,
+        "stage": 2,
         "task": "mrpc",
         "method": "dtvg",
         "seed": 0,
@@ -45,8 +53,10 @@ def test_reads_what_was_written_with_arrays_as_lists_and_nan_as_none(tmp_path):
         log.write([train(1, np.float32(0.25), group=np.array([1, 0])), train(2)])
         log.write([train(3, float("nan"))])
     first, _, third = read(tmp_path / "metrics.jsonl")
-    assert (first["loss"], first["group"], first["step"]) == (0.25, [1, 0], 1)
-    assert third["loss"] is None
+    assert isinstance(first, TrainRecord) and isinstance(third, TrainRecord)
+    assert (first.loss, first.group, first.step) == (0.25, (1, 0), 1)
+    assert first.run == Run(2, "mrpc", "dtvg", 0)
+    assert third.loss is None
 
 
 def test_a_job_without_a_log_has_no_records(tmp_path):
@@ -65,7 +75,7 @@ def test_truncating_gives_the_bytes_of_the_checkpoint(tmp_path):
         log.truncate(position)
         assert path.read_bytes() == kept
         log.write([train(3, 9.0)])
-    assert [(r["step"], r["loss"]) for r in read(path)] == [(1, 0.5), (2, 0.5), (3, 9)]
+    assert [(r.step, r.loss) for r in read(path)] == [(1, 0.5), (2, 0.5), (3, 9)]
 
 
 @pytest.mark.parametrize("torn", [b'{"kind": "tra', b"{", b'{"kind": "train"}'])
@@ -79,7 +89,7 @@ def test_a_torn_last_line_is_not_read_and_gone_when_opened(tmp_path, torn):
     with MetricsLog(tmp_path) as log:
         assert log.position() == position
         log.write([train(2)])
-    assert [record["step"] for record in read(path)] == [1, 2]
+    assert [record.step for record in read(path)] == [1, 2]
 
 
 @pytest.mark.parametrize("position, said", [(10_000, "bytes"), (5, "end of a line")])
@@ -94,9 +104,32 @@ def test_a_position_of_another_log_is_refused_and_nothing_is_cut(
     assert (tmp_path / "metrics.jsonl").read_bytes() == before
 
 
-def test_a_broken_line_is_named(tmp_path):
-    (tmp_path / "metrics.jsonl").write_text('{"step": 1}\nnot json\n{"step": 2}\n')
-    with pytest.raises(InputError, match="line 2: not JSON"):
+def test_a_validation_is_read_and_what_a_newer_version_logs_is_left_out(tmp_path):
+    about = train(3, future=[1, 2])
+    validation = about | {"kind": "validation", "metrics": {"f1": None}, "best": True}
+    with MetricsLog(tmp_path) as log:
+        log.write([about, validation])
+    first, second = read(tmp_path / "metrics.jsonl")
+    assert isinstance(first, TrainRecord) and first.step == 3
+    assert isinstance(second, ValidationRecord)
+    assert (second.metrics, second.best) == ({"f1": None}, True)
+
+
+@pytest.mark.parametrize(
+    "line, said",
+    [
+        (b"not json", "line 2: not JSON"),
+        (b'{"kind": "train", "lane": "\xff"}', "line 2: not JSON"),
+        (b"[1, 2]", r"line 2 is \[1, 2\]: it must be a JSON object"),
+        (b'{"step": 1}', "line 2: unknown kind None: known are train, validation"),
+        (json.dumps(train("1")).encode(), "line 2: step = '1': it must be a whole"),
+        (b'{"kind": "train", "step": 1}', "line 2: the field 'program' is missing"),
+    ],
+)
+def test_a_broken_line_is_named(tmp_path, line, said):
+    good = json.dumps(train(1)).encode()
+    (tmp_path / "metrics.jsonl").write_bytes(b"\n".join([good, line, good, b""]))
+    with pytest.raises(InputError, match=said):
         read(tmp_path / "metrics.jsonl")
 
 
@@ -136,7 +169,9 @@ def test_tensorboard_gets_a_tag_per_lane_and_forgets_what_was_undone(tmp_path):
 
 
 def test_the_log_needs_no_tensorflow():
-    code = "import sys, dtvg_jax.metrics_log; print('tensorflow' in sys.modules)"
+    code = (
+        "import sys, dtvg_jax.training.metrics_log; print('tensorflow' in sys.modules)"
+    )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert run.stdout == "False\n", run.stderr
 

@@ -1,0 +1,162 @@
+"""The tables of the report, as text cells, and what their columns mean."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from dtvg_jax.report.records import GroupShare, Report, ScoreRow
+from dtvg_jax.report.summary import BASELINE, last_stage
+from dtvg_jax.report.verdicts import verdict
+
+
+class Table(NamedTuple):
+    """A table; `columns` maps each header to its explanation, "" for none."""
+
+    columns: Mapping[str, str]
+    rows: Sequence[Sequence[str]]
+
+
+_SCORES = {
+    "metric": "the task's primary metric, of at most 100; the others are in "
+    "`results.json`.",
+    "mean": "mean over seeds of the test score, at the step with the best validation "
+    "score.",
+    "sd": "sample standard deviation of the same over seeds; one seed has none.",
+    "seeds": "number of prompts in the mean; failed ones are left out.",
+    "test examples": "number of examples on which each prompt was tested.",
+    "majority": "the score of giving the most frequent answer to every example.",
+}
+
+_METHODS = {
+    "method": "how the targets were tuned in stage 2, see above.",
+    "mean of targets": 'mean over targets of the column "mean".',
+    "targets": "number of targets in that mean.",
+    "difference": "mean over pairs (same target, same seed) of the method's score "
+    "minus that of prompt tuning. For a single target, *noise* means that its 95 % "
+    "interval contains 0; otherwise it is *better* or *worse*. Where methods do not "
+    "differ, one in twenty is called so by chance.",
+    "95 % interval": "where the difference may lie, by the paired t interval (n - 1 "
+    "degrees of freedom). Pairs of one target or one seed are not quite independent, "
+    "so the interval is a measure of noise, not a proof.",
+    "pairs": "number of pairs in the difference.",
+}
+
+_TARGET = {"target": "the task that was tuned and tested."}
+
+_TARGETS = {
+    **_TARGET,
+    "method": _METHODS["method"],
+    **_SCORES,
+    "best single source": "the source whose own prompt, used on the target without any "
+    "training on it, has the highest validation score (mean over seeds), and its test "
+    "score.",
+    "difference": _METHODS["difference"],
+}
+
+_SOURCES = {"source": "the task whose prompt was learned in stage 1.", **_SCORES}
+
+_USEFUL = {
+    **_TARGET,
+    "method": _METHODS["method"],
+    "useful": "the job's sources that need, in full or in part, a skill that the "
+    "target needs too. They are known because the data are generated "
+    "(`tasks/miniature/useful.py`).",
+    "chosen": "the sources in the group at half of the logged steps or more.",
+    "precision": "share of the chosen sources that are useful, in %; mean over logged "
+    "steps with a group, then over seeds.",
+    "by chance": "the precision of a group drawn at random, or of all sources.",
+    "recall": "share of the useful sources that are chosen, in %; mean over logged "
+    "steps, then over seeds.",
+}
+
+
+def target_table(report: Report) -> Table:
+    """Lays out the scores of targets, one line per target and method."""
+    summary, rows = report.summary, []
+    last = last_stage(summary.table)
+    by_task = {one.method: one.by_task for one in summary.comparisons}
+    for row in summary.table:
+        if row.role != "target":
+            continue
+        method, found = row.method, None
+        if row.stage == last:
+            found = by_task[method].get(row.task)
+        else:
+            method = f"{method} (stage {row.stage})"
+        best = row.best_source
+        single = f"{best.source} {number(best.score)}" if best else "-"
+        difference = f"{found.difference:+.2f} {verdict(found)}" if found else "-"
+        rows.append([row.task, method, *_scores(row), single, difference])
+    return Table(_TARGETS, rows)
+
+
+def source_table(report: Report) -> Table:
+    """Lays out the scores of sources."""
+    table = [row for row in report.summary.table if row.role == "source"]
+    return Table(_SOURCES, [[row.task, *_scores(row)] for row in table])
+
+
+def method_table(report: Report) -> Table:
+    """Lays out the comparison with prompt tuning, one line per method."""
+    rows = []
+    for one in report.summary.comparisons:
+        difference, interval = "-", "-"
+        pairs = "-" if one.method == BASELINE else "0"
+        if one.overall:
+            found = one.overall
+            difference, pairs = f"{found.difference:+.2f}", str(found.pairs)
+            if found.low is not None:
+                interval = f"{found.low:+.2f} to {found.high:+.2f}"
+        mean, tasks = number(one.mean), str(one.tasks)
+        rows.append([one.method, mean, tasks, difference, interval, pairs])
+    return Table(_METHODS, rows)
+
+
+def group_table(groups: Sequence[GroupShare]) -> Table:
+    """Lays out how often each source was in the group of each target."""
+    sources = list(dict.fromkeys(name for one in groups for name in one.sources))
+    rows = []
+    for one in groups:
+        share = dict(zip(one.sources, one.share, strict=True))
+        shown = [f"{100 * share[s]:.0f}" if s in share else "-" for s in sources]
+        rows.append([one.task, one.method, *shown])
+    names = dict.fromkeys(["target", "method", *sources], "")
+    return Table(names, rows)
+
+
+def useful_table(groups: Sequence[GroupShare]) -> Table:
+    """Lays out the chosen sources beside the useful ones, where these are known."""
+    rows = []
+    for one in groups:
+        if one.usefulness is None:
+            continue
+        found, share = one.usefulness, zip(one.sources, one.share, strict=True)
+        chosen = [source for source, value in share if value >= 0.5]
+        named = [", ".join(names) or "none" for names in (found.useful, chosen)]
+        values = (found.precision, found.chance, found.recall)
+        shown = ["-" if x is None else f"{100 * x:.0f}" for x in values]
+        rows.append([one.task, one.method, *named, *shown])
+    return Table(_USEFUL, rows)
+
+
+def number(value: float | int | None) -> str:
+    """Formats a score with two decimals, or a dash where there is none."""
+    return "-" if value is None else f"{value:.2f}"
+
+
+def numeric_columns(table: Table) -> list[bool]:
+    """Tells which columns hold numbers only, and are aligned to the right."""
+    return [
+        all(cell == "-" or cell.lstrip("+-")[:1].isdigit() for cell in column)
+        for column in zip(*table.rows, strict=True)
+    ]
+
+
+def _scores(row: ScoreRow) -> list[str]:
+    return [
+        row.metric,
+        number(row.mean),
+        number(row.sd),
+        str(len(row.seeds)),
+        "-" if row.examples is None else str(row.examples),
+        number(row.majority),
+    ]

@@ -64,8 +64,9 @@ def seqio_bases(
       InputError: for an unknown task, or data that are missing.
     """
     found = []
+    folder = tfds_data_dir and files.expand(tfds_data_dir)
     for name in tasks:
-        task = source.open_task(name, tasks_module, tfds_data_dir)
+        task = source.open_task(name, tasks_module, folder)
         rows = [(row.inputs, row.targets) for row in source.text_rows(task, split)]
         found.append(Rows(name, rows))
     return tuple(found)

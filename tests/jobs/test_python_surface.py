@@ -1,6 +1,8 @@
 """What `import dtvg_jax` offers, as the README shows it."""
 
+import ast
 import doctest
+import importlib
 import pathlib
 import subprocess
 import sys
@@ -50,3 +52,40 @@ def test_importing_the_package_loads_nothing():
     program = "import sys, dtvg_jax; print('jax' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True)
     assert done.stdout.strip() == b"False", done.stderr
+
+
+def test_type_checkers_see_what_programs_see():
+    tree = ast.parse(pathlib.Path(dtvg_jax.__file__).read_text())
+    [block] = [node for node in tree.body if isinstance(node, ast.If)]
+    seen = {}
+    for node in block.body:
+        assert isinstance(node, ast.ImportFrom)
+        for alias in node.names:
+            seen[alias.asname] = (node.module, alias.name)
+    assert list(seen) and set(seen) == set(dtvg_jax._SURFACE)
+    for name, (module, attribute) in seen.items():
+        own = getattr(importlib.import_module(module), attribute)
+        assert getattr(dtvg_jax, name) is own, name
+
+
+COMMANDS = ["train", "evaluate", "predict", "convert", "pretrain", "report"]
+
+
+@pytest.mark.parametrize("first", ["the commands", "the functions"])
+def test_commands_do_not_hide_functions_of_their_names(first):
+    look = "assert inspect.isfunction(dtvg_jax.evaluate), dtvg_jax.evaluate;"
+    look += "assert inspect.isfunction(dtvg_jax.predict), dtvg_jax.predict;"
+    load = "".join(f"import dtvg_jax.{name};" for name in COMMANDS)
+    program = "import inspect, dtvg_jax;"
+    program += load + look if first == "the commands" else look + load + look
+    program += "from dtvg_jax import evaluate; assert inspect.isfunction(evaluate);"
+    program += "import dtvg_jax.task_vectors as t; t.released;"
+    program += "print(sys.modules['dtvg_jax.evaluate'].COMMAND.stop.name)"
+    command = [sys.executable, "-c", f"import sys; {program}"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.stdout == "AFTER_STEP\n", done.stderr
+
+
+def test_settings_of_predict_can_be_made():
+    settings = dtvg_jax.PredictSettings(method="spot", batch_size=4)
+    assert (settings.method, settings.inputs_length) == ("spot", 256)

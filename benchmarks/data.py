@@ -1,14 +1,15 @@
-"""Times the way from prepared data to batches: task by task, and for many rows.
+"""Times the data pipeline from prepared data to batches, per task and for many rows.
 
     python benchmarks/data.py --data_dir=DIR [--vocabulary=DIR] [--rows=2000]
     python benchmarks/data.py --many_rows=sst2|squad [--vocabulary=DIR]
 
-The first prints a table of all tasks that are prepared under DIR ("miniature":
-generated data), in rows per second of one core: reading and wording, tokenising, and
-batches from the token table. The rows of a split are repeated up to --rows; the least
-time of three counts. The second writes generated data of 10,000 and of 100,000 rows and
-prints JSON: times and memory of writing the token table, and of a second start, each in
-a process of its own. --vocabulary is a folder with spiece.model; the miniature's else.
+The first form prints a table of all tasks that are prepared under DIR ("miniature":
+generated data), in rows per second of one core: reading and formatting, tokenising,
+and batches from the token table. The rows of a split are repeated up to --rows; the
+least of three times is reported. The second form writes generated data of 10,000 and
+of 100,000 rows and prints JSON: time and memory of writing the token table, and of a
+second start, each in its own process. --vocabulary is a folder with spiece.model; by
+default the miniature's.
 """
 
 import argparse
@@ -58,13 +59,13 @@ def vocabulary(folder: str | None) -> Any:
 
 
 def read(task: Any, count: int) -> tuple[str, list[tokenise.TextRow], float, float]:
-    """Words `count` rows of the first split that can be carved, in stored order.
+    """Formats `count` rows of the first split that can be read, in stored order.
 
     Returns:
       The split, its rows, and the seconds until the first row and from it to the last.
 
     Raises:
-      InputError: where no split can be read; it says why of "train".
+      InputError: if no split can be read; its message is that of "train".
     """
     repeat = lambda rows: rows.repeat().take(count)
     repeated = task.replace(preprocessors=[repeat, *task.preprocessors])
@@ -84,10 +85,10 @@ def read(task: Any, count: int) -> tuple[str, list[tokenise.TextRow], float, flo
 
 
 def measure(info: TaskInfo, folder: pathlib.Path, words: Any, count: int) -> dict:
-    """Measures one task on rows of its own.
+    """Measures one task on its own rows.
 
     Raises:
-      InputError: where its data are not prepared.
+      InputError: if its data are not prepared.
     """
     task = source.open_task(info.seqio_name, "tasks.all", folder)
     split, rows, start, seconds = min(
@@ -115,12 +116,12 @@ def measure(info: TaskInfo, folder: pathlib.Path, words: Any, count: int) -> dic
 
 
 def least(run: Callable[[], Any]) -> float:
-    """Times three runs; gives the least in seconds."""
+    """Returns the least time of three runs, in seconds."""
     return min(timeit.repeat(run, number=1, repeat=3))
 
 
 def all_tasks(data_dir: str, words: Any, count: int) -> None:
-    """Measures and prints every task that is prepared, and names the others."""
+    """Measures and prints every prepared task, and lists the others with the reason."""
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     cache = os.path.expanduser("~/.cache/dtvg_jax")
     builders = [info.builder for info in TASKS.values()]
@@ -148,7 +149,7 @@ def all_tasks(data_dir: str, words: Any, count: int) -> None:
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Pads cells to columns, numbers to the right."""
+    """Pads cells to column widths, numbers right-aligned."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [
         "  ".join(
@@ -160,7 +161,7 @@ def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def generated(task: str, count: int) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Draws raw rows of SST-2 (9 words) or SQuAD (120 words) with their keys."""
+    """Yields raw rows of SST-2 (9 words) or SQuAD (120 words) with their keys."""
     random = np.random.RandomState(0)
     for i in range(count):
         text = " ".join(random.choice(WORDS, 9 if task == "sst2" else 130))
@@ -181,7 +182,7 @@ def generated(task: str, count: int) -> Iterator[tuple[int, dict[str, Any]]]:
 
 
 def prepare(task: str, count: int, data_dir: str) -> None:
-    """Writes `count` train rows by the real builder, and those that are carved off."""
+    """Writes `count` training rows, and those for validation, with the real builder."""
     quiet_libraries()
     from tasks import splits
     from tasks.miniature import datasets
@@ -191,7 +192,7 @@ def prepare(task: str, count: int, data_dir: str) -> None:
 
 
 def table_of(task: str, folder: str, words: str | None) -> token_table.TokenTable:
-    """Opens the token table of a train split, making it where there is none."""
+    """Opens the token table of a training split, building it if it is absent."""
     info = TASKS[task]
     return token_table.token_table(
         task,
@@ -204,7 +205,7 @@ def table_of(task: str, folder: str, words: str | None) -> token_table.TokenTabl
 
 
 def first_start(task: str, folder: str, words: str | None) -> dict[str, Any]:
-    """Writes the table and watches the memory of this process meanwhile."""
+    """Writes the table while sampling the memory of this process."""
     quiet_libraries()
     source.open_task(TASKS[task].seqio_name, "tasks.all", folder)  # loads TensorFlow
     before, samples, done = resident(), [0], threading.Event()
@@ -234,7 +235,7 @@ def first_start(task: str, folder: str, words: str | None) -> dict[str, Any]:
 def second_start(
     task: str, folder: str, words: str | None, asked: float
 ) -> dict[str, Any]:
-    """Makes a batch from the table that is there, `asked` being when it was wanted."""
+    """Makes a batch from an existing table; `asked` is when the process was started."""
     start = time.perf_counter()
     table = table_of(task, folder, words)
     opened = time.perf_counter()
@@ -251,20 +252,20 @@ def second_start(
 
 
 def resident() -> int:
-    """Gives the bytes of this process that are in memory."""
+    """Returns the resident memory of this process in bytes."""
     pages = int(pathlib.Path("/proc/self/statm").read_text().split()[1])
     return pages * resource.getpagesize()
 
 
 def fresh(function: Callable[..., Any], *arguments: Any) -> Any:
-    """Calls a function in a process of its own."""
+    """Calls a function in a new process."""
     context = multiprocessing.get_context("spawn")
     with futures.ProcessPoolExecutor(1, context) as pool:
         return pool.submit(function, *arguments).result()
 
 
 def many_rows(task: str, words: str | None) -> None:
-    """Measures tables of 10,000 and of 100,000 rows and prints JSON."""
+    """Measures tables of 10,000 and 100,000 rows and prints JSON."""
     results = {}
     for count in (10_000, 100_000):
         with tempfile.TemporaryDirectory() as folder:

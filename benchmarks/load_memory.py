@@ -2,10 +2,10 @@
 
     python benchmarks/load_memory.py
 
-writes random Hugging Face folders of published shapes, one after the other, loads each
-in a process of its own and prints JSON.  The memory is the growth of the process's
-resident peak over the level after the imports; the mark is 1.2 times the larger of the
-parameters in the target dtype and the largest file.
+Writes Hugging Face folders of published shapes with random weights, loads each in its
+own process and prints JSON. The memory is the growth of the process's resident peak
+over the level after the imports; the limit is 1.2 times the larger of the parameters in
+the target dtype and the largest file.
 """
 
 import json
@@ -32,7 +32,7 @@ SHAPES = {
     "t5_v1_1_base": t5.T5Config(32128, num_layers=12, num_decoder_layers=12, **BASE),
     "mt5_small": t5.T5Config(250112, num_layers=8, num_decoder_layers=8, **SMALL),
 }
-# Shape, number of files, dtype there, dtype loaded.
+# Shape, number of files, dtype stored, dtype loaded.
 CASES = [
     ("t5_v1_1_base", 1, "float32", "float32"),
     ("t5_v1_1_base", 1, "float32", "bfloat16"),
@@ -72,7 +72,7 @@ def main() -> None:
 
 
 def write(folder: pathlib.Path, shape: str, files: int, dtype: str) -> None:
-    """Writes a folder of random weights, each file at most 1/`files` of them or so."""
+    """Writes a folder of random weights, each file about 1/`files` of them."""
     config = SHAPES[shape]
     attributes = configs.t5_attributes(config, dtype)
     (folder / "config.json").write_text(json.dumps(attributes))
@@ -81,17 +81,17 @@ def write(folder: pathlib.Path, shape: str, files: int, dtype: str) -> None:
     names = hugging_face.t5_names(config)
     as_is = ("embedding", "scale")
     sizes = {name: math.prod(flat[path].shape) for name, path in names.items()}
-    room, part, parts = sum(sizes.values()) / files, 0, {}
+    limit, part, parts = sum(sizes.values()) / files, 0, {}
     for name in sorted(names):
         part += sizes[name]
-        parts[name] = f"model-{math.ceil(part / room - 1e-9)}.safetensors"
+        parts[name] = f"model-{math.ceil(part / limit - 1e-9)}.safetensors"
     rng = np.random.default_rng(0)
     for file in sorted(set(parts.values())):
         arrays = {}
         for name in (name for name in names if parts[name] == file):
             drawn = rng.standard_normal(flat[names[name]].shape, np.float32)
-            turned = drawn if names[name].rpartition("/")[2] in as_is else drawn.T
-            arrays[name] = np.ascontiguousarray(turned).astype(
+            stored = drawn if names[name].rpartition("/")[2] in as_is else drawn.T
+            arrays[name] = np.ascontiguousarray(stored).astype(
                 ml_dtypes.bfloat16 if dtype == "bfloat16" else dtype
             )
         safetensors.save_file(arrays, folder / file)

@@ -1,10 +1,10 @@
-"""Says where the time of the quick start's programs goes.
+"""Profiles the quick start's training and validation.
 
     python benchmarks/quickstart_profile.py [--steps=20] [--backbone=DIR]
 
 Times, for stage 1 of gin/runs/quickstart.gin on its own data: making a batch, a
-training step, and answering one validation; and sums the device time of the step and of
-answering by kind of operation, from JAX's own trace. Two minutes on two cores.
+training step and a validation; and sums the device time of the step and of the
+validation by kind of operation, from JAX's own trace. Takes two minutes on two cores.
 """
 
 import argparse
@@ -82,7 +82,7 @@ def training(settings: job.Job, backbone: Any, opened: token_tables.Tables):
 
 
 def answering(settings: job.Job, backbone: Any, opened: token_tables.Tables):
-    """Makes `answer()`, one validation of all lanes, and counts its rows."""
+    """Makes `answer()`, one validation of all lanes; returns it and its row count."""
     lanes_of = plan.programs(settings)[0].lanes
     embedding = backbone.embedding(backbone.params)
     start = initial_prompt.p_init(embedding, settings.prompt_length, 0)
@@ -104,7 +104,7 @@ def answering(settings: job.Job, backbone: Any, opened: token_tables.Tables):
 
 
 def by_kind(run: Callable[[], None]) -> dict[str, float]:
-    """Traces a call and gives the share of device time of each kind of operation."""
+    """Traces a call and returns the share of device time by kind of operation, in %."""
     with tempfile.TemporaryDirectory() as folder:
         with jax.profiler.trace(folder):
             run()
@@ -123,7 +123,7 @@ def by_kind(run: Callable[[], None]) -> dict[str, float]:
 
 
 def seconds(call: Callable[[], Any], repeats: int) -> float:
-    """Gives the median seconds of a call, after one that compiles."""
+    """Returns the median seconds of a call, after one that compiles."""
     call()
     found = []
     for _ in range(repeats):
@@ -134,7 +134,7 @@ def seconds(call: Callable[[], Any], repeats: int) -> float:
 
 
 def main() -> None:
-    """Prints the figures."""
+    """Measures and prints."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--backbone", default="miniature")

@@ -1,4 +1,4 @@
-"""Draws which skills each task of the miniature needs, for docs/miniature.md.
+"""Plots which skills each task of the miniature needs, for docs/miniature.md.
 
 python benchmarks/skills_figure.py docs/miniature_skills.svg
 """

@@ -2,10 +2,10 @@
 
     python benchmarks/step.py [--quick] [--only=methods|lanes]
 
-Prints JSON: seconds of each step (least and median over repeats) and their ratios.
-Steps that are compared take turns in one process, so that drift of the machine falls
-on all of them; a ratio is the median over turns of the two times of one turn. Weights
-are random, dropout is off. Takes about five minutes on two cores, --quick one.
+Prints JSON: seconds per step (least and median over repeats) and their ratios.
+Compared steps alternate in one process, so that drift of the machine affects all of
+them; a ratio is the median over rounds of the ratio within a round. Weights are random,
+dropout is off. Takes about five minutes on two cores, one with --quick.
 """
 
 import argparse
@@ -46,7 +46,7 @@ Turn = Callable[[], Any]
 def random_batch(
     vocabulary: int, count: int, rows: int, lengths: tuple[int, int]
 ) -> lanes.Batch:
-    """Draws full rows of tokens: inputs [K, B, T] and targets [K, B, L]."""
+    """Draws rows without padding: inputs [K, B, T] and targets [K, B, L]."""
     random = np.random.default_rng(0)
     return {
         name: jnp.asarray(random.integers(3, vocabulary, (count, rows, length)))
@@ -62,7 +62,7 @@ def prompt_turn(
     rows: int,
     lengths: tuple[int, int],
 ) -> Turn:
-    """Makes a train step of `count` lanes that carries its own state on."""
+    """Makes a training step of `count` lanes that keeps its own state."""
     optimiser = optimisers.by_name("adamw_stage2" if sources else "adamw_stage1")
     embedding = backbone.embedding(backbone.params)
     start = initial_prompt.p_init(embedding, PROMPT_LENGTH, 0)
@@ -97,7 +97,7 @@ def prompt_turn(
 def full_turn(
     backbone: backbones.Backbone, rows: int, lengths: tuple[int, int]
 ) -> Turn:
-    """Makes a step of AdamW on all weights, on a batch as long as with a prompt."""
+    """Makes an AdamW step on all weights, with P_init in front for equal lengths."""
     embedding = backbone.embedding(backbone.params)
     start = jnp.asarray(initial_prompt.p_init(embedding, PROMPT_LENGTH, 0))
     batch = random_batch(embedding.shape[0], 1, rows, lengths)
@@ -126,7 +126,7 @@ def full_turn(
 
 
 def take_turns(turns: dict[str, Turn], repeats: int) -> dict[str, list[float]]:
-    """Runs every step once to compile and once to warm up, then in turns."""
+    """Runs every step once to compile and once to warm up, then alternates."""
     for name, turn in turns.items():
         start = time.perf_counter()
         jax.block_until_ready(turn())
@@ -143,7 +143,7 @@ def take_turns(turns: dict[str, Turn], repeats: int) -> dict[str, list[float]]:
 
 
 def summary(times: dict[str, list[float]], base: str) -> dict[str, Any]:
-    """Gives seconds per step, and the ratio of every other step to `base`."""
+    """Returns seconds per step, and the ratio of every other step to `base`."""
     return {
         "seconds": {
             name: {
@@ -169,7 +169,7 @@ def summary(times: dict[str, list[float]], base: str) -> dict[str, Any]:
 
 
 def methods(backbone: backbones.Backbone, repeats: int) -> dict[str, Any]:
-    """Compares full fine-tuning, a prompt and DTVG, one lane of 8 rows each."""
+    """Compares full fine-tuning, prompt tuning and DTVG, one lane of 8 rows each."""
     shape = {"count": 1, "rows": 8, "lengths": (64, 8)}
     turns = {
         "full": full_turn(backbone, shape["rows"], shape["lengths"]),

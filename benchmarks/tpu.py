@@ -1,9 +1,9 @@
-"""Compiles steps of T5-base for a TPU slice, and lowers them for CUDA, without either.
+"""Compiles steps of T5-base for a TPU slice and lowers them for CUDA, on a CPU.
 
     JAX_PLATFORMS=cpu python benchmarks/tpu.py [--topology=v5e:2x4]
 
 Prints JSON: per step the memory per chip, operations, bytes and collectives, and the
-time that the chip's peaks allow at best. Takes about two minutes on two cores.
+least time at the chip's peak rates. Takes about two minutes on two cores.
 """
 
 import argparse
@@ -37,7 +37,7 @@ STEPS = {
     "stage1": compile_ahead.Step("prompt_tuning", "adamw_stage1", SHAPES),
     "dtvg": compile_ahead.Step("dtvg", "adamw_stage2", SHAPES._replace(sources=6)),
 }
-V5E = {"operations": 197e12, "bytes_accessed": 0.82e12}  # a second, bfloat16
+V5E = {"operations": 197e12, "bytes_accessed": 0.82e12}  # per second, bfloat16
 
 
 def main() -> None:

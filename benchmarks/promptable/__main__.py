@@ -1,4 +1,4 @@
-"""Command: measures, prints both tables and the marks, and writes JSON."""
+"""Command: measures, prints both tables and the success criteria, writes JSON."""
 
 import argparse
 import contextlib
@@ -11,12 +11,12 @@ from dtvg_jax.cli.quiet_imports import quiet_libraries
 
 
 def main() -> None:
-    """Reads the flags and does it all."""
+    """Parses the flags and runs the benchmark."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.promptable")
-    parser.add_argument("--backbone", default="miniature", help="a name or a folder")
-    parser.add_argument("--seeds", type=int, default=5, help="how many, from 0 on")
-    parser.add_argument("--steps", type=int, default=200, help="of every training")
-    parser.add_argument("--target_rows", type=int, help="at most, for training")
+    parser.add_argument("--backbone", default="miniature", help="name or folder")
+    parser.add_argument("--seeds", type=int, default=5, help="number of seeds, from 0")
+    parser.add_argument("--steps", type=int, default=200, help="of every training run")
+    parser.add_argument("--target_rows", type=int, help="of a target, at most")
     parser.add_argument("--out", type=pathlib.Path, help="scores as JSON")
     parser.add_argument("--cache_dir", default="~/.cache/dtvg_jax")
     flags = parser.parse_args()
@@ -48,7 +48,7 @@ def _run(flags: argparse.Namespace) -> None:
     ready = round(time.monotonic() - began, 1)
     print(f"data: {ready} s", file=sys.stderr, flush=True)
     work = measure.prepare(backbone, tables, flags.seeds, flags.steps)
-    with contextlib.redirect_stdout(sys.stderr):  # stdout is for the tables
+    with contextlib.redirect_stdout(sys.stderr):  # stdout has only the tables
         scores, seconds = measure.measure(work)
     judged = marks.marks(scores, measure.chance(), world.SOURCES, world.TARGETS)
     if flags.out:

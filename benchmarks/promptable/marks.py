@@ -1,4 +1,4 @@
-"""What the scores must show, and the tables: pure functions of scores by seed."""
+"""Success criteria and tables, as pure functions of the scores by seed."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from dtvg_jax.report import statistics
 
-# scores[task][column]: a value per seed, in %; columns that a task lacks are left out.
+# scores[task][column]: one value per seed, in %; without columns that a task lacks.
 Scores = Mapping[str, Mapping[str, Sequence[float]]]
 
 PERFECT = 100.0  # of a reader who knows the rules of the world, in every metric
@@ -30,7 +30,7 @@ TARGETS_ONLY = {
 
 
 class Mark(NamedTuple):
-    """One thing to be shown, whether it is, and by which figures."""
+    """A success criterion, whether it is met, and the numbers that decide it."""
 
     name: str
     met: bool
@@ -43,7 +43,7 @@ def marks(
     sources: Sequence[str],
     targets: Sequence[str],
 ) -> list[Mark]:
-    """Judges all marks; `chance` has the tasks of fixed labels only."""
+    """Checks all criteria; `chance` has only the tasks with fixed labels."""
     return [
         skills_learnt(scores, sources),
         untrained_at_chance(scores, chance),
@@ -83,7 +83,7 @@ def untrained_at_chance(scores: Scores, chance: Mapping[str, float]) -> Mark:
 
 
 def gap_closed(scores: Scores, sources: Sequence[str]) -> Mark:
-    """(c) Prompt tuning closes 80 % of majority to full tuning on 5/6 of sources."""
+    """(c) Prompt tuning closes 80 % of the gap to full tuning on 5/6 of the sources."""
     shares = {}
     for task in sources:
         low, high = (_mean(scores, task, c) for c in ("majority", "full"))
@@ -116,8 +116,8 @@ def more_data_helps(scores: Scores, targets: Sequence[str]) -> Mark:
 def related_helps_more(scores: Scores, targets: Sequence[str]) -> Mark:
     """(e) Tuned from a related source is better than from an unrelated one.
 
-    On more than half of the targets, and over all: the interval is that of the seeds'
-    means over targets, and must lie above 0.
+    It must be better on more than half of the targets, and over all targets: the
+    interval of the seeds' means over targets must lie above 0.
     """
     differences = {task: paired(scores, task) for task in targets}
     means = [
@@ -146,7 +146,7 @@ def paired(scores: Scores, task: str) -> list[float]:
 
 
 def every_task_table(scores: Scores, tasks: Sequence[str]) -> str:
-    """Writes what stands without a source: Markdown, means (sd) over seeds."""
+    """Formats the scores without sources: Markdown, means (sd) over seeds."""
     rows = [
         [task, *(_cell(scores[task].get(column)) for column in EVERY_TASK)]
         for task in tasks
@@ -157,7 +157,7 @@ def every_task_table(scores: Scores, tasks: Sequence[str]) -> str:
 def targets_table(
     scores: Scores, related: Mapping[str, str], unrelated: Mapping[str, str]
 ) -> str:
-    """Writes what more data or a source gives to targets, and their means."""
+    """Formats the scores of targets with more data or a source, and their means."""
     rows = []
     for task in related:
         interval = statistics.paired_interval(paired(scores, task))
@@ -174,7 +174,7 @@ def targets_table(
 
 
 def marks_text(judged: Sequence[Mark]) -> str:
-    """Writes a line per mark: met or missed, and its figures."""
+    """Formats a line per criterion: met or missed, and its numbers."""
     return "\n".join(
         f"- {mark.name}: **{'met' if mark.met else 'missed'}** ({mark.figure})"
         for mark in judged

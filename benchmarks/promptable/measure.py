@@ -1,4 +1,4 @@
-"""All columns of the tables, measured on one backbone."""
+"""Measures all columns of the tables on one backbone."""
 
 import collections
 import sys
@@ -15,7 +15,7 @@ from dtvg_jax.methods import initial_prompt
 from dtvg_jax.models.backbone import Backbone
 
 PROMPT_LENGTH = 16
-# Draws of P_init that are measured untrained: each prefers some label by ten points.
+# Untrained draws of P_init: each prefers some label by ten points, so five are too few.
 UNTRAINED = 20
 TUNED_AGAIN = ("tuned_x10", "related_tuned", "unrelated_tuned")
 
@@ -24,7 +24,7 @@ Prompt = Float[np.ndarray, "P H"]
 
 
 class Work(NamedTuple):
-    """What everything is measured on."""
+    """What all measurements share."""
 
     backbone: Backbone
     tables: world.Tables
@@ -34,7 +34,7 @@ class Work(NamedTuple):
 
 
 class Case(NamedTuple):
-    """A prompt whose score on a task's test split goes into a column."""
+    """A prompt to test on a task's test split, and the column of its score."""
 
     task: str
     column: str
@@ -50,7 +50,7 @@ def prepare(backbone: Backbone, tables: world.Tables, seeds: int, steps: int) ->
 
 
 def draw(backbone: Backbone, seeds: int) -> dict[int, Prompt]:
-    """Draws P_init of the seeds from 0 on."""
+    """Draws P_init for the seeds 0 to `seeds` - 1."""
     embedding = backbone.embedding(backbone.params)
     return {
         seed: initial_prompt.p_init(embedding, PROMPT_LENGTH, seed)
@@ -59,21 +59,21 @@ def draw(backbone: Backbone, seeds: int) -> dict[int, Prompt]:
 
 
 def chance() -> dict[str, float]:
-    """Gives the expected score (%) of guessing, for tasks of fixed labels."""
+    """Returns the expected score (%) of guessing, for tasks with fixed labels."""
     from tasks.table import TASKS
 
     found = {}
     for task in world.TASKS:
-        labels, headline = TASKS[task].labels, TASKS[task].metrics[0]
-        if labels is not None and headline == "accuracy":
+        labels, primary = TASKS[task].labels, TASKS[task].metrics[0]
+        if labels is not None and primary == "accuracy":
             found[task] = 100 / len(labels)
-        elif headline == "matthews_correlation":
+        elif primary == "matthews_correlation":
             found[task] = 0.0
     return found
 
 
 def measure(work: Work) -> tuple[Found, dict[str, float]]:
-    """Measures everything; gives scores, and seconds by part."""
+    """Measures all columns; returns scores, and seconds by part."""
     scores: Found = {task: {} for task in world.TASKS}
     seconds: dict[str, float] = {}
     began = time.monotonic()
@@ -88,9 +88,9 @@ def measure(work: Work) -> tuple[Found, dict[str, float]]:
     note("untrained", _untrained(work))
     own = tune_on_own_data(work)
     note("prompt tuning", _test(work, own))
-    learnt = {(case.task, case.seed): case.prompt for case in own}
-    note("sources, untuned", _test(work, _untuned(work, learnt)))
-    again = tune_again(work, learnt)
+    learned = {(case.task, case.seed): case.prompt for case in own}
+    note("sources, untuned", _test(work, _untuned(work, learned)))
+    again = tune_again(work, learned)
     note("prompt tuning with sources and more data", _test(work, again))
     note("full fine-tuning", _full(work))
     return scores, seconds
@@ -103,7 +103,7 @@ def _majority(work: Work) -> Found:
         [(most, _)] = collections.Counter(targets).most_common(1)
         test = work.tables[task, "test"]
         [text] = work.backbone.vocabulary.decode([list(most)])
-        score = training.headline(test, [text.strip()] * len(test))
+        score = training.primary_score(test, [text.strip()] * len(test))
         found[task] = {"majority": [score] * len(work.p_init)}
     return found
 
@@ -134,7 +134,7 @@ def _untrained(work: Work) -> Found:
     for pair, likelihoods in zip(pairs, values, strict=True):
         texts = labels[pair.table.name]
         answers = [texts[best] for best in np.argmax(likelihoods, axis=1)]
-        score = training.headline(pair.table, answers)
+        score = training.primary_score(pair.table, answers)
         found[pair.table.name].setdefault("untrained_ranked", []).append(score)
     return found
 
@@ -149,12 +149,12 @@ def tune_on_own_data(work: Work) -> list[Case]:
     return _tune(work, runs)
 
 
-def tune_again(work: Work, learnt: dict[tuple[str, int], Prompt]) -> list[Case]:
+def tune_again(work: Work, learned: dict[tuple[str, int], Prompt]) -> list[Case]:
     """Tunes targets on more data, and from the prompts of sources."""
 
     def start(task: str, kind: str, seed: int) -> Prompt:
         source = _source(task, kind)
-        return work.p_init[seed] if source is None else learnt[source, seed]
+        return work.p_init[seed] if source is None else learned[source, seed]
 
     runs = [
         _run(work, task, kind, seed, start(task, kind, seed))
@@ -165,9 +165,9 @@ def tune_again(work: Work, learnt: dict[tuple[str, int], Prompt]) -> list[Case]:
     return _tune(work, runs)
 
 
-def _untuned(work: Work, learnt: dict[tuple[str, int], Prompt]) -> list[Case]:
+def _untuned(work: Work, learned: dict[tuple[str, int], Prompt]) -> list[Case]:
     return [
-        Case(task, f"{kind}_untuned", seed, learnt[source, seed])
+        Case(task, f"{kind}_untuned", seed, learned[source, seed])
         for seed in work.p_init
         for kind in ("related", "unrelated")
         for task in world.TARGETS
@@ -216,7 +216,7 @@ def _full(work: Work) -> Found:
 
 
 def _test(work: Work, cases: Sequence[Case]) -> Found:
-    """Decodes the test split of every case; scores come in the order of the cases."""
+    """Decodes the test split of every case; scores are in the order of the cases."""
     pairs = [
         split_decoding.Pair(k, work.tables[case.task, "test"])
         for k, case in enumerate(cases)
@@ -225,6 +225,6 @@ def _test(work: Work, cases: Sequence[Case]) -> Found:
     texts = work.answer(work.backbone, array, pairs)
     found: Found = {}
     for case, pair, answers in zip(cases, pairs, texts, strict=True):
-        score = training.headline(pair.table, answers)
+        score = training.primary_score(pair.table, answers)
         found.setdefault(case.task, {}).setdefault(case.column, []).append(score)
     return found

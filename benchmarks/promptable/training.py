@@ -1,4 +1,4 @@
-"""Prompts as lanes of one program, and all weights of one task at a time."""
+"""Tunes prompts as lanes of one program, and all weights for one task at a time."""
 
 import functools
 import pathlib
@@ -22,15 +22,15 @@ from dtvg_jax.training import lanes, loop, stages
 from dtvg_jax.training.metrics_log import MetricsLog
 
 BATCH_SIZE = 16
-ROWS_AT_ONCE = 64  # that share a prompt when decoding
+ROWS_AT_ONCE = 64  # sharing a prompt when decoding
 PROMPT_RATE = 0.2  # as gin/runs/quickstart.gin
-WEIGHTS_RATE = 3e-3  # of 3e-4, 1e-3 and 3e-3 the best on most tasks, seed 0
+WEIGHTS_RATE = 3e-3  # the best of 3e-4, 1e-3, 3e-3 on most tasks, seed 0
 
 Answer = Callable[..., list[list[str]]]  # answer(backbone, prompts, pairs)
 
 
 class Run(NamedTuple):
-    """One prompt to tune: what it is, where it starts, what it reads."""
+    """One prompt to tune: its identity, its initial value, its data."""
 
     task: str
     kind: str
@@ -41,15 +41,15 @@ class Run(NamedTuple):
 
 
 def make_answer(backbone: Backbone, lengths: tuple[int, int]) -> Answer:
-    """Builds the one decoder of prompts, and of tuned weights given as a backbone."""
+    """Builds the decoder for prompts, and for tuned weights given as a backbone."""
     decode = split_decoding.make_decode(backbone, lengths[1])
     return functools.partial(
         split_decoding.predict, decode, batch_size=ROWS_AT_ONCE, lengths=lengths
     )
 
 
-def headline(table: TokenTable, answers: Sequence[str]) -> float:
-    """Scores answers by the task's first metric, in %."""
+def primary_score(table: TokenTable, answers: Sequence[str]) -> float:
+    """Scores answers by the task's primary metric, in %."""
     return scoring.score(table, answers)[(table.meta["metric_names"] or ["mean"])[0]]
 
 
@@ -61,9 +61,9 @@ def tune(
     lengths: tuple[int, int],
     steps: int,
 ) -> Float[np.ndarray, "K P H"]:
-    """Tunes the prompts of all runs in one program; gives those that validate best.
+    """Tunes the prompts of all runs in one program; returns the best by validation.
 
-    `runs` are sorted by seed, as many of each.
+    `runs` are sorted by seed, with equally many per seed.
     """
     none = jnp.zeros((len(p_init), 0, *runs[0].start.shape))
     training = loop.Training(
@@ -96,10 +96,10 @@ def tune(
 def make_fine_tune(
     backbone: Backbone, answer: Answer, lengths: tuple[int, int], steps: int
 ) -> Callable[[Run], Backbone]:
-    """Builds fine_tune(run), which trains all weights behind the run's start.
+    """Builds fine_tune(run), which trains all weights with the run's prompt frozen.
 
     AdamW with the lanes' loss, batches, order of rows, linear decay, clipping and
-    choice of the step that validates best; the prompt stays as it is.
+    choice of the best step by validation.
     """
     rate = optax.linear_schedule(WEIGHTS_RATE, 0.0, steps)
     optimiser = optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(rate))
@@ -142,13 +142,13 @@ def make_fine_tune(
 
 
 def _chunks(steps: int) -> list[tuple[int, int]]:
-    """Cuts the steps where prompts are validated too."""
+    """Splits the steps where prompts are validated too."""
     every = stages.Stage(steps, PROMPT_RATE).validate_every
     return [(at, min(at + every, steps)) for at in range(0, steps, every)]
 
 
 def _stack(run: Run, steps: range, lengths: tuple[int, int]) -> batches.Batch:
-    """Lays out the batches of several steps, [N, B, T] and [N, B, L]."""
+    """Stacks the batches of several steps, [N, B, T] and [N, B, L]."""
     made = [
         batches.gather(
             run.train,

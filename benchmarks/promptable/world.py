@@ -1,4 +1,4 @@
-"""Which tasks there are, what is related to what, and their data, tenfold too."""
+"""The tasks, which sources are related to them, and their data, also ten times."""
 
 import dataclasses
 import functools
@@ -31,8 +31,8 @@ UNRELATED = dict.fromkeys(RELATED, "squad")
 
 TARGETS = tuple(RELATED)
 TASKS = (*SOURCES, *TARGETS)
-LENGTHS = (32, 2)  # most tokens of an input and of a target
-TIMES = 10  # of the own training rows, in the larger training set
+LENGTHS = (32, 2)  # most tokens of an input, of a target
+TIMES = 10  # rows of the larger training set per row of the own one
 SPLITS = ("train", "validation", "test")
 VALIDATION_ROWS = 300  # they only choose between two steps of a run
 
@@ -43,11 +43,11 @@ Ids = tuple[int, ...]
 def tables(
     backbone: Backbone, cache: pathlib.Path, target_rows: int | None = None
 ) -> Tables:
-    """Opens all splits of all tasks, and of targets "train_x10".
+    """Opens all splits of all tasks, and "train_x10" of targets.
 
-    target_rows: how many training rows of a target to keep; None: all.
+    target_rows: training rows of a target to keep; None: all.
 
-    Raises InputError where new rows run out.
+    Raises InputError if there are too few new rows.
     """
     open_table = functools.partial(
         token_table.token_table,
@@ -65,7 +65,7 @@ def tables(
         own = [found[task, split] for split in SPLITS]
         others = (
             open_table(task, "train", tfds_data_dir=_world(cache, seed, TARGETS))
-            for seed in range(1, 3 * TIMES)  # more than needed: rows may come twice
+            for seed in range(1, 3 * TIMES)  # more than needed, since rows may repeat
         )
         found[task, "train_x10"] = enlarge(own, others, TIMES)
     for task in TASKS:
@@ -77,10 +77,10 @@ def tables(
 def enlarge(
     own: Sequence[TokenTable], others: Iterable[TokenTable], times: int
 ) -> TokenTable:
-    """Adds to the first of the `own` splits rows of `others`, up to `times` its rows.
+    """Adds rows of `others` to the first of the `own` splits, up to `times` its rows.
 
-    No input comes twice, and none is taken that another of the own splits has, as the
-    backbone reads it: with the vocabulary's unknown words, and cut.
+    Inputs are unique, and none is in another of the own splits. They are compared as
+    the backbone reads them: with unknown words replaced, and truncated.
     """
     train, *rest = own
     known = {row for table in rest for row, _ in rows(table)}
@@ -96,7 +96,8 @@ def enlarge(
             pairs.append((row, target))
     if len(pairs) < wanted:
         raise InputError(
-            f"{train.name}: the worlds gave {len(pairs)} different rows, not {wanted}"
+            f"{train.name}: the generated data have {len(pairs)} different rows, "
+            f"not {wanted}"
         )
     inputs, targets = zip(*pairs, strict=True)
     return dataclasses.replace(
@@ -122,7 +123,7 @@ def _offsets(texts: Sequence[Any]) -> np.ndarray:
 
 
 def _world(cache: pathlib.Path, seed: int, names: Sequence[str]) -> pathlib.Path:
-    """Writes the rows of a seed, for those of the tasks that are not there."""
+    """Writes the data of a seed for tasks whose data are absent."""
     folder = cache / f"miniature-{datasets.VERSION}-seed{seed}"
     datasets.write(folder, seed, [CATALOGUE[name].builder for name in names])
     return folder

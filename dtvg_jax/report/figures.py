@@ -103,6 +103,7 @@ def losses(job: JobFacts, records: Sequence[TrainRecord]) -> Figure:
                 ]
                 _seeds_and_mean(axes, mine, lambda record: record.loss, colour)
             _dress(axes, task)
+            # Losses are read as distances from 0.
             axes.set_ylim(bottom=0)
         _hide(block.axes[len(tasks[stage]) :])
         title = f"{_stage_title(stage)}: training loss by step"
@@ -207,6 +208,8 @@ def _heat_map(
     """Fills a square; the diagonal, always 1, stays grey so that it sets no scale."""
     count = len(names)
     apart = np.where(np.eye(count, dtype=bool), np.nan, values)
+    # Symmetric about 0, so that white is a cosine of 0; at least 0.1, so that noise
+    # alone is not drawn in strong colours.
     limit = max(0.1, float(np.nanmax(np.abs(apart)))) if count > 1 else 1.0
     axes.set_facecolor("0.9")
     image = axes.imshow(apart, cmap="PuOr_r", vmin=-limit, vmax=limit)
@@ -275,6 +278,7 @@ def _seeds_and_mean(
     if len(curves) > 1:
         for steps, seen in curves:
             axes.plot(steps, seen, color=colour, linewidth=0.5, alpha=0.35)
+    # A lane that ended early would move the mean where it is missing.
     common = sorted(set.intersection(*(set(steps.tolist()) for steps, _ in curves)))
     at = [seen[np.isin(steps, common)] for steps, seen in curves]
     axes.plot(common, np.mean(at, axis=0), color=colour, linewidth=1.4)

@@ -38,6 +38,7 @@ def _group_share(
     known: Mapping[str, Sequence[str]],
 ) -> GroupShare:
     seeds = sorted(records)
+    # All lanes of a target have the same sources, in the same order.
     listed = records[seeds[0]][0].sources or ()
     # A target that is also a source is never in its own group.
     others = [i for i, source in enumerate(listed) if source != task]

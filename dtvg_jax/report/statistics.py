@@ -30,6 +30,7 @@ class Interval(NamedTuple):
 
 def spread(values: Sequence[float | int]) -> Spread:
     """Takes mean and standard deviation (n - 1) of one value or more."""
+    # fsum rounds once, so the order of the rows does not show in the last digits.
     mean = math.fsum(values) / len(values)
     if len(values) < 2:
         return Spread(mean, None)

@@ -60,6 +60,7 @@ def score_table(results: Results) -> list[ScoreRow]:
 def _score_row(results: Results, cell: Cell) -> ScoreRow:
     rows = [row for row in results.rows if _cell(row) == cell]
     tested = sorted(_tested(rows), key=lambda row: row.seed)
+    # Where all lanes failed, a failed one still names metric and examples.
     example = (tested or rows)[0]
     metric = example.primary_metric
     scores = [_score(row) for row in tested]
@@ -146,6 +147,7 @@ def _paired(
         }
         for name in (method, BASELINE)
     )
+    # Pairs share P_init and data order, so that only the method differs.
     by_task: dict[str, list[float]] = {}
     for task, seed in ours:
         if (task, seed) in base:

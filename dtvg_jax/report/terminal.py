@@ -48,6 +48,7 @@ def print_table(
 
 def _print(console: Console, title: str, table: Table) -> None:
     numeric = numeric_columns(table)
+    # In a file or a pipe, plain columns can be searched and cut by other tools.
     if console.is_terminal:
         grid = Grid(title=title, title_justify="left")
         for name, right in zip(table.columns, numeric, strict=True):

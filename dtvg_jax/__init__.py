@@ -9,11 +9,11 @@
 stage1...
 >>> prompts.names()
 ['mnli/stage1-seed0', 'qqp/stage1-seed0']
->>> results = dtvg.transfer(
+>>> report = dtvg.transfer(
 ...     ["mnli", "qqp"], ["rte"], "moved", stage1=stage, stage2=stage, **short, **few
 ... )
 stage1...
->>> sorted({row.method for row in results.rows})
+>>> sorted({row.method for row in report.results.rows})
 ['dtvg', 'prompt_tuning', 'spot']
 >>> settings = dtvg.EvaluateSettings(prompts=["qqp/stage1-seed0"], rows=8)
 >>> [result] = dtvg.evaluate(backbone, prompts, "tested", settings)

@@ -33,7 +33,7 @@ from dtvg_jax.jobs.measurements import Compared, Tested
 from dtvg_jax.jobs.stage_inputs import Prompt
 from dtvg_jax.methods import initial_prompt
 from dtvg_jax.models.backbone import Backbone
-from dtvg_jax.report.records import JobFacts, Results, SingleSource
+from dtvg_jax.report.records import JobFacts, Report, Results, SingleSource
 from dtvg_jax.store import entries
 from dtvg_jax.store.entries import Entry
 from dtvg_jax.store.prompt_store import PromptStore
@@ -64,7 +64,7 @@ def run(
     check: Check = lambda: None,
     config_gin: str = "",
     command: Sequence[str] = (),
-) -> Results:
+) -> Report:
     """Runs a job, or resumes one, and returns what is in results.json.
 
     `check` is called between steps and batches and may raise `errors.Stopped`.

@@ -6,7 +6,7 @@ from typing import Any
 
 from dtvg_jax import files
 from dtvg_jax.jobs import job, pipeline
-from dtvg_jax.report.records import Results
+from dtvg_jax.report.records import Report
 from dtvg_jax.store.prompt_store import PromptStore
 from dtvg_jax.training.stages import Stage
 
@@ -49,7 +49,7 @@ def transfer(
     stage1: Stage,
     stage2: Stage,
     **settings: Any,  # fields of Job, which checks them
-) -> Results:
+) -> Report:
     """Learns what is missing of stage 1, and transfers the sources to the targets.
 
     Args:
@@ -61,7 +61,7 @@ def transfer(
       **settings: other fields of `Job`.
 
     Returns:
-      The results, as in results.json.
+      The report: `results` and `summary`, as in results.json, and its plots.
     """
     made = job.Job(
         **{"backbone": "miniature", **settings},

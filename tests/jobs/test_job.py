@@ -174,7 +174,7 @@ def test_lanes_that_diverge_are_named_and_keep_their_start(small, tmp_path, fini
     wild = dataclasses.replace(STAGE, learning_rate=1e38)
     first = dataclasses.replace(small, stage2=wild, methods=["prompt_tuning"])
     made = pipeline.run(first, tmp_path)
-    failed = [row for row in made.rows if row.failed]
+    failed = [row for row in made.results.rows if row.failed]
     assert {row.stage for row in failed} == {2} and len(failed) == 4
     assert "mrpc" in (tmp_path / "results.md").read_text()
     prompts = prompt_store.PromptStore(tmp_path / "store")

@@ -262,8 +262,10 @@ def _about(training: Training, k: int) -> JsonObject:
     return {
         "program": training.name,
         "lane": run.name,
+        "stage": run.stage,
         "task": run.task,
-        "method": run.full_method,
+        "method": run.method,
+        "variant": run.variant,
         "seed": run.seed,
     }
 

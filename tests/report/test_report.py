@@ -15,7 +15,6 @@ from dtvg_jax.cli import command
 from dtvg_jax.cli.commands.report import COMMAND
 from dtvg_jax.errors import InputError
 from dtvg_jax.report import glossary, markdown
-from dtvg_jax.report.__main__ import main
 from dtvg_jax.report.records import BestSource, Comparison
 from dtvg_jax.report.tables import Table
 
@@ -253,7 +252,7 @@ def test_what_cannot_be_reported_is_said_in_a_sentence(tmp_path, capsys, content
         (tmp_path / "results.json").write_text(content)
     with pytest.raises(InputError, match=said):
         report.write(tmp_path)
-    assert main([f"--job_dir={tmp_path}"]) == 2
+    assert command_code(f"--job_dir={tmp_path}") == 2
     assert re.search(said, capsys.readouterr().err)
 
 

@@ -84,7 +84,7 @@ BINDINGS = {
     "job.Job.seeds=[1": "a bracket or quote is not closed",
     "job.Job.seeds=": "a value is missing, or it is no literal",
     "job.Job.seeds=[1] + [2]": "more follows the value, which must be one literal",
-    "job.Job.seeds=['a']": "seeds has 'a': a seed is a whole number >= 0",
+    "job.Job.seeds=['a']": "seeds = ['a']: it must be a list of whole numbers",
     "job.Job.dtype='x'": "dtype = 'x': it must be 'float32' or 'bfloat16'",
     "job.Job.backbone=3": "backbone = 3: it must be text",
     "job.Job.stage1=None": "stage1 must be a Stage: @stage1/stages.Stage()",
@@ -93,8 +93,8 @@ BINDINGS = {
     "stage2/stages.Stage.learning_rate='a'": (
         "learning_rate = 'a': it must be a number >= 0"
     ),
-    "stage1/stages.Stage.steps=True": "stage1.steps = True: it must be a whole number",
-    "stage1/stages.Stage.dropout=3": "stage1.dropout = 3: it must be True or False",
+    "stage1/stages.Stage.steps=True": "steps = True: it must be a whole number >= 1",
+    "stage1/stages.Stage.dropout=3": "dropout = 3: it must be True or False",
     "stage1/stages.Stage.optimiser='adam'": (
         "unknown optimiser 'adam': known are adamw_stage1, adamw_stage2, adafactor"
     ),

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tomllib
 
+import jaxtyping
 import pytest
 from absl import flags
 
@@ -32,6 +33,8 @@ def line_of(text: str) -> int:
 def run(capsys, monkeypatch):
     """Runs the command in this process: its exit code, its output, its errors."""
     monkeypatch.chdir(ROOT)
+    # Users do not have the import hook of the tests, which would see a mistake first.
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
 
     def run(*given: str, of: command.Command = train.COMMAND) -> tuple[int, str, str]:
         gin.clear_config()

@@ -71,8 +71,13 @@ def run(command: Command, arguments: Sequence[str]) -> None:
         else:
             with signals.stopping() as check:
                 command.main(words, check)
+        sys.stdout.flush()
     except InputError as error:
         fail(str(error))
+    except BrokenPipeError:
+        # As `| head` does. Python would flush once more at the end, and fail again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(128 + signal.SIGPIPE)
     except OSError as error:
         if error.filename is None:
             raise
@@ -137,7 +142,8 @@ def parse(command: Command, arguments: Sequence[str]) -> list[str]:
 
 def _sentence(message: str) -> str:
     """Makes one sentence of what absl says of flags, a line for each."""
-    missing = r"^flag --(\S+)=None: Flag .* must have a value other than None\.$"
+    message = re.sub(r"^flag (?=--)", "", message, flags=re.MULTILINE)
+    missing = r"^--(\S+)=None: Flag .* must have a value other than None\.$"
     message = re.sub(missing, r"--\1 is required", message, flags=re.MULTILINE)
     message = re.sub(r"invalid literal for int.*", "it must be a whole number", message)
     # Some messages are the text of a tuple: ('Non-boolean ...', 'maybe').

@@ -83,9 +83,9 @@ BINDINGS = {
         "set stage1/stages.Stage.log_every, stage2/stages.Stage.log_every"
     ),
     "job.Job.seeds=%SEEDS": "the macro SEEDS is never set",
-    "job.Job.dtype=float32": ("float32 is no value: text stands in quotes, 'float32'"),
+    "job.Job.dtype=float32": ("float32 is not a value: text needs quotes, 'float32'"),
     "job.Job.seeds=[1": "a bracket or quote is not closed",
-    "job.Job.seeds=": "a value is missing, or it is no literal",
+    "job.Job.seeds=": "a value is missing, or is not a literal",
     "job.Job.seeds=[1] + [2]": "more follows the value, which must be one literal",
     "job.Job.seeds=['a']": "seeds has 'a': a seed is a whole number >= 0",
     "job.Job.dtype='x'": "dtype = 'x': it must be 'float32' or 'bfloat16'",
@@ -370,6 +370,23 @@ def test_how_a_command_ends(run, error, stop, code, said):
     got, out, err = run(of=failing(error, stop))
     assert (got, out) == (code, "") and err.startswith(said)
     assert bool(err) == bool(said)
+
+
+def test_a_closed_pipe_ends_a_command_in_silence():
+    program = (
+        "from absl import flags; from dtvg_jax.cli import command;"
+        "main = lambda words, check: [print('line') for _ in range(100_000)];"
+        "command.run(command.Command('', flags.FlagValues(), main), ['command'])"
+    )
+    line = [sys.executable, "-c", program]
+    with subprocess.Popen(
+        line, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdout and process.stderr
+        assert process.stdout.readline() == b"line\n"
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 141
 
 
 def test_a_fault_of_the_program_keeps_its_traceback():

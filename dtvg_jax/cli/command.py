@@ -10,7 +10,7 @@ import re
 import signal
 import sys
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 from absl import flags
 
@@ -42,7 +42,7 @@ class Command(NamedTuple):
 
     about: the head of its help.
     flags: of this command alone; commands that are imported together do not clash.
-    main: takes the words that are no flags, and a check that raises Stopped after a
+    main: takes the words that are not flags, and a check that raises Stopped after a
         signal.
     words: what those words are, for the help; empty where the command takes none.
     """
@@ -54,7 +54,7 @@ class Command(NamedTuple):
     stop: Stop = Stop.AT_ONCE
 
 
-def run(command: Command, arguments: Sequence[str]) -> None:
+def run(command: Command, arguments: Sequence[str]) -> NoReturn:
     """Runs a command with `arguments`, its name first, and ends the process.
 
     An InputError becomes its sentence on standard error.
@@ -71,8 +71,13 @@ def run(command: Command, arguments: Sequence[str]) -> None:
         else:
             with signals.stopping() as check:
                 command.main(words, check)
+        sys.stdout.flush()
     except InputError as error:
         fail(str(error))
+    except BrokenPipeError:
+        # As `| head` does. Python would flush once more at the end, and fail again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(128 + signal.SIGPIPE)
     except OSError as error:
         if error.filename is None:
             raise
@@ -87,7 +92,7 @@ def run(command: Command, arguments: Sequence[str]) -> None:
     sys.exit(0)
 
 
-def fail(sentence: str) -> None:
+def fail(sentence: str) -> NoReturn:
     """Ends the process with a sentence on what the user can put right."""
     print(f"error: {sentence}", file=sys.stderr)
     sys.exit(BAD_INPUT)
@@ -117,7 +122,7 @@ def _flag_usage(flag: flags.Flag[object]) -> list[str]:
 
 
 def parse(command: Command, arguments: Sequence[str]) -> list[str]:
-    """Sets the flags of a command; returns the words that are none.
+    """Sets the flags of a command; returns the words that are not flags.
 
     Raises InputError for a flag that is unknown, absent or of a wrong type.
     """
@@ -137,7 +142,8 @@ def parse(command: Command, arguments: Sequence[str]) -> list[str]:
 
 def _sentence(message: str) -> str:
     """Makes one sentence of what absl says of flags, a line for each."""
-    missing = r"^flag --(\S+)=None: Flag .* must have a value other than None\.$"
+    message = re.sub(r"^flag (?=--)", "", message, flags=re.MULTILINE)
+    missing = r"^--(\S+)=None: Flag .* must have a value other than None\.$"
     message = re.sub(missing, r"--\1 is required", message, flags=re.MULTILINE)
     message = re.sub(r"invalid literal for int.*", "it must be a whole number", message)
     # Some messages are the text of a tuple: ('Non-boolean ...', 'maybe').

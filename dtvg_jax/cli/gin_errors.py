@@ -36,7 +36,7 @@ _MISSING = re.compile(r"missing \d+ required .*?: (.*)")
 _NO_VALUE = re.compile(r"Failed to parse token '(.*)'")
 
 PLAIN = {
-    "Unable to parse value.": "a value is missing, or it is no literal",
+    "Unable to parse value.": "a value is missing, or is not a literal",
     "Couldn't parse statement, expected ':' or '='.": "it is not NAME = VALUE",
     "Expected newline.": "more follows the value, which must be one literal",
 }
@@ -170,7 +170,7 @@ def _file_lines(
 
 def _syntax(message: str) -> str:
     if found := _NO_VALUE.search(message):
-        return f"{found[1]} is no value: text stands in quotes, '{found[1]}'"
+        return f"{found[1]} is not a value: text needs quotes, '{found[1]}'"
     first = message.partition("\n")[0]
     return PLAIN.get(first, first.rstrip("."))
 

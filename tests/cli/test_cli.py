@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tomllib
 
+import jaxtyping
 import pytest
 from absl import flags
 
@@ -32,6 +33,8 @@ def line_of(text: str) -> int:
 def run(capsys, monkeypatch):
     """Runs the command in this process: its exit code, its output, its errors."""
     monkeypatch.chdir(ROOT)
+    # Users do not have the import hook of the tests, which would see a mistake first.
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
 
     def run(*given: str, of: command.Command = train.COMMAND) -> tuple[int, str, str]:
         gin.clear_config()
@@ -80,9 +83,9 @@ BINDINGS = {
         "set stage1/stages.Stage.log_every, stage2/stages.Stage.log_every"
     ),
     "job.Job.seeds=%SEEDS": "the macro SEEDS is never set",
-    "job.Job.dtype=float32": ("float32 is no value: text stands in quotes, 'float32'"),
+    "job.Job.dtype=float32": ("float32 is not a value: text needs quotes, 'float32'"),
     "job.Job.seeds=[1": "a bracket or quote is not closed",
-    "job.Job.seeds=": "a value is missing, or it is no literal",
+    "job.Job.seeds=": "a value is missing, or is not a literal",
     "job.Job.seeds=[1] + [2]": "more follows the value, which must be one literal",
     "job.Job.seeds=['a']": "seeds = ['a']: it must be a list of whole numbers",
     "job.Job.dtype='x'": "dtype = 'x': it must be 'float32' or 'bfloat16'",
@@ -367,6 +370,23 @@ def test_how_a_command_ends(run, error, stop, code, said):
     got, out, err = run(of=failing(error, stop))
     assert (got, out) == (code, "") and err.startswith(said)
     assert bool(err) == bool(said)
+
+
+def test_a_closed_pipe_ends_a_command_in_silence():
+    program = (
+        "from absl import flags; from dtvg_jax.cli import command;"
+        "main = lambda words, check: [print('line') for _ in range(100_000)];"
+        "command.run(command.Command('', flags.FlagValues(), main), ['command'])"
+    )
+    line = [sys.executable, "-c", program]
+    with subprocess.Popen(
+        line, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdout and process.stderr
+        assert process.stdout.readline() == b"line\n"
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 141
 
 
 def test_a_fault_of_the_program_keeps_its_traceback():

@@ -19,34 +19,37 @@ from dtvg_jax.formats.load import DTYPES, Source, open_source
 from dtvg_jax.store import import_export
 from dtvg_jax.store.prompt_store import PromptStore
 
-EXPORT, IMPORT, SIMILARITIES, BACKBONE = (flags.FlagValues() for _ in range(4))
 ENTRIES = "entries of the store, <task>/<method>-seed<n>; all by default"
+STORE = "Folder of the prompt store."
 MODEL = "The model of the prompts: a Hugging Face or T5X folder, or miniature."
+DTYPE = "Of the backbone."
 
-for known in (EXPORT, IMPORT, SIMILARITIES):
-    flags.DEFINE_string(
-        "store", None, "Folder of the prompt store. Required.", known, required=True
-    )
-for known in (EXPORT, IMPORT):
-    flags.DEFINE_string("backbone", None, MODEL, known)
-for known in (IMPORT, BACKBONE):
-    flags.DEFINE_enum("dtype", "float32", DTYPES, "Of the backbone.", known)
-for known, formats in (
-    (EXPORT, import_export.FORMATS),
-    (BACKBONE, import_export.BACKBONE_FORMATS),
-):
-    flags.DEFINE_enum(
-        "format", None, formats, "What to write. Required.", known, required=True
-    )
-    flags.DEFINE_string(
-        "out", None, "Folder to write into. Required.", known, required=True
-    )
+
+def _required(name: str, about: str, known: flags.FlagValues) -> None:
+    flags.DEFINE_string(name, None, f"{about} Required.", known, required=True)
+
+
+def _format(formats: Sequence[str], known: flags.FlagValues) -> None:
+    about = "What to write. Required."
+    flags.DEFINE_enum("format", None, formats, about, known, required=True)
+
+
+EXPORT = flags.FlagValues()
+_required("store", STORE, EXPORT)
+_format(import_export.FORMATS, EXPORT)
+_required("out", "Folder to write into.", EXPORT)
+flags.DEFINE_string("backbone", None, MODEL, EXPORT)
 flags.DEFINE_string(
     "base_model",
     None,
     "Model that a PEFT adapter names; the backbone's folder by default.",
     EXPORT,
 )
+
+IMPORT = flags.FlagValues()
+_required("store", STORE, IMPORT)
+flags.DEFINE_string("backbone", None, MODEL, IMPORT)
+flags.DEFINE_enum("dtype", "float32", DTYPES, DTYPE, IMPORT)
 flags.DEFINE_string("method", "imported", "Method in an entry's name.", IMPORT)
 flags.DEFINE_integer(
     "seed", 0, "Seed in an entry's name, and of P_init.", 0, None, IMPORT
@@ -57,9 +60,15 @@ flags.DEFINE_string(
     "Prompt file that the prompts started from, instead of the seed's P_init.",
     IMPORT,
 )
-flags.DEFINE_string(
-    "backbone", None, "The T5 to convert. Required.", BACKBONE, required=True
-)
+
+SIMILARITIES = flags.FlagValues()
+_required("store", STORE, SIMILARITIES)
+
+BACKBONE = flags.FlagValues()
+_required("backbone", "The T5 to convert.", BACKBONE)
+_format(import_export.BACKBONE_FORMATS, BACKBONE)
+_required("out", "A new folder.", BACKBONE)
+flags.DEFINE_enum("dtype", "float32", DTYPES, DTYPE, BACKBONE)
 flags.DEFINE_integer(
     "step", 0, "Step in the name of a T5X checkpoint.", 0, None, BACKBONE
 )

@@ -51,7 +51,10 @@ def training(settings: job.Job, backbone: Any, opened: token_tables.Tables):
         for seed in settings.seeds
     }
     context = stage_inputs.first(p_init, program.lanes)
-    optimiser, method = optimisers.by_name(stage.optimiser), METHODS["prompt_tuning"].method
+    optimiser, method = (
+        optimisers.by_name(stage.optimiser),
+        METHODS["prompt_tuning"].method,
+    )
     rates = optimisers.Rates(
         peak={"prompt": jnp.full(count, stage.learning_rate)},
         warmup=jnp.full(count, stage.warmup),

@@ -95,12 +95,12 @@ class MetricsLog:
         self.close()
 
     def _write_scalars(self, record: JsonObject) -> None:
-        program, step = str(record["program"]), record["step"]
+        program, step = str(record["program"]), int(str(record["step"]))
         writer = self._writers.get(program) or self._open(program, step)
         for tag, value in scalars(record).items():
             writer.add_scalar(f"{record['lane']}/{tag}", value, step)
 
-    def _open(self, program: str, step: object) -> SummaryWriter:
+    def _open(self, program: str, step: int) -> SummaryWriter:
         folder = self._folder / "tensorboard" / program
         # TensorBoard forgets what an earlier process wrote at this step and later ones.
         purge = step if folder.is_dir() else None

@@ -27,8 +27,8 @@ class Placement(NamedTuple):
             )
 
 
-def make(devices: Iterable[jax.Device] | None = None) -> Placement:
-    """Spreads rows over devices, all there are for None; the rest lies whole on each."""
+def make(devices: Iterable[object] | None = None) -> Placement:
+    """Spreads rows over devices (None: all there are); the rest lies whole on each."""
     found = np.array(jax.devices() if devices is None else list(devices))
     mesh = Mesh(found, ("data",), axis_types=(AxisType.Auto,))
     whole = NamedSharding(mesh, PartitionSpec())

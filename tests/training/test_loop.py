@@ -6,6 +6,7 @@ A whole job is interrupted in tests/jobs/test_job.py.
 import pathlib
 from collections.abc import Callable
 
+import fake_table
 import jax
 import numpy as np
 import pytest
@@ -28,14 +29,17 @@ STAGE = stages.Stage(
 LANES = [Lane(Run(2, task, "dtvg", seed), 9 - seed) for seed in (0, 1) for task in "ab"]
 
 
-def table(task: str) -> TokenTable:
-    rows, rng = 10, np.random.default_rng(ord(task))
-    inputs = rng.integers(3, 60, 5 * rows).astype(np.int32)
-    targets = rng.integers(3, 6, rows).astype(np.int32)
-    ends = np.arange(rows + 1)
-    return TokenTable(
-        task, "train", inputs, 5 * ends, targets, ends, {}, pathlib.Path()
-    )
+@pytest.fixture(scope="module")
+def tables(cache, tmp_path_factory) -> dict[str, TokenTable]:
+    """A table of digits for each task; compiled programs are kept in `cache`."""
+    del cache
+    folder = tmp_path_factory.mktemp("tables")
+    return {
+        task: fake_table.make(
+            folder / task, fake_table.rows(10), lengths=(6, 2), task=task
+        )
+        for task in "ab"
+    }
 
 
 def score(prompts: loop.Prompts) -> loop.Scores:
@@ -45,6 +49,7 @@ def score(prompts: loop.Prompts) -> loop.Scores:
 
 def train(
     folder: pathlib.Path,
+    tables: dict[str, TokenTable],
     check: Callable[[], None] = lambda: None,
     validate: loop.Validate = score,
 ) -> loop.Trained:
@@ -54,7 +59,7 @@ def train(
         stage=STAGE,
         lanes=LANES,
         context=test_lanes.context(),
-        tables=[table(lane.run.task) for lane in LANES],
+        tables=[tables[lane.run.task] for lane in LANES],
         sources=("x", "y", "z"),
         lengths=(6, 2),
     )
@@ -71,10 +76,9 @@ def train(
 
 
 @pytest.fixture(scope="module")
-def undisturbed(cache, tmp_path_factory) -> tuple[loop.Trained, bytes]:
-    del cache  # compiled programs are kept there
+def undisturbed(tables, tmp_path_factory) -> tuple[loop.Trained, bytes]:
     folder = tmp_path_factory.mktemp("undisturbed")
-    return train(folder), (folder / metrics_log.FILE).read_bytes()
+    return train(folder, tables), (folder / metrics_log.FILE).read_bytes()
 
 
 def raising(error: BaseException, call: int, then: Callable = lambda *_: None):
@@ -95,9 +99,13 @@ def saved_steps(folder: pathlib.Path) -> list[int]:
     return sorted(int(path.name) for path in (folder / "checkpoints").iterdir())
 
 
-def check_resumes(folder: pathlib.Path, undisturbed: tuple[loop.Trained, bytes]):
+def check_resumes(
+    folder: pathlib.Path,
+    tables: dict[str, TokenTable],
+    undisturbed: tuple[loop.Trained, bytes],
+) -> None:
     trained, log = undisturbed
-    resumed = train(folder)
+    resumed = train(folder, tables)
     jax.tree.map(np.testing.assert_array_equal, resumed.best, trained.best)
     assert resumed.scores == trained.scores
     assert (folder / metrics_log.FILE).read_bytes() == log
@@ -109,21 +117,21 @@ def check_resumes(folder: pathlib.Path, undisturbed: tuple[loop.Trained, bytes])
     ids=["stopped", "interrupted", "failed"],
 )
 def test_what_a_check_raises_goes_on_after_the_state_is_saved(
-    tmp_path, undisturbed, error, call
+    tmp_path, tables, undisturbed, error, call
 ):
     with pytest.raises(type(error)) as raised:
-        train(tmp_path, check=raising(error, call))
+        train(tmp_path, tables, check=raising(error, call))
     assert raised.value is error
     assert saved_steps(tmp_path)[-1] == call - 1  # steps done before that check
-    check_resumes(tmp_path, undisturbed)
+    check_resumes(tmp_path, tables, undisturbed)
 
 
 @pytest.mark.parametrize(("call", "step"), [(1, 4), (3, 9)])
 def test_what_a_validation_raises_goes_on_after_the_state_is_saved(
-    tmp_path, undisturbed, call, step
+    tmp_path, tables, undisturbed, call, step
 ):
     error = ValueError("a metric failed")
     with pytest.raises(ValueError, match="a metric failed"):
-        train(tmp_path, validate=raising(error, call, score))
+        train(tmp_path, tables, validate=raising(error, call, score))
     assert saved_steps(tmp_path)[-1] == step
-    check_resumes(tmp_path, undisturbed)
+    check_resumes(tmp_path, tables, undisturbed)

@@ -4,6 +4,7 @@ Pretrains a small T5 on a mixture, as gin files say. The same command goes on wi
 run that was stopped.
 """
 
+import pathlib
 import sys
 
 from absl import flags
@@ -21,7 +22,7 @@ def main(command: list[str], check: app.Check) -> None:
     if OUT.value is None:
         raise InputError("no folder for the run: give --out=DIR")
     settings = app.configure(loop.Pretraining)
-    skills = loop.pretrain(OUT.value, *settings, check=check)
+    skills = loop.pretrain(pathlib.Path(OUT.value), settings, check)
     for name, value in skills["words"].items():
         maps = skills["maps"].get(name)
         print(f"{name:16}{value:6.1f}" + (f"{maps:8.1f}" if maps is not None else ""))

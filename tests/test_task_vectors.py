@@ -310,7 +310,8 @@ def test_merge_and_its_gradients(kind, count):
 
 
 def test_no_gradient_passes_through_what_a_rule_sees():
-    scale, target, scales, sources, available = Case(6, 0).arguments()
+    given = map(jnp.asarray, Case(6, 0).arguments())
+    scale, target, scales, sources, available = given
 
     def logged(scale, target, scales):
         seen = task_vectors.similarities(scale, target, scales, sources, available)

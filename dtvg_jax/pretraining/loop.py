@@ -3,11 +3,10 @@
 import dataclasses
 import functools
 import json
-import os
 import pathlib
 import shutil
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -15,15 +14,23 @@ import numpy as np
 import optax
 import orbax.checkpoint as ocp
 import sentencepiece
+from jaxtyping import Array, Bool, Float
 
 from dtvg_jax import files
-from dtvg_jax.errors import InputError, Stopped
+from dtvg_jax.errors import InputError
+from dtvg_jax.files import JsonObject
 from dtvg_jax.formats import hugging_face
 from dtvg_jax.models import t5
 from dtvg_jax.pretraining import mixture, model
 from dtvg_jax.pretraining.mixture import Base, Curriculum
-from dtvg_jax.training import metrics_log
-from dtvg_jax.training.progress import progress
+from dtvg_jax.shapes import Params
+from dtvg_jax.training import checkpoints
+from dtvg_jax.training.metrics_log import MetricsLog
+from dtvg_jax.training.progress import Report, progress
+
+# Accuracy in % of each base by kind: "words", its canonical map, and "maps", others.
+Skills: TypeAlias = dict[str, dict[str, float]]
+Check = Callable[[], None]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,11 +57,12 @@ class Settings:
 
     @property
     def batch_size(self) -> int:
+        """The rows of a batch, over all buckets."""
         return sum(rows for rows, _ in self.buckets)
 
 
 class Pretraining(NamedTuple):
-    """The arguments of `pretrain` that a gin file sets."""
+    """What a gin file sets."""
 
     config: t5.T5Config
     settings: Settings
@@ -63,131 +71,85 @@ class Pretraining(NamedTuple):
     curriculum: Curriculum = Curriculum()
 
 
+@dataclasses.dataclass(frozen=True)
+class Progress:
+    """What lies beside the state of a checkpoint."""
+
+    log_position: int  # bytes of metrics.jsonl
+
+
+class Saved(NamedTuple):
+    """The arrays of a checkpoint."""
+
+    # Accuracies at the last renewal of weights.
+    seen: Float[np.ndarray, " N"] | Float[Array, " N"]
+    train: model.State
+
+
 def pretrain(
-    out: str | os.PathLike[str],
-    config: t5.T5Config,
-    settings: Settings,
-    bases: Sequence[Base],
-    vocabulary_model: bytes,
-    curriculum: Curriculum = Curriculum(),  # noqa: B008 (frozen)
-    check: Callable[[], None] = lambda: None,
-) -> dict[str, dict[str, float]]:
+    out: pathlib.Path, pretraining: Pretraining, check: Check = lambda: None
+) -> Skills:
     """Trains a T5 on the bases and writes it to `out/backbone`, a Hugging Face folder.
 
-    A run that was stopped goes on from its last checkpoint and ends with the same
-    weights; `check` is called before each step and may raise Stopped. Returns the
-    accuracy (%) per base, canonical ("words") and over the other label maps ("maps").
+    A run that was interrupted resumes from its last checkpoint and ends with the same
+    weights; `check` is called before each step, and what it raises goes on after the
+    state is saved. Returns the accuracies at the end.
     """
-    out = files.expand(out).absolute()
+    out = out.absolute()
     out.mkdir(parents=True, exist_ok=True)
-    run = _Run(config, settings, bases, vocabulary_model, curriculum)
-    _check_same_run(out / "run.json", run.identity())
-    options = ocp.CheckpointManagerOptions(
-        max_to_keep=2, enable_async_checkpointing=False, cleanup_tmp_directories=True
-    )
+    run = _prepare(pretraining)
+    _check_same_run(out / "run.json", _identity(pretraining))
     with (
-        ocp.CheckpointManager(out / "checkpoints", options=options) as checkpoints,
-        metrics_log.MetricsLog(out) as log,
+        checkpoints.manager(out / "checkpoints") as manager,
+        MetricsLog(out) as log,
     ):
-        state, seen = _resume(checkpoints, log, run)
-        state = _train(run, state, seen, checkpoints, log, check)
-    skills = run.measure(state["params"])
-    _write(out / "backbone", run, state["params"]["model"], skills)
+        saved = _resume(manager, log, run)
+        params = _train(run, saved, manager, log, check)
+    skills = measure(run, params)
+    _write(out / "backbone", pretraining, params["model"], skills)
     return skills
 
 
-class _Run:
+class _Run(NamedTuple):
     """What stays the same from the first step to the last."""
 
-    def __init__(self, config, settings, bases, vocabulary_model, curriculum):
-        self.config: t5.T5Config = config
-        self.settings: Settings = settings
-        self.bases: Sequence[Base] = bases
-        self.curriculum: Curriculum = curriculum
-        self.vocabulary_model: bytes = vocabulary_model
-        pieces = sentencepiece.SentencePieceProcessor(model_proto=vocabulary_model)  # pyright: ignore[reportCallIssue]
-        if pieces.get_piece_size() > config.vocab_size:
-            raise InputError(
-                f"the vocabulary has {pieces.get_piece_size()} pieces, the model has "
-                f"room for {config.vocab_size}: raise T5Config.vocab_size to that."
-            )
-        self.encode: Callable[[list[str]], list[list[int]]] = pieces.encode
-        self.eos: int = pieces.eos_id()
-        self.maps = mixture.map_names(bases)
-        programs = _programs(config, settings, self.eos)
-        self.optimizer, self.step, self._predict = programs
+    given: Pretraining
+    encode: mixture.Encode
+    eos: int
+    maps: tuple[str, ...]
+    programs: "_Programs"
 
-    def identity(self) -> dict[str, Any]:
-        """Names what a checkpoint belongs to."""
-        return {
-            "config": dataclasses.asdict(self.config),
-            "settings": dataclasses.asdict(self.settings),
-            "curriculum": dataclasses.asdict(self.curriculum),
-            "bases": [[b.name, *b.maps] for b in self.bases],
-        }
 
-    def start(self) -> model.State:
-        """Draws the state before the first step."""
-        s = self.settings
-        params = model.start(
-            self.config, s.seed, len(self.bases), len(self.maps), s.cue_rows
+class _Programs(NamedTuple):
+    optimizer: optax.GradientTransformation
+    step: model.StepFn
+    predict: Callable[[Params, mixture.Batch], Bool[Array, " B"]]
+
+
+def _prepare(given: Pretraining) -> _Run:
+    pieces = sentencepiece.SentencePieceProcessor()
+    pieces.LoadFromSerializedProto(given.vocabulary_model)
+    if pieces.get_piece_size() > given.config.vocab_size:
+        raise InputError(
+            f"the vocabulary has {pieces.get_piece_size()} pieces, the model has "
+            f"room for {given.config.vocab_size}: raise T5Config.vocab_size to that."
         )
-        chance = [1 / len(b.classes) if b.classes else 0.0 for b in self.bases]
-        return {
-            "params": params,
-            "opt": self.optimizer.init(params),
-            "step": jnp.zeros((), jnp.int32),
-            "accuracy": jnp.array(chance),
-        }
-
-    def batch(self, step: int, seen: np.ndarray) -> mixture.Batch:
-        """Draws the batch of a step, given the accuracies at the last renewal."""
-        s, fraction = self.settings, step / self.settings.steps
-        weights = mixture.base_weights(self.bases, seen, fraction, self.curriculum)
-        rows = mixture.draw(
-            self.bases,
-            weights,
-            self.curriculum.share(fraction),
-            s.seed,
-            step,
-            s.batch_size,
-        )
-        return self._tokens(rows, s.buckets)
-
-    def measure(self, params: Any) -> dict[str, dict[str, float]]:
-        """Measures every base on rows of its own, with canonical and other maps."""
-        s, skills = self.settings, {"words": {}, "maps": {}}
-        longest = max(length for _, length in s.buckets)
-        for index, base in enumerate(self.bases):
-            alone = np.eye(len(self.bases))[index]
-            for kind, share in (("words", 0.0), ("maps", 1.0)):
-                if share and len(base.maps) == 1:
-                    continue
-                rows = mixture.draw(
-                    self.bases, alone, share, s.seed + 1, -1 - index, s.measure_rows
-                )
-                batch = self._tokens(rows, ((s.measure_rows, longest),))
-                right = self._predict(params, batch)
-                skills[kind][base.name] = round(100 * float(right.mean()), 1)
-        return skills
-
-    def _tokens(self, rows, buckets) -> mixture.Batch:
-        return mixture.tokens(
-            rows, self.maps, self.encode, self.eos, buckets, self.settings.target_length
-        )
+    eos = pieces.eos_id()
+    programs = _programs(given.config, given.settings, eos)
+    return _Run(given, pieces.encode, eos, mixture.map_names(given.bases), programs)
 
 
 @functools.cache
-def _programs(config: t5.T5Config, settings: Settings, eos: int):
+def _programs(config: t5.T5Config, settings: Settings, eos: int) -> _Programs:
     """Builds optimizer, step and prediction; runs of one process share them."""
     optimizer = _optimizer(settings)
 
-    def predict(params: Any, batch: mixture.Batch) -> jax.Array:
-        rows = model.cue(params, batch["base"], batch["map"])
+    def predict(params: Params, batch: mixture.Batch) -> Bool[Array, " B"]:
+        rows = model.cue(params, batch.base, batch.map)
         return model.row_scores(config, params["model"], rows, batch)[1]
 
     step = model.make_step(config, optimizer, eos, settings.seed)
-    return optimizer, step, jax.jit(predict)
+    return _Programs(optimizer, step, jax.jit(predict))
 
 
 def _optimizer(s: Settings) -> optax.GradientTransformation:
@@ -206,132 +168,173 @@ def _optimizer(s: Settings) -> optax.GradientTransformation:
     )
 
 
+def _start(run: _Run) -> model.State:
+    """Draws the state before the first step."""
+    config, settings, bases = run.given[:3]
+    params = model.start(
+        config, settings.seed, len(bases), len(run.maps), settings.cue_rows
+    )
+    chance = [1 / len(base.classes) if base.classes else 0.0 for base in bases]
+    return model.State(
+        accuracy=jnp.array(chance),
+        opt=run.programs.optimizer.init(params),
+        params=params,
+        step=jnp.zeros((), jnp.int32),
+    )
+
+
+def _batch(run: _Run, step: int, seen: Float[np.ndarray, " N"]) -> mixture.Batch:
+    """Draws the batch of a step, given the accuracies at the last renewal."""
+    given, settings = run.given, run.given.settings
+    fraction = step / settings.steps
+    weights = mixture.base_weights(given.bases, seen, fraction, given.curriculum)
+    share = given.curriculum.share(fraction)
+    rows = mixture.draw(
+        given.bases, weights, share, settings.seed, step, settings.batch_size
+    )
+    return _tokens(run, rows, settings.buckets)
+
+
+def _tokens(
+    run: _Run, rows: Sequence[mixture.Row], buckets: Sequence[tuple[int, int]]
+) -> mixture.Batch:
+    length = run.given.settings.target_length
+    return mixture.tokens(rows, run.maps, run.encode, run.eos, buckets, length)
+
+
+def measure(run: _Run, params: Params) -> Skills:
+    """Measures every base on rows of its own, with canonical and other maps."""
+    bases, settings = run.given.bases, run.given.settings
+    count, skills = settings.measure_rows, {"words": {}, "maps": {}}
+    longest = max(length for _, length in settings.buckets)
+    for index, base in enumerate(bases):
+        alone = np.eye(len(bases))[index]
+        for kind, share in (("words", 0.0), ("maps", 1.0)):
+            if share and len(base.maps) == 1:
+                continue
+            # Another seed, and steps below 0: no row comes from a training batch.
+            rows = mixture.draw(
+                bases, alone, share, settings.seed + 1, -1 - index, count
+            )
+            right = run.programs.predict(
+                params, _tokens(run, rows, ((count, longest),))
+            )
+            skills[kind][base.name] = round(100 * float(right.mean()), 1)
+    return skills
+
+
 def _train(
     run: _Run,
-    state: model.State,
-    seen: np.ndarray,
-    checkpoints: ocp.CheckpointManager,
-    log: metrics_log.MetricsLog,
-    check: Callable[[], None],
-) -> model.State:
-    s, first = run.settings, int(state["step"])
-    pending: tuple[int, jax.Array] | None = None
-    with progress(s.steps, "pretrain") as report:
-        for step in range(first, s.steps):
+    saved: Saved,
+    manager: ocp.CheckpointManager,
+    log: MetricsLog,
+    check: Check,
+) -> Params:
+    settings, state = run.given.settings, saved.train
+    seen = np.asarray(saved.seen)
+    pending: tuple[int, Float[Array, ""]] | None = None
+    with progress(settings.steps, "pretrain") as report:
+        for step in range(int(state.step), settings.steps):
             try:
                 check()
-            except Stopped:
-                if pending is not None:
-                    _note(log, report, *pending)
-                _save(checkpoints, log, state, seen)
+            except BaseException:  # Stopped and KeyboardInterrupt are no Exception
+                _note(log, report, pending)
+                _save(manager, log, Saved(seen, state))
                 raise
-            if step % s.renew_every == 0:
-                seen = np.asarray(state["accuracy"])
+            if step % settings.renew_every == 0:
+                seen = np.asarray(state.accuracy)
             # The batch is drawn while the device is busy with the step before.
-            batch = run.batch(step, seen)
-            if pending is not None:
-                _note(log, report, *pending)
-            state, loss = run.step(state, batch)
-            pending = step + 1, loss
+            batch = _batch(run, step, seen)
+            _note(log, report, pending)
+            state, loss = run.programs.step(state, batch)
             done = step + 1
-            if done % s.measure_every == 0 and done < s.steps:
-                skills = run.measure(state["params"])
-                log.write(_records(done, skills))
-                print(f"step {done}: {_line(skills)}", flush=True)
-            if done % s.save_every == 0 or done == s.steps:
-                _note(log, report, *pending)
+            pending = done, loss
+            if done % settings.measure_every == 0 and done < settings.steps:
+                _note_skills(log, done, measure(run, state.params))
+            if done % settings.save_every == 0 or done == settings.steps:
+                _note(log, report, pending)
                 pending = None
-                _save(checkpoints, log, state, seen)
-    return state
+                _save(manager, log, Saved(seen, state))
+    return state.params
 
 
-def _note(log, report, step: int, loss: jax.Array) -> None:
-    value = float(loss)
+def _note(
+    log: MetricsLog, report: Report, pending: tuple[int, Float[Array, ""]] | None
+) -> None:
+    """Reports the loss of a step that is done, and logs every tenth."""
+    if pending is None:
+        return
+    step, value = pending[0], float(pending[1])
     if not np.isfinite(value):
         raise FloatingPointError(f"pretraining diverged at step {step}: loss {value}.")
     report(step, value)
     if step % 10 == 0:
-        log.write(
-            [
-                {
-                    "kind": "train",
-                    "program": "pretrain",
-                    "lane": "pretrain",
-                    "step": step,
-                    "loss": value,
-                }
-            ]
-        )
+        log.write([_about("train", "pretrain", step) | {"loss": value}])
 
 
-def _records(step: int, skills: dict[str, dict[str, float]]) -> list[dict[str, Any]]:
-    return [
-        {
-            "kind": "validation",
-            "program": "pretrain",
-            "lane": kind,
-            "step": step,
-            "metrics": values,
-        }
+def _note_skills(log: MetricsLog, step: int, skills: Skills) -> None:
+    log.write(
+        _about("validation", kind, step) | {"metrics": values}
         for kind, values in skills.items()
-    ]
-
-
-def _line(skills: dict[str, dict[str, float]]) -> str:
-    return "  ".join(
+    )
+    line = "  ".join(
         f"{name} {value:.0f}"
         + (f"/{skills['maps'][name]:.0f}" if name in skills["maps"] else "")
         for name, value in skills["words"].items()
     )
+    print(f"step {step}: {line}", flush=True)
 
 
-def _save(checkpoints, log, state: model.State, seen: np.ndarray) -> None:
-    if int(state["step"]) in checkpoints.all_steps():
-        return
-    checkpoints.save(
-        int(state["step"]),
-        args=ocp.args.Composite(
-            state=ocp.args.StandardSave({"train": state, "seen": seen}),
-            log=ocp.args.JsonSave({"position": log.position()}),
-        ),
-    )
+def _about(kind: str, lane: str, step: int) -> JsonObject:
+    return {"kind": kind, "program": "pretrain", "lane": lane, "step": step}
 
 
-def _resume(checkpoints, log, run: _Run) -> tuple[model.State, np.ndarray]:
-    state = run.start()
-    latest = checkpoints.latest_step()
-    if latest is None:
+def _save(manager: ocp.CheckpointManager, log: MetricsLog, saved: Saved) -> None:
+    at = Progress(log.position())
+    checkpoints.save(manager, int(saved.train.step), saved, dataclasses.asdict(at))
+
+
+def _resume(manager: ocp.CheckpointManager, log: MetricsLog, run: _Run) -> Saved:
+    """Restores the last checkpoint, or draws the start, and truncates the log to it."""
+    state = _start(run)
+    start = Saved(state.accuracy, state)
+    restored = checkpoints.restore(manager, start, Progress)
+    if restored is None:
         log.truncate(0)
-        return state, np.asarray(state["accuracy"])
-    target = {"train": state, "seen": np.asarray(state["accuracy"])}
-    restored = checkpoints.restore(
-        latest,
-        args=ocp.args.Composite(
-            state=ocp.args.StandardRestore(target), log=ocp.args.JsonRestore()
-        ),
-    )
-    log.truncate(restored["log"]["position"])
-    return restored["state"]["train"], np.asarray(restored["state"]["seen"])
+        return start
+    saved, at = restored
+    log.truncate(at.log_position)
+    return saved
 
 
-def _check_same_run(path: pathlib.Path, identity: dict[str, Any]) -> None:
-    text = json.dumps(identity, indent=2) + "\n"
+def _identity(given: Pretraining) -> JsonObject:
+    """Names what a checkpoint belongs to."""
+    return {
+        "config": dataclasses.asdict(given.config),
+        "settings": dataclasses.asdict(given.settings),
+        "curriculum": dataclasses.asdict(given.curriculum),
+        "bases": [[base.name, *base.maps] for base in given.bases],
+    }
+
+
+def _check_same_run(path: pathlib.Path, identity: JsonObject) -> None:
     if not path.exists():
-        path.write_text(text, encoding="utf-8")
-    elif path.read_text(encoding="utf-8") != text:
+        files.write_json(path, identity)
+    elif files.read_json(path) != json.loads(files.json_bytes(identity)):
         raise InputError(
             f"{path.parent} holds a run with other settings (see {path.name}): give "
             "another --out, or remove the folder to start over."
         )
 
 
-def _write(folder: pathlib.Path, run: _Run, params: Any, skills: dict) -> None:
+def _write(
+    folder: pathlib.Path, given: Pretraining, params: Params, skills: Skills
+) -> None:
     """Writes the folder beside its place and renames it, so it is never half there."""
     part = folder.with_name(folder.name + ".partial")
     shutil.rmtree(part, ignore_errors=True)
-    hugging_face.write_t5(part, run.config, params)
-    (part / "spiece.model").write_bytes(run.vocabulary_model)
-    text = json.dumps(skills, indent=2) + "\n"
-    (part / "skills.json").write_text(text, encoding="utf-8")
+    hugging_face.write_t5(part, given.config, params)
+    files.write_bytes(part / "spiece.model", given.vocabulary_model)
+    files.write_json(part / "skills.json", skills)
     shutil.rmtree(folder, ignore_errors=True)
     part.rename(folder)

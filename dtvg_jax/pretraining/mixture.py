@@ -8,16 +8,36 @@ The first map of a base is its canonical one. The batch of a step is a pure func
 import dataclasses
 import random
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
+from jaxtyping import Array, Float, Int
 
 from dtvg_jax.errors import InputError
 
 Encode = Callable[[list[str]], list[list[int]]]
-Batch = dict[str, Any]
+Ids: TypeAlias = Int[Array, "*shape"] | Int[np.ndarray, "*shape"]
 
 
+class Batch(NamedTuple):
+    """The rows of a step, shortest first; -1 where there is no token."""
+
+    base: Ids  # [B], index of each row's base
+    inputs: tuple[Ids, ...]  # [b, t] for each bucket; all b make B
+    map: Ids  # [B], index of each row's label map
+    targets: Ids  # [B, L]
+
+
+class Row(NamedTuple):
+    """A drawn example."""
+
+    base: int  # index among the bases
+    label_map: str
+    text: str
+    target: str
+
+
+@runtime_checkable
 class Base(Protocol):
     """What the trainer asks of a base; where it comes from is bound in gin."""
 
@@ -41,7 +61,7 @@ class Curriculum:
 
     Early bases alone until `all_bases`, canonical maps alone until `maps_from`, then a
     ramp up to `maps_share` of the rows with another map at `maps_full`. Classes with
-    balanced maps from the start are never learnt: averaged over maps, what a class
+    balanced maps from the start are never learned: averaged over maps, what a class
     teaches cancels.
     """
 
@@ -63,9 +83,12 @@ def map_names(bases: Sequence[Base]) -> tuple[str, ...]:
 
 
 def base_weights(
-    bases: Sequence[Base], accuracy: np.ndarray, fraction: float, plan: Curriculum
-) -> np.ndarray:
-    """Weighs bases by what is still to be learnt of them, zero before their time."""
+    bases: Sequence[Base],
+    accuracy: Float[np.ndarray, " N"],
+    fraction: float,
+    plan: Curriculum,
+) -> Float[np.ndarray, " N"]:
+    """Weighs bases by what is still to be learned of them, zero before their time."""
     chance = np.array([1 / len(b.classes) if b.classes else 0.0 for b in bases])
     missing = 1 - (accuracy - chance) / (1 - chance)
     weights = np.array([b.weight for b in bases]) * np.clip(
@@ -80,13 +103,13 @@ def base_weights(
 
 def draw(
     bases: Sequence[Base],
-    weights: np.ndarray,
+    weights: Float[np.ndarray, " N"],
     share: float,
     seed: int,
     step: int,
     size: int,
-) -> list[tuple[int, str, str, str]]:
-    """Draws the rows of a step: base index, map name, input text, target text."""
+) -> list[Row]:
+    """Draws the rows of a step; `share` of them have another map than the first."""
     rng = random.Random(f"{seed}/{step}")
     edges = np.cumsum(weights)
     rows = []
@@ -96,43 +119,50 @@ def draw(
         label_map = base.maps[0]
         if len(base.maps) > 1 and rng.random() < share:
             label_map = base.maps[1 + int(rng.random() * (len(base.maps) - 1))]
-        rows.append((index, label_map, *base.example(rng, label_map)))
+        rows.append(Row(index, label_map, *base.example(rng, label_map)))
     return rows
 
 
 def tokens(
-    rows: Sequence[tuple[int, str, str, str]],
+    rows: Sequence[Row],
     maps: Sequence[str],
     encode: Encode,
     eos: int,
     buckets: Sequence[tuple[int, int]],
     target_length: int,
 ) -> Batch:
-    """Turns rows into arrays, shortest first, cut into buckets of (rows, tokens).
+    """Makes arrays of rows, shortest first, in buckets of (rows, tokens).
 
     A row that is too long for its bucket or whose target is too long is left out: its
     targets are all -1.
     """
-    inputs = [ids + [eos] for ids in encode([row[2] for row in rows])]
-    targets = [ids + [eos] for ids in encode([row[3] for row in rows])]
+    inputs = [ids + [eos] for ids in encode([row.text for row in rows])]
+    targets = [ids + [eos] for ids in encode([row.target for row in rows])]
     order = sorted(range(len(rows)), key=lambda i: len(inputs[i]))
     limits = [length for count, length in buckets for _ in range(count)]
     if len(limits) != len(rows):
         raise InputError(f"buckets hold {len(limits)} rows, the batch {len(rows)}.")
-    goal = np.full((len(rows), target_length), -1, np.int32)
-    for place, (i, limit) in enumerate(zip(order, limits, strict=True)):
-        if len(inputs[i]) <= limit and len(targets[i]) <= target_length:
-            goal[place, : len(targets[i])] = targets[i]
+    fits = [
+        len(inputs[i]) <= limit and len(targets[i]) <= target_length
+        for i, limit in zip(order, limits, strict=True)
+    ]
     parts, start = [], 0
     for count, length in buckets:
-        part = np.full((count, length), -1, np.int32)
-        for place, i in enumerate(order[start : start + count]):
-            part[place, : len(inputs[i])] = inputs[i][:length]
-        parts.append(part)
+        part = [inputs[i] for i in order[start : start + count]]
+        parts.append(_padded(part, length))
         start += count
-    return {
-        "inputs": tuple(parts),
-        "targets": goal,
-        "base": np.array([rows[i][0] for i in order], np.int32),
-        "map": np.array([maps.index(rows[i][1]) for i in order], np.int32),
-    }
+    wanted = [targets[i] if fit else [] for i, fit in zip(order, fits, strict=True)]
+    return Batch(
+        base=np.array([rows[i].base for i in order], np.int32),
+        inputs=tuple(parts),
+        map=np.array([maps.index(rows[i].label_map) for i in order], np.int32),
+        targets=_padded(wanted, target_length),
+    )
+
+
+def _padded(rows: Sequence[list[int]], length: int) -> Int[np.ndarray, "B {length}"]:
+    """Truncates rows to `length` and fills them up with -1."""
+    made = np.full((len(rows), length), -1, np.int32)
+    for place, row in enumerate(rows):
+        made[place, : len(row)] = row[:length]
+    return made

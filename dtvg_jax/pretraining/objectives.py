@@ -128,7 +128,7 @@ def corrupt(
 
 
 def _parts(rng: random.Random, total: int, parts: int) -> list[int]:
-    """Cuts `total` words into so many parts of at least one, all cuts as likely."""
+    """Splits `total` words into parts of at least one, all ways equally likely."""
     places = list(range(1, total))
     cuts = []
     for _ in range(parts - 1):

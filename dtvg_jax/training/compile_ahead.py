@@ -54,8 +54,8 @@ class Step(NamedTuple):
 
     method: str
     optimiser: str
-    dropout: bool
     shapes: Shapes
+    dropout: bool
 
 
 class Figures(NamedTuple):
@@ -114,7 +114,7 @@ def abstract_step(
     rule = optimisers.by_name(step.optimiser)
     shapes = step.shapes
     params = jax.eval_shape(lambda: backbones.init_params(config, jax.random.key(0)))
-    params = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, dtype), params)
+    params = jax.tree.map(lambda x: _array(*x.shape, dtype=dtype), params)
     width = params["token_embedder"]["embedding"].shape[1]
     context = _contexts(shapes, width)
     state = jax.eval_shape(lambda context: lanes.init(method, rule, context), context)
@@ -131,27 +131,31 @@ def abstract_step(
     return jax.jit(step_fn, donate_argnums=0), arguments
 
 
+# Stands for an array wherever only shapes are looked at, so records of arrays hold it.
+def _array(*shape: int, dtype: str = "float32") -> PyTree[jax.ShapeDtypeStruct]:
+    return jax.ShapeDtypeStruct(shape, dtype)
+
+
 def _contexts(shapes: Shapes, width: int) -> lanes.LaneContexts:
-    def array(*shape: int, dtype: str = "float32") -> jax.ShapeDtypeStruct:
-        return jax.ShapeDtypeStruct((*shape, shapes.prompt_length, width), dtype)
+    prompt = (shapes.prompt_length, width)
 
     return lanes.LaneContexts(
-        p_init=array(shapes.groups),
-        sources=array(shapes.groups, shapes.sources),
-        start=array(shapes.lanes),
-        available=jax.ShapeDtypeStruct((shapes.lanes, shapes.sources), "bool"),
+        p_init=_array(shapes.groups, *prompt),
+        sources=_array(shapes.groups, shapes.sources, *prompt),
+        start=_array(shapes.lanes, *prompt),
+        available=_array(shapes.lanes, shapes.sources, dtype="bool"),
     )
 
 
 def _rates(count: int, names: Sequence[str]) -> optimisers.Rates:
-    rate, number = (jax.ShapeDtypeStruct((count,), d) for d in ("float32", "int32"))
-    return optimisers.Rates(dict.fromkeys(names, rate), number, number)
+    number = _array(count, dtype="int32")
+    return optimisers.Rates({name: _array(count) for name in names}, number, number)
 
 
-def _batch(shapes: Shapes) -> lanes.Batch:
+def _batch(shapes: Shapes) -> PyTree[jax.ShapeDtypeStruct]:
     sizes = {"inputs": shapes.inputs_length, "targets": shapes.targets_length}
     return {
-        name: jax.ShapeDtypeStruct((shapes.lanes, shapes.batch_size, size), "int32")
+        name: _array(shapes.lanes, shapes.batch_size, size, dtype="int32")
         for name, size in sizes.items()
     }
 
@@ -164,7 +168,7 @@ def _placed(
     )
 
 
-def topology_devices(topology: str) -> list[jax.Device]:
+def topology_devices(topology: str) -> Sequence[object]:
     """Describes the chips of a TPU slice such as "v5e:2x4", as a list.
 
     Raises:
@@ -193,8 +197,10 @@ def compile_for(step: jax.stages.Wrapped, arguments: Arguments) -> Figures:
     start = time.perf_counter()
     compiled = step.lower(*arguments).compile()
     seconds = time.perf_counter() - start
-    memory = compiled.memory_analysis()
-    cost = compiled.cost_analysis()
+    memory, cost = compiled.memory_analysis(), compiled.cost_analysis()
+    program = compiled.as_text()
+    if memory is None or cost is None or program is None:
+        raise InputError("this version of XLA tells nothing of a compiled program")
     uses = {
         "arguments": memory.argument_size_in_bytes,
         "outputs": memory.output_size_in_bytes,
@@ -209,7 +215,7 @@ def compile_for(step: jax.stages.Wrapped, arguments: Arguments) -> Figures:
         memory_bytes=uses | {"total": total},
         operations=cost.get("flops"),
         bytes_accessed=cost.get("bytes accessed"),
-        collectives=collectives(compiled.as_text()),
+        collectives=collectives(program),
     )
 
 

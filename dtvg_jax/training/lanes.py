@@ -56,7 +56,7 @@ class State(NamedTuple):
     step: Int[Array, ""]
     trainables: Trainables  # [K, ...] each
     method_state: MethodState  # [K, ...] each
-    optimiser: optax.OptState  # [K, ...] each
+    optimiser: PyTree[Array]  # [K, ...] each
     alive: Bool[Array, " K"]  # False from a lane's first non-finite number on
     best: Best
 
@@ -120,30 +120,34 @@ def _over_lanes(
     """
     groups = contexts.p_init.shape[0]
 
-    def fold(tree: Tree) -> Tree:
+    def fold(tree: PyTree[Array]) -> PyTree[Array]:
         def split(x: Array) -> Array:  # no -1: the size may be 0, of no source
             return x.reshape(groups, x.shape[0] // groups, *x.shape[1:])
 
         return jax.tree.map(split, tree)
 
-    def unfold(tree: Tree) -> Tree:
+    def unfold(tree: PyTree[Array]) -> PyTree[Array]:
         def join(x: Array) -> Array:
             return x.reshape(x.shape[0] * x.shape[1], *x.shape[2:])
 
         return jax.tree.map(join, tree)
 
     def mapped(*own: PyTree[Array]) -> Tree:
-        folded = Context(
+        start, available = fold((contexts.start, contexts.available))
+        per_lane, shared = [0] * len(own), [None] * 2
+
+        def lane(*arguments: PyTree[Array]) -> Tree:
+            return function(*arguments[:-4], Context(*arguments[-4:]))
+
+        inner = jax.vmap(lane, in_axes=(*per_lane, *shared, 0, 0))
+        made = jax.vmap(inner)(
+            *(fold(argument) for argument in own),
             contexts.p_init,
             contexts.sources,
-            fold(contexts.start),
-            fold(contexts.available),
+            start,
+            available,
         )
-        per_lane = [0] * len(own)
-        in_group = Context(*(None, None, 0, 0))
-        inner = jax.vmap(function, in_axes=(*per_lane, in_group))
-        outer = jax.vmap(inner, in_axes=(*per_lane, 0))
-        return unfold(outer(*(fold(argument) for argument in own), folded))
+        return unfold(made)
 
     return mapped
 
@@ -192,7 +196,7 @@ Aux: TypeAlias = tuple[Float[Array, " K"], MethodState, Diagnostics]
 def _make_losses(
     backbone: Backbone, method: Method, dropout: bool
 ) -> Callable[..., tuple[Float[Array, ""], Aux]]:
-    """Builds the sum of the lanes' losses; only its first argument is differentiated."""
+    """Builds the sum of the lanes' losses, to differentiate by its first argument."""
     # With a rate of 0 no key is made, so that there is none to fold at each step.
     dropout = dropout and getattr(backbone.config, "dropout_rate", 0.0) > 0
 
@@ -232,11 +236,12 @@ def _update(
     optimiser: optax.GradientTransformation,
     step: Int[Array, ""],
     grads: Trainables,
-    state: optax.OptState,
+    state: PyTree[Array],
     trainables: Trainables,
     rates: optimisers.Rates,
-) -> tuple[Trainables, optax.OptState]:
+) -> tuple[Trainables, PyTree[Array]]:
     """Moves one lane's arrays, each at its own rate."""
+    direction: PyTree[Array]
     direction, state = optimiser.update(grads, state, trainables)
     share = optimisers.linear_schedule(step, rates.warmup, rates.steps)
     new = {

@@ -20,6 +20,7 @@ from dtvg_jax.files import JsonObject
 from dtvg_jax.methods.method import Method
 from dtvg_jax.models.backbone import Backbone
 from dtvg_jax.training import checkpoints, lanes, optimisers
+from dtvg_jax.training.lanes import LaneContexts
 from dtvg_jax.training.metrics_log import MetricsLog
 from dtvg_jax.training.placement import Placement
 from dtvg_jax.training.progress import Report, progress
@@ -34,7 +35,7 @@ class Training(NamedTuple):
     method: Method
     stage: Stage
     lanes: Sequence[Lane]
-    context: lanes.LaneContexts
+    context: LaneContexts
     tables: Sequence[TokenTable]  # the train split of each lane
     sources: Sequence[str]
     lengths: tuple[int, int]  # most tokens of inputs and targets

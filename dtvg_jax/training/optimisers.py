@@ -9,7 +9,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, PyTree
 
 from dtvg_jax.errors import unknown
 
@@ -46,9 +46,9 @@ def scale_by_adam_unscaled_eps(
 
     def update(
         updates: optax.Updates,
-        state: optax.ScaleByAdamState,
+        state: PyTree[Array],
         params: optax.Params | None = None,
-    ) -> tuple[optax.Updates, optax.ScaleByAdamState]:
+    ) -> tuple[optax.Updates, PyTree[Array]]:
         del params
         count = optax.safe_increment(state.count)
         mu = optax.tree.update_moment(updates, state.mu, b1, 1)

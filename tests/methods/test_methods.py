@@ -28,19 +28,19 @@ def context(seed: int = 0) -> methods.Context:
 def run(name: str, steps: int) -> list[tuple[int, ...]]:
     """Moves the prompt to and fro, so that groups change; gives each step's group."""
     here, (init, prompt) = context(), compiled(name)
-    trainables, memory = init(here)
+    trainables, method_state = init(here)
     groups = []
     for step in range(steps):
         moved = context(1 + step % 7).start
         trainables = trainables | {"prompt": moved}
-        _, memory, seen = prompt(trainables, memory, here, jnp.array(step))
+        _, method_state, seen = prompt(trainables, method_state, here, jnp.array(step))
         groups.append(tuple(np.asarray(seen["group"]).astype(int).tolist()))
     return groups
 
 
 @functools.cache
 def compiled(name: str):
-    method = methods.by_name(name)
+    method = methods.by_name(name).method
     return jax.jit(method.init), jax.jit(method.prompt)
 
 
@@ -52,10 +52,10 @@ def first_group(name: str, here: methods.Context) -> np.ndarray:
 @pytest.mark.parametrize("name", methods.METHODS)
 def test_what_is_trained_and_made(name):
     here, (init, prompt_of) = context(), compiled(name)
-    trainables, memory = init(here)
-    prompt, again, diagnostics = prompt_of(trainables, memory, here, jnp.array(0))
+    trainables, method_state = init(here)
+    prompt, again, diagnostics = prompt_of(trainables, method_state, here, jnp.array(0))
     assert prompt.shape == (P, H)
-    assert jax.tree.structure(again) == jax.tree.structure(memory)
+    assert jax.tree.structure(again) == jax.tree.structure(method_state)
     if name in PLAIN:
         assert set(trainables) == {"prompt"} and diagnostics == {}
         np.testing.assert_array_equal(prompt, here.start)
@@ -66,7 +66,9 @@ def test_what_is_trained_and_made(name):
     group = np.asarray(diagnostics["group"])
     assert group.shape == diagnostics["similarity"].shape == (S,)
     np.testing.assert_array_equal(group, again)
-    np.testing.assert_array_equal(group, memory)  # the start's choice, not yet another
+    np.testing.assert_array_equal(
+        group, method_state
+    )  # the start's choice, not yet another
     added = sum(np.asarray(here.sources)[s] for s in np.flatnonzero(group))
     np.testing.assert_allclose(prompt, here.start + added, rtol=1e-5, atol=1e-6)
 
@@ -107,6 +109,25 @@ def test_too_many_sources_are_a_sentence():
         InputError, match="'exhaustive' takes at most 12 sources, not 13"
     ):
         methods.check_sources("exhaustive", 13)
+
+
+def test_methods_that_differ_in_their_start_only_share_a_program():
+    alike = [methods.by_name(name) for name in PLAIN]
+    assert len({one.method for one in alike}) == 1
+    assert [one.start for one in alike] == [
+        methods.Start.OWN,
+        methods.Start.MOST_SIMILAR_SOURCE,
+        methods.Start.BEST_VALIDATED_SOURCE,
+    ]
+    others = [one for name, one in methods.METHODS.items() if name not in PLAIN]
+    assert len({one.method for one in others}) == len(others)
+    assert {one.start for one in others} == {methods.Start.OWN}
+
+
+def test_every_method_is_described_in_a_line_of_its_own():
+    lines = [one.description for one in methods.METHODS.values()]
+    assert all(line and "\n" not in line for line in lines)
+    assert len(set(lines)) == len(lines)
 
 
 def test_an_unknown_method_is_a_sentence_with_the_nearest_name():

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import typing
 
-import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
@@ -57,7 +57,12 @@ TOYS = (Toy("mnli"), Toy("qnli"), Toy("sst2", early=False))
 
 
 def run(out, settings=SETTINGS, toys=TOYS):
-    return loop.pretrain(out, CONFIG, settings, toys, vocabulary.vocabulary_model())
+    return loop.pretrain(out, pretraining(settings=settings, bases=toys))
+
+
+def pretraining(**changes) -> loop.Pretraining:
+    given = loop.Pretraining(CONFIG, SETTINGS, TOYS, vocabulary.vocabulary_model())
+    return given._replace(**changes)
 
 
 def weights(out):
@@ -71,7 +76,7 @@ def straight(tmp_path_factory):
     return out, run(out)
 
 
-def test_the_loss_falls_and_easy_bases_are_learnt(straight):
+def test_the_loss_falls_and_easy_bases_are_learned(straight):
     out, skills = straight
     assert min(skills["words"].values()) > 80
     lines = map(json.loads, (out / "metrics.jsonl").read_text().splitlines())
@@ -98,6 +103,25 @@ def test_a_killed_run_ends_with_the_same_weights(straight, tmp_path, monkeypatch
         assert (straight[0] / name).read_bytes() == (tmp_path / name).read_bytes(), name
 
 
+def test_what_a_check_raises_goes_on_after_the_state_is_saved(straight, tmp_path):
+    """After 33 steps: between a renewal of weights at 30 and a save at 40."""
+    made = 0
+
+    def check():
+        nonlocal made
+        made += 1
+        if made == 34:
+            raise RuntimeError("no room")
+
+    with pytest.raises(RuntimeError, match="no room"):
+        loop.pretrain(tmp_path, pretraining(), check)
+    steps = [int(path.name) for path in (tmp_path / "checkpoints").iterdir()]
+    assert max(steps) == 33
+    run(tmp_path)
+    for name in ("backbone/model.safetensors", "metrics.jsonl"):
+        assert (straight[0] / name).read_bytes() == (tmp_path / name).read_bytes()
+
+
 def test_a_folder_of_another_run_is_refused(tmp_path):
     (tmp_path / "run.json").write_text("{}")
     with pytest.raises(InputError, match="other settings"):
@@ -107,7 +131,7 @@ def test_a_folder_of_another_run_is_refused(tmp_path):
 def test_a_vocabulary_larger_than_the_model_is_refused(tmp_path):
     small = t5.T5Config(**{**vars(CONFIG), "vocab_size": 9})
     with pytest.raises(InputError, match="421 pieces"):
-        loop.pretrain(tmp_path, small, SETTINGS, TOYS, vocabulary.vocabulary_model())
+        loop.pretrain(tmp_path, pretraining(config=small))
 
 
 def test_the_command_reads_gin_and_writes_a_hugging_face_folder(tmp_path):
@@ -155,20 +179,20 @@ def test_bases_are_drawn_by_what_is_not_known(accuracy, fraction, expected):
 
 def test_batches_are_pure_and_rows_that_do_not_fit_are_left_out():
     rows = [
-        (0, "words", "a b c", "yes"),
-        (1, "01", "a", "0"),
-        (0, "words", "a b", "no"),
+        mixture.Row(0, "words", "a b c", "yes"),
+        mixture.Row(1, "01", "a", "0"),
+        mixture.Row(0, "words", "a b", "no"),
     ]
     ids = {"a b c": [5, 6, 7], "a": [5], "a b": [5, 6], "yes": [3], "no": [4], "0": [9]}
     batch = mixture.tokens(
         rows, ("words", "01"), lambda xs: [ids[x] for x in xs], 1, ((2, 3), (1, 3)), 2
     )
-    assert [part.tolist() for part in batch["inputs"]] == [
+    assert [part.tolist() for part in batch.inputs] == [
         [[5, 1, -1], [5, 6, 1]],
         [[5, 6, 7]],
     ]
-    assert batch["targets"].tolist() == [[9, 1], [4, 1], [-1, -1]]
-    assert (batch["base"].tolist(), batch["map"].tolist()) == ([1, 0, 0], [1, 0, 0])
+    assert batch.targets.tolist() == [[9, 1], [4, 1], [-1, -1]]
+    assert (batch.base.tolist(), batch.map.tolist()) == ([1, 0, 0], [1, 0, 0])
     even = np.ones(3) / 3
     one, two = (mixture.draw(TOYS, even, 0.5, 0, 7, 20) for _ in range(2))
     assert one == two != mixture.draw(TOYS, even, 0.5, 0, 8, 20)
@@ -202,12 +226,14 @@ def test_the_schedule_rises_stays_and_falls():
 
 
 def test_the_moving_accuracy_moves_by_rows_seen():
-    batch = {
-        "targets": np.array([[3, 1], [4, 1], [3, 1], [-1, -1]]),
-        "base": np.array([0, 0, 1, 1]),
-    }
-    right = np.array([True, False, True, True])
-    got = model.moving_accuracy(jax.numpy.zeros(3), batch, right)
+    batch = mixture.Batch(
+        base=jnp.array([0, 0, 1, 1]),
+        inputs=(),
+        map=jnp.zeros(4, int),
+        targets=jnp.array([[3, 1], [4, 1], [3, 1], [-1, -1]]),
+    )
+    right = jnp.array([True, False, True, True])
+    got = model.moving_accuracy(jnp.zeros(3), batch, right)
     np.testing.assert_allclose(got, [(1 - 0.98**2) / 2, 0.02, 0.0], rtol=1e-5)
 
 

@@ -1,20 +1,27 @@
 """Checkpoints of lane states: exact, few, and checked."""
 
+import dataclasses
+import pathlib
+import re
+import subprocess
+import sys
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from dtvg_jax.errors import InputError
-from dtvg_jax.methods import METHODS, Context
-from dtvg_jax.training import checkpoints, lanes, optimisers
+from dtvg_jax.methods import METHODS
+from dtvg_jax.training import checkpoints, lanes, loop, optimisers
 
-AT = checkpoints.Progress(log_position=120, validated=3, seconds=1.5)
+AT = loop.Progress(log_position=120, validated=3, seconds=1.5)
 
 
 def state(method: str = "dtvg", step: int = 0, rows: int = 3) -> lanes.State:
     """A state in which every array holds something else."""
-    context = Context(
+    context = lanes.LaneContexts(
         jnp.zeros((1, rows, 4)),
         jnp.ones((1, 5, rows, 4)),
         jnp.ones((2, rows, 4)),
@@ -31,13 +38,23 @@ def state(method: str = "dtvg", step: int = 0, rows: int = 3) -> lanes.State:
     return jax.tree.unflatten(tree, filled)._replace(step=jnp.array(step, jnp.int32))
 
 
+def save(manager: Any, made: lanes.State) -> None:
+    checkpoints.save(manager, int(made.step), made, dataclasses.asdict(AT))
+
+
+def restore(manager: Any, like: lanes.State) -> tuple[lanes.State, loop.Progress]:
+    found = checkpoints.restore(manager, like, loop.Progress)
+    assert found is not None
+    return found
+
+
 @pytest.mark.parametrize("method", ["dtvg", "prompt_tuning"])
 def test_what_is_saved_is_restored_to_the_bit(tmp_path, method, capfd):
     saved = state(method, 7)
     with checkpoints.manager(tmp_path) as manager:
-        checkpoints.save(manager, saved, AT)
+        save(manager, saved)
     with checkpoints.manager(tmp_path) as manager:
-        found, at = checkpoints.restore(manager, state(method))
+        found, at = restore(manager, state(method))
     assert at == AT
     assert jax.tree.structure(found) == jax.tree.structure(saved)
     jax.tree.map(np.testing.assert_array_equal, found, saved)
@@ -47,41 +64,89 @@ def test_what_is_saved_is_restored_to_the_bit(tmp_path, method, capfd):
 
 def test_nothing_is_restored_where_nothing_was_saved(tmp_path):
     with checkpoints.manager(tmp_path) as manager:
-        assert checkpoints.restore(manager, state()) is None
+        assert checkpoints.restore(manager, state(), loop.Progress) is None
 
 
 def test_the_newest_two_are_kept(tmp_path):
     with checkpoints.manager(tmp_path) as manager:
         for step in (3, 6, 9):
-            checkpoints.save(manager, state(step=step), AT)
-        checkpoints.save(manager, state(step=9), AT)  # again: nothing to do
+            save(manager, state(step=step))
+        save(manager, state(step=9))  # again: nothing to do
         assert sorted(manager.all_steps()) == [6, 9]
-        found, _ = checkpoints.restore(manager, state())
+        found, _ = restore(manager, state())
     assert found.step == 9
 
 
 def test_a_half_written_step_is_not_there(tmp_path):
     with checkpoints.manager(tmp_path) as manager:
-        checkpoints.save(manager, state(step=3), AT)
+        save(manager, state(step=3))
     torn = tmp_path / "6.orbax-checkpoint-tmp"
     (torn / "state").mkdir(parents=True)
     with checkpoints.manager(tmp_path) as manager:
-        found, _ = checkpoints.restore(manager, state())
+        found, _ = restore(manager, state())
     assert found.step == 3
 
 
 def test_a_state_of_another_shape_is_a_sentence(tmp_path):
     with checkpoints.manager(tmp_path) as manager:
-        checkpoints.save(manager, state(step=3), AT)
+        save(manager, state(step=3))
         for other in (state(rows=2), state("prompt_tuning")):
             with pytest.raises(InputError, match="does not fit this job"):
-                checkpoints.restore(manager, other)
+                restore(manager, other)
 
 
 def test_a_damaged_checkpoint_is_a_sentence(tmp_path):
     with checkpoints.manager(tmp_path) as manager:
-        checkpoints.save(manager, state(step=3), AT)
+        save(manager, state(step=3))
     (tmp_path / "3" / "progress" / "metadata").write_text("{")
     with checkpoints.manager(tmp_path) as manager:
         with pytest.raises(InputError, match="checkpoint 3 in .* does not fit"):
-            checkpoints.restore(manager, state())
+            restore(manager, state())
+
+
+def test_arrays_lie_under_the_names_of_their_paths(tmp_path):
+    with checkpoints.manager(tmp_path) as manager:
+        save(manager, state(step=3))
+        saved = manager.item_metadata(3)["state"]
+    leaves = jax.tree_util.tree_flatten_with_path(saved.tree)[0]
+    shapes = {
+        jax.tree_util.keystr(path, simple=True, separator="/"): leaf.shape
+        for path, leaf in leaves
+    }
+    scales = {"target_scale": (2, 3), "source_scales": (2, 5, 3)}
+    trained = {"prompt": (2, 3, 4)} | scales
+    expected = {"step": (), "alive": (2,), "method_state": (2, 5)}
+    expected |= {f"trainables/{name}": shape for name, shape in trained.items()}
+    expected |= {"optimiser/1/count": (2,)}
+    for moment in ("mu", "nu"):
+        expected |= {f"optimiser/1/{moment}/{k}": shape for k, shape in trained.items()}
+    expected |= {"best/score": (2,), "best/step": (2,), "best/prompt": (2, 3, 4)}
+    expected |= {"best/method_state": (2, 5)}
+    expected |= {f"best/trainables/{name}": shape for name, shape in trained.items()}
+    assert shapes == expected
+
+
+def test_random_keys_are_restored_as_keys(tmp_path):
+    keys = {"keys": jax.random.split(jax.random.key(3), 4), "count": jnp.arange(2)}
+    like = jax.tree.map(lambda x: x[::-1], keys)
+    with checkpoints.manager(tmp_path) as manager:
+        checkpoints.save(manager, 1, keys, dataclasses.asdict(AT))
+        found, _ = checkpoints.restore(manager, like, loop.Progress)
+    assert found["keys"].dtype == keys["keys"].dtype
+    assert (found["keys"] == keys["keys"]).all()
+    np.testing.assert_array_equal(found["count"], [0, 1])
+
+
+def test_plain_orbax_reads_a_checkpoint_as_the_documentation_says(tmp_path):
+    """The example of docs/checkpoints.md, in a process without dtvg_jax."""
+    folder = tmp_path / "jobs/quickstart/checkpoints/stage2-dtvg"
+    with checkpoints.manager(folder) as manager:
+        save(manager, state(step=100))
+    text = (pathlib.Path(__file__).parents[2] / "docs/checkpoints.md").read_text()
+    [block] = re.findall(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    block += "\nimport sys\nassert 'dtvg_jax' not in sys.modules"
+    done = subprocess.run(
+        [sys.executable, "-c", block], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "(2, 3, 4) 100 3\n"

@@ -1,5 +1,6 @@
 """Steps compiled for devices that are not here, from abstract arguments."""
 
+import dataclasses
 import importlib.util
 import json
 import os
@@ -7,14 +8,11 @@ import pathlib
 import subprocess
 import sys
 
-import jax
-import numpy as np
 import pytest
-from jax.sharding import Mesh
 
 from dtvg_jax.errors import InputError
 from dtvg_jax.models.t5 import T5Config
-from dtvg_jax.training import compile_ahead
+from dtvg_jax.training import compile_ahead, placement
 
 TINY = T5Config(
     vocab_size=64,
@@ -34,8 +32,10 @@ SHAPES = compile_ahead.Shapes(
     inputs_length=7,
     targets_length=2,
 )
-DTVG = compile_ahead.Step("dtvg", "adamw_stage2", SHAPES)
-PROMPT = compile_ahead.Step("prompt_tuning", "adamw_stage1", SHAPES._replace(sources=0))
+DTVG = compile_ahead.Step("dtvg", "adamw_stage2", SHAPES, dropout=True)
+PROMPT = compile_ahead.Step(
+    "prompt_tuning", "adamw_stage1", SHAPES._replace(sources=0), dropout=True
+)
 
 
 def test_collectives_by_hand():
@@ -54,24 +54,30 @@ def test_collectives_by_hand():
 
 @pytest.mark.parametrize("step", [PROMPT, DTVG])
 def test_a_batch_spread_over_devices_needs_sums_only(step):
-    mesh = Mesh(np.array(jax.devices()), ("data",))
-    function, arguments = compile_ahead.abstract_step(TINY, step, mesh, dropout=True)
-    figures = compile_ahead.compile_for(function, arguments)
-    assert set(figures["collectives"]) == {"all-reduce"}
-    assert figures["operations"] > 0 and figures["bytes_accessed"] > 0
-    memory = figures["memory_bytes"]
+    abstract = compile_ahead.abstract_step(TINY, step, placement.make())
+    figures = compile_ahead.compile_for(*abstract)
+    assert set(figures.collectives) == {"all-reduce"}
+    assert figures.operations > 0 and figures.bytes_accessed > 0
+    memory = figures.memory_bytes
     assert memory["aliased"] > 0 and memory["total"] > memory["temporaries"] > 0
 
 
 @pytest.mark.parametrize("step", [PROMPT, DTVG])
 def test_steps_lower_for_cuda(step):
-    mesh = Mesh(np.array(jax.devices()), ("data",))
-    assert (
-        compile_ahead.lower_for_cuda(
-            *compile_ahead.abstract_step(TINY, step, mesh, dropout=True)
-        )
-        > 0
-    )
+    abstract = compile_ahead.abstract_step(TINY, step, placement.make())
+    assert compile_ahead.lower_for_cuda(*abstract) > 0
+
+
+def test_dropout_is_that_of_the_step_where_the_backbone_has_a_rate():
+    def drops(config: T5Config, dropout: bool) -> bool:
+        step = PROMPT._replace(dropout=dropout)
+        function, given = compile_ahead.abstract_step(config, step, placement.make())
+        return "random_fold_in" in str(function.trace(*given).jaxpr)
+
+    with_rate = dataclasses.replace(TINY, dropout_rate=0.1)
+    without = dataclasses.replace(TINY, dropout_rate=0.0)
+    assert drops(with_rate, True)
+    assert not drops(with_rate, False) and not drops(without, True)
 
 
 def test_without_libtpu_there_is_a_sentence(monkeypatch):
@@ -101,7 +107,10 @@ def _run(*command: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.slow
 def test_an_unknown_slice_is_a_sentence():
     _require_libtpu()
-    program = "from dtvg_jax import aot; compile_ahead.topology_devices('v9z:2x4')"
+    program = (
+        "from dtvg_jax.training import compile_ahead;"
+        "compile_ahead.topology_devices('v9z:2x4')"
+    )
     done = _run("-c", program)
     assert "InputError: 'v9z:2x4' is no TPU slice that libtpu knows" in done.stderr
 

@@ -9,7 +9,7 @@ import optax
 import pytest
 
 from dtvg_jax.formats.load import load_backbone
-from dtvg_jax.methods import METHODS, Context
+from dtvg_jax.methods import METHODS
 from dtvg_jax.models import backbone as backbones
 from dtvg_jax.models.llama import LlamaConfig
 from dtvg_jax.models.t5 import T5Config
@@ -74,14 +74,14 @@ def step_of(method: str, config=T5, dropout: bool = False, own: str = ""):
     )
 
 
-def context(sources: int = S, width: int = H) -> Context:
+def context(sources: int = S, width: int = H) -> lanes.LaneContexts:
     rng = np.random.default_rng(0)
     p_init = rng.normal(size=(G, P, width))
     start = np.repeat(p_init, K // G, axis=0) + rng.normal(0, 0.3, size=(K, P, width))
     made = (p_init, rng.normal(0, 0.5, size=(G, sources, P, width)), start)
     arrays = [jnp.asarray(x, jnp.float32) for x in made]
     available = jnp.ones((K, sources), bool).at[1:2, :1].set(False)
-    return Context(*arrays, available)
+    return lanes.LaneContexts(*arrays, available)
 
 
 def fixed(sources: int = S, config=T5) -> lanes.Fixed:
@@ -95,7 +95,7 @@ def only(lane: int, whole: lanes.Fixed) -> lanes.Fixed:
     group, here = lane // (K // G), slice(lane, lane + 1)
     c = whole.context
     return lanes.Fixed(
-        Context(
+        lanes.LaneContexts(
             c.p_init[group : group + 1],
             c.sources[group : group + 1],
             c.start[here],

@@ -11,16 +11,15 @@ from dtvg_jax.training import lanes, optimisers, placement
 
 
 def train(devices: int) -> np.ndarray:
-    mesh = placement.data_mesh(jax.devices()[:devices])
-    whole, rows = placement.whole(mesh), placement.rows(mesh)
+    place = placement.make(jax.devices()[:devices])
     optimiser, method = optimisers.by_name("adamw_stage2"), METHODS["dtvg"].method
     fixed = test_lanes.fixed()
     state = lanes.init(method, optimiser, fixed.context)
     backbone = test_lanes.backbone()
-    state, params, fixed = jax.device_put((state, backbone.params, fixed), whole)
+    state, params, fixed = jax.device_put((state, backbone.params, fixed), place.lanes)
     step = test_lanes.step_of("dtvg", own=f"{devices} devices")
     for number in range(10):
-        batch = jax.device_put(test_lanes.batch(number), rows)
+        batch = jax.device_put(test_lanes.batch(number), place.rows)
         state, _ = step(state, params, fixed, batch)
     assert state.trainables["prompt"].sharding.is_fully_replicated
     return np.asarray(lanes.current_prompts(method, state, fixed))
@@ -33,7 +32,7 @@ def test_rows_spread_over_devices_give_the_same_prompts():
 
 
 def test_rows_that_cannot_be_spread_are_a_sentence():
-    mesh = placement.data_mesh(jax.devices()[:2])
-    placement.check_rows("batch_size", 4, mesh)
+    place = placement.make(jax.devices()[:2])
+    place.check_rows("batch_size", 4)
     with pytest.raises(InputError, match="batch_size = 5: .* over 2 devices; give a"):
-        placement.check_rows("batch_size", 5, mesh)
+        place.check_rows("batch_size", 5)

@@ -1,0 +1,137 @@
+"""The training loop: what it leaves behind when it is interrupted, and how it resumes.
+
+A whole job is interrupted in tests/jobs/test_job.py.
+"""
+
+import pathlib
+from collections.abc import Callable
+
+import fake_table
+import jax
+import numpy as np
+import pytest
+import test_lanes
+
+from dtvg_jax import methods
+from dtvg_jax.data.token_table import TokenTable
+from dtvg_jax.errors import Stopped
+from dtvg_jax.training import loop, metrics_log, placement, stages
+from dtvg_jax.training.runs import Lane, Run
+
+STAGE = stages.Stage(
+    steps=9,
+    learning_rate=0.1,
+    batch_size=4,
+    validate_every=4,
+    log_every=2,
+    optimiser="adamw_stage2",
+)
+LANES = [Lane(Run(2, task, "dtvg", seed), 9 - seed) for seed in (0, 1) for task in "ab"]
+
+
+@pytest.fixture(scope="module")
+def tables(cache, tmp_path_factory) -> dict[str, TokenTable]:
+    """A table of digits for each task; compiled programs are kept in `cache`."""
+    del cache
+    folder = tmp_path_factory.mktemp("tables")
+    return {
+        task: fake_table.make(
+            folder / task, fake_table.rows(10), lengths=(6, 2), task=task
+        )
+        for task in "ab"
+    }
+
+
+def score(prompts: loop.Prompts) -> loop.Scores:
+    """Any function of the prompts will do."""
+    return [{"mean": float(np.abs(np.asarray(one)).sum()) % 7} for one in prompts]
+
+
+def train(
+    folder: pathlib.Path,
+    tables: dict[str, TokenTable],
+    check: Callable[[], None] = lambda: None,
+    validate: loop.Validate = score,
+) -> loop.Trained:
+    training = loop.Training(
+        name="stage2-dtvg",
+        method=methods.by_name("dtvg").method,
+        stage=STAGE,
+        lanes=LANES,
+        context=test_lanes.context(),
+        tables=[tables[lane.run.task] for lane in LANES],
+        sources=("x", "y", "z"),
+        lengths=(6, 2),
+    )
+    with metrics_log.MetricsLog(folder) as log:
+        return loop.train(
+            training=training,
+            backbone=test_lanes.backbone(),
+            validate=validate,
+            folder=folder / "checkpoints",
+            log=log,
+            placement=placement.make(),
+            check=check,
+        )
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tables, tmp_path_factory) -> tuple[loop.Trained, bytes]:
+    folder = tmp_path_factory.mktemp("undisturbed")
+    return train(folder, tables), (folder / metrics_log.FILE).read_bytes()
+
+
+def raising(error: BaseException, call: int, then: Callable = lambda *_: None):
+    """A function that raises when it is called so often; else it does `then`."""
+    made = 0
+
+    def function(*arguments):
+        nonlocal made
+        made += 1
+        if made == call:
+            raise error
+        return then(*arguments)
+
+    return function
+
+
+def saved_steps(folder: pathlib.Path) -> list[int]:
+    return sorted(int(path.name) for path in (folder / "checkpoints").iterdir())
+
+
+def check_resumes(
+    folder: pathlib.Path,
+    tables: dict[str, TokenTable],
+    undisturbed: tuple[loop.Trained, bytes],
+) -> None:
+    trained, log = undisturbed
+    resumed = train(folder, tables)
+    jax.tree.map(np.testing.assert_array_equal, resumed.best, trained.best)
+    assert resumed.scores == trained.scores
+    assert (folder / metrics_log.FILE).read_bytes() == log
+
+
+@pytest.mark.parametrize(
+    ("error", "call"),
+    [(Stopped(15), 3), (KeyboardInterrupt(), 6), (RuntimeError("no room"), 7)],
+    ids=["stopped", "interrupted", "failed"],
+)
+def test_what_a_check_raises_goes_on_after_the_state_is_saved(
+    tmp_path, tables, undisturbed, error, call
+):
+    with pytest.raises(type(error)) as raised:
+        train(tmp_path, tables, check=raising(error, call))
+    assert raised.value is error
+    assert saved_steps(tmp_path)[-1] == call - 1  # steps done before that check
+    check_resumes(tmp_path, tables, undisturbed)
+
+
+@pytest.mark.parametrize(("call", "step"), [(1, 4), (3, 9)])
+def test_what_a_validation_raises_goes_on_after_the_state_is_saved(
+    tmp_path, tables, undisturbed, call, step
+):
+    error = ValueError("a metric failed")
+    with pytest.raises(ValueError, match="a metric failed"):
+        train(tmp_path, tables, validate=raising(error, call, score))
+    assert saved_steps(tmp_path)[-1] == step
+    check_resumes(tmp_path, tables, undisturbed)

@@ -1,0 +1,34 @@
+"""The settings of a stage are checked where they are made, from Python too."""
+
+import pytest
+
+from dtvg_jax.errors import InputError
+from dtvg_jax.training.stages import Stage
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"steps": 0}, "steps = 0: it must be a whole number >= 1"),
+        ({"steps": True}, "steps = True: it must be a whole number >= 1"),
+        ({"steps": 2.5}, "steps = 2.5: it must be a whole number >= 1"),
+        ({"target_steps": 0}, "target_steps = 0: it must be a whole number >= 1"),
+        ({"warmup": -1}, "warmup = -1: it must be a whole number >= 0"),
+        ({"learning_rate": "a"}, "learning_rate = 'a': it must be a number >= 0"),
+        ({"learning_rate": True}, "learning_rate = True: it must be a number >= 0"),
+        ({"learning_rate": float("inf")}, "learning_rate = inf: it must be a number"),
+        ({"dropout": 3}, "dropout = 3: it must be True or False"),
+        ({"optimiser": 3}, "optimiser = 3: it must be text"),
+        ({"optimiser": "adam"}, "unknown optimiser 'adam': known are adamw_stage1,"),
+    ],
+)
+def test_a_setting_that_cannot_be_is_a_sentence(change, sentence):
+    settings = {"steps": 3, "learning_rate": 0.1} | change
+    with pytest.raises(InputError) as error:
+        Stage(**settings)
+    assert str(error.value).startswith(sentence)
+
+
+def test_settings_that_can_be():
+    made = Stage(steps=3, learning_rate=1, warmup=5)
+    assert made.target_steps is None and made.dropout

@@ -60,7 +60,7 @@ def draw(backbone: Backbone, seeds: int) -> dict[int, Prompt]:
 
 def chance() -> dict[str, float]:
     """Gives the expected score (%) of guessing, for tasks of fixed labels."""
-    from tasks.table import TASKS
+    from tasks.task_info import TASKS
 
     found = {}
     for task in world.TASKS:

@@ -1,7 +1,6 @@
 """Stored prompts on task splits: many prompts and tasks in one program."""
 
 import functools
-import importlib
 import os
 import pathlib
 from collections.abc import Callable, Sequence
@@ -83,7 +82,7 @@ def evaluate(
     for task in wanted:
         catalogue.check_task(task, tasks_module)
     cache = pathlib.Path(cache_dir).expanduser()
-    known = importlib.import_module("tasks.table").KNOWN
+    known = catalogue.known()
     builders = [known[task].builder for task in wanted if task in known]
     open_table = functools.partial(
         token_table.token_table,
@@ -176,7 +175,7 @@ def run_trials(
 
 def label_texts(task: str, label_style: str) -> list[str]:
     """Lists the label texts of a task; raises InputError where answers are free."""
-    info = importlib.import_module("tasks.table").KNOWN.get(task)
+    info = catalogue.known().get(task)
     if info is None or info.labels is None:
         raise InputError(
             f"the answers of {task} are no fixed labels, so they cannot be ranked: use "

@@ -3,9 +3,9 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from dtvg_jax.data import catalogue
 from dtvg_jax.data.prepared import MINIATURE
 from dtvg_jax.report.statistics import spread
-from tasks.miniature.useful import USEFUL
 
 Json = dict[str, Any]
 
@@ -16,7 +16,9 @@ def groups(job: Json, records: Iterable[Json]) -> list[Json]:
     The share is of the logged steps of a lane, then averaged over seeds. On generated
     data there are `useful`, `precision`, `recall` and `chance` as well.
     """
-    known = USEFUL if job.get("data_dir") == MINIATURE else {}
+    known: Mapping[str, Sequence[str]] = {}
+    if job.get("data_dir") == MINIATURE:
+        known = catalogue.module("miniature.useful").USEFUL
     lanes: dict[tuple[str, str], dict[int, list[Json]]] = {}
     for record in records:
         if record["kind"] == "train" and record.get("group") is not None:

@@ -16,7 +16,7 @@ from dtvg_jax.formats.load import load_backbone
 from dtvg_jax.inference import stored_prompts
 from dtvg_jax.models.backbone import token_loss
 from dtvg_jax.store import prompt_store
-from tasks import table
+from tasks import task_info
 
 TASKS = ("sst2", "mnli", "mrpc", "superglue-cb")
 LENGTHS = (32, 2)
@@ -30,7 +30,7 @@ def backbone():
 
 @pytest.fixture(scope="module")
 def tables(backbone, cache):
-    builders = [table.TASKS[task].builder for task in TASKS]
+    builders = [task_info.TASKS[task].builder for task in TASKS]
     data_dir = prepared.folder("miniature", cache, builders)
     return {
         task: token_table.head(

@@ -19,7 +19,7 @@ from dtvg_jax.report.__main__ import main
 from dtvg_jax.report.statistics import paired_interval, spread
 from tasks.miniature.needs import NEEDS
 from tasks.miniature.useful import USEFUL
-from tasks.table import TASKS
+from tasks.task_info import TASKS
 
 
 def written(tmp_path, made, records=()):

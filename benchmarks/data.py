@@ -40,7 +40,7 @@ from dtvg_jax.data import (
 )
 from dtvg_jax.errors import InputError
 from dtvg_jax.formats import load, vocabularies
-from tasks.table import TASKS, TaskInfo
+from tasks.task_info import TASKS, TaskInfo
 
 BATCH, STEPS = 32, 200
 SPEEDS = ("text", "tokens", "batches")

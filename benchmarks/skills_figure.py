@@ -12,7 +12,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from tasks.miniature.needs import NEEDS, SKILLS
-from tasks.table import TASKS
+from tasks.task_info import TASKS
 
 
 def main(path: str) -> None:

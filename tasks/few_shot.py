@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 from jaxtyping import Int64
 
-from tasks import splits
+from . import splits
 
 RULES = ("random_k", "balanced_k")
 MIDDLE = 2.5  # of similarities: those above it are one class, the others the second

@@ -5,8 +5,8 @@ All conventions are the same, but that the reference scores against the target a
 
 import functools
 
-from tasks import formats, generation_metrics, postprocess
-from tasks.registration import Convention, register
+from . import formats, generation_metrics, postprocess
+from .registration import Convention, register
 
 
 def _register(name: str, opening: str, feature: str, separator: str = "") -> None:

@@ -15,7 +15,7 @@ import sacrebleu
 from nltk.translate import meteor_score
 from rouge_score import rouge_scorer
 
-from tasks import wordnet
+from . import wordnet
 
 Scores = dict[str, float]
 References = Sequence[Sequence[str]]

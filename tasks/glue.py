@@ -4,8 +4,8 @@ import functools
 
 import tensorflow as tf
 
-from tasks import formats, metrics, postprocess
-from tasks.registration import Convention, register, register_labels
+from . import formats, metrics, postprocess
+from .registration import Convention, register, register_labels
 
 _PREMISE = ("premise", "hypothesis")
 _SENTENCES = ("sentence1", "sentence2")

@@ -5,8 +5,8 @@ from typing import Any, NamedTuple
 
 import seqio
 
-import tasks.all  # noqa: F401 registers the tasks
-from tasks.table import SPAN, TaskInfo
+from . import all as registered  # noqa: F401 registers the tasks
+from .task_info import SPAN, TaskInfo
 
 
 class Cost(NamedTuple):
@@ -35,8 +35,9 @@ def measure(
     source: Any = task.source
     source.tfds_dataset.override_data_dir(data_dir)
     dataset = source.get_dataset(split, shuffle=False)
-    for words in task.preprocessors[: -len(("tokenize", "append_eos"))]:
-        dataset = words(dataset)
+    steps = list(task.preprocessors)
+    for formatted in steps[: steps.index(seqio.preprocessors.tokenize)]:
+        dataset = formatted(dataset)
     return _cost(info, dataset.as_numpy_iterator(), vocabulary)
 
 

@@ -11,7 +11,7 @@ import pathlib
 import sys
 from collections.abc import Sequence
 
-from tasks.table import SPLITS, TASKS, TaskInfo
+from .task_info import SPLITS, TASKS, TaskInfo
 
 _HEAD = ("task", "builder", "role", "metrics", "lengths", *SPLITS)
 _COST_HEAD = (
@@ -63,7 +63,7 @@ def _lengths(info: TaskInfo) -> str:
 
 
 def _prepared_sizes(info: TaskInfo, folder: str) -> list[int]:
-    from tasks import splits  # TensorFlow takes seconds to import: only where needed
+    from . import splits  # TensorFlow takes seconds to import: only where needed
 
     sizes = []
     for split in SPLITS:
@@ -78,7 +78,7 @@ def _costs(folder: str, model: str | None) -> list[str]:
     """Measure the first of train, validation and test that is prepared."""
     import seqio
 
-    from tasks import lengths
+    from . import lengths
 
     vocabulary = (
         seqio.SentencePieceVocabulary(model) if model else seqio.ByteVocabulary()

@@ -6,7 +6,7 @@ the convention, as for tasks ("dtvg_glue_words").
 
 import seqio
 
-from tasks.table import CONVENTIONS, TASKS
+from .task_info import CONVENTIONS, TASKS
 
 _ALL = list(TASKS.values())
 MIXTURES = {

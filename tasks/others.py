@@ -3,8 +3,8 @@
 Their forms with words keep the reference's order.
 """
 
-from tasks import metrics
-from tasks.registration import register_labels
+from . import metrics
+from .registration import register_labels
 
 _PREMISE = ("premise", "hypothesis")
 _REVIEW = {"sentence": "text"}

@@ -6,8 +6,8 @@ that is not the first answer, but the printed structure that holds them.
 
 import functools
 
-from tasks import formats, metrics, postprocess
-from tasks.registration import Convention, register
+from . import formats, metrics, postprocess
+from .registration import Convention, register
 
 
 def _register(name: str, features: tuple[str, ...] | None = None) -> None:

@@ -11,8 +11,8 @@ from typing import NamedTuple
 import seqio
 import tensorflow as tf
 
-from tasks import formats, postprocess, splits
-from tasks.table import CONVENTIONS, KNOWN
+from . import formats, postprocess, splits
+from .task_info import CONVENTIONS, KNOWN
 
 Preprocessor = Callable[[tf.data.Dataset], tf.data.Dataset]
 
@@ -64,6 +64,9 @@ def register(
             preprocessors=[
                 *form.texts,
                 seqio.preprocessors.tokenize,
+                # Where T5's tasks have it: what a cache keeps does not depend on the
+                # lengths of a run.
+                seqio.CacheDatasetPlaceholder(),
                 seqio.preprocessors.append_eos_after_trim,
             ],
             output_features=FEATURES,

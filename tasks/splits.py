@@ -17,7 +17,7 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 from jaxtyping import Int64
 
-from tasks.table import SPLITS, TaskInfo
+from .task_info import SPLITS, TaskInfo
 
 SEED = 42
 CARVED = 1_000  # rows of a large train set that become the validation split

@@ -3,9 +3,9 @@
 import functools
 from collections.abc import Sequence
 
-from tasks import formats, metrics, postprocess
-from tasks.registration import Convention, register, register_labels
-from tasks.table import TRUTH
+from . import formats, metrics, postprocess
+from .registration import Convention, register, register_labels
+from .task_info import TRUTH
 
 _DIGITS = ("0", "1")
 

@@ -59,8 +59,8 @@ def draw(backbone: Backbone, seeds: int) -> dict[int, Prompt]:
 
 
 def chance() -> dict[str, float]:
-    """Returns the expected score (%) of guessing, for tasks with fixed labels."""
-    from tasks.table import TASKS
+    """Gives the expected score (%) of guessing, for tasks of fixed labels."""
+    from tasks.task_info import TASKS
 
     found = {}
     for task in world.TASKS:

@@ -14,7 +14,7 @@ from dtvg_jax.data.token_table import TokenTable
 from dtvg_jax.errors import InputError
 from dtvg_jax.models.backbone import Backbone
 from tasks.miniature import datasets
-from tasks.table import TASKS as CATALOGUE
+from tasks.task_info import TASKS as CATALOGUE
 
 SOURCES = ("mnli", "qnli", "qqp", "sst2", "superglue-record", "squad")
 

@@ -1,11 +1,12 @@
-"""Where prepared TFDS data lie; what is absent is generated, or fetched if asked."""
+"""Where prepared TFDS data lie; what is missing is generated, or fetched if asked."""
 
 import importlib
 import os
 import pathlib
 from collections.abc import Sequence
 
-from dtvg_jax.data import source
+from dtvg_jax import files
+from dtvg_jax.data import catalogue
 from dtvg_jax.errors import InputError
 
 MINIATURE = "miniature"
@@ -29,8 +30,8 @@ def folder(
       InputError: where the folder is absent, or the data cannot be had.
     """
     if data_dir == MINIATURE:
-        return _miniature(pathlib.Path(cache_dir), builders)
-    path = pathlib.Path(data_dir).expanduser()
+        return _miniature(files.expand(cache_dir), builders)
+    path = files.expand(data_dir)
     if download:
         _download(path, builders)
     if not path.is_dir():
@@ -41,8 +42,43 @@ def folder(
     return path
 
 
+def dataset(builder: str, root: str | os.PathLike[str] | None) -> pathlib.Path:
+    """Finds the folder of a prepared data set, `builder`, in the data folder `root`.
+
+    Raises:
+      InputError: where it is not there.
+    """
+    if root is None:
+        raise InputError(
+            f"The data set {builder} needs a data folder: give the folder that "
+            "TensorFlow Datasets were prepared in (tfds_data_dir)."
+        )
+    root = pathlib.Path(root)
+    if not root.is_dir():
+        raise InputError(
+            f"The data folder {root} does not exist: give the folder that "
+            "TensorFlow Datasets were prepared in (tfds_data_dir)."
+        )
+    found = _find(builder, root)
+    if found is None:
+        name, _, version = builder.partition(":")
+        raise InputError(
+            f"The data set {builder} is not prepared under {root} (no "
+            f"{name}/{version}/dataset_info.json there): prepare it with "
+            "TensorFlow Datasets, or give another data folder."
+        )
+    return found
+
+
+def _find(builder: str, root: pathlib.Path) -> pathlib.Path | None:
+    name, _, version = builder.partition(":")
+    # A task may ask for a range of versions, "2.*.*": the newest is taken, as in TFDS.
+    found = sorted(root.glob(f"{name}/{version}/dataset_info.json"))
+    return found[-1].parent if found else None
+
+
 def _miniature(cache: pathlib.Path, builders: Sequence[str]) -> pathlib.Path:
-    datasets = importlib.import_module("tasks.miniature.datasets")
+    datasets = catalogue.module("miniature.datasets")
     path = cache / f"{MINIATURE}-{datasets.VERSION}"
     try:
         datasets.write(path, builders=builders)
@@ -52,7 +88,7 @@ def _miniature(cache: pathlib.Path, builders: Sequence[str]) -> pathlib.Path:
 
 
 def _download(path: pathlib.Path, builders: Sequence[str]) -> None:
-    missing = [name for name in builders if not source.prepared(name, path)]
+    missing = [name for name in builders if not _find(name, path)]
     if not missing:
         return
     tfds = importlib.import_module("tensorflow_datasets")

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from dtvg_jax.data import catalogue
 from dtvg_jax.errors import InputError
 
 
@@ -18,12 +19,9 @@ def wording(task: str, label_style: str) -> tuple[Any, tuple[str, ...]]:
     has to bring its own "inputs".
     """
     seqio = importlib.import_module("seqio")
-    importlib.import_module("tasks.all")
-    table = importlib.import_module("tasks.table")
-    info = table.KNOWN.get(task)
-    if info is None:
-        raise InputError(f'{task} is a task of your own: give "inputs", the text')
-    name = info.seqio_name + table.CONVENTIONS[label_style]
+    catalogue.module("all")
+    info = catalogue.known()[task]
+    name = catalogue.seqio_name(info, label_style)
     first = seqio.TaskRegistry.get(name).preprocessors[0]
     shown = getattr(first, "keywords", {}).get("fields")
     if info.labels is None or shown is None:

@@ -2,10 +2,10 @@
 
 import collections
 import functools
-import importlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from dtvg_jax.data import catalogue
 from dtvg_jax.data.token_table import TokenTable
 from dtvg_jax.errors import InputError
 
@@ -53,4 +53,4 @@ def majority(train: TokenTable, test: TokenTable) -> dict[str, float] | None:
 
 def _function(name: str) -> Callable[..., Any]:
     module, _, path = name.partition(":")
-    return functools.reduce(getattr, path.split("."), importlib.import_module(module))
+    return functools.reduce(getattr, path.split("."), catalogue.find(module))

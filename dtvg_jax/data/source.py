@@ -5,119 +5,27 @@ a process that finds its token tables made never pays for them.
 """
 
 import contextlib
-import difflib
 import functools
-import glob
-import hashlib
 import importlib
 import importlib.util
 import json
 import os
-import pathlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from dtvg_jax.data import tokenise
+from dtvg_jax import errors
+from dtvg_jax.data import catalogue, fingerprints, tokenise
 from dtvg_jax.errors import InputError
 
 
-def code_digest(*modules: str) -> str:
-    """Digests the sources of the top packages of `modules`, without importing any.
-
-    Raises:
-      InputError: where a module's package cannot be found.
-    """
-    digest = hashlib.sha256()
-    for package in sorted({module.partition(".")[0] for module in modules}):
-        # find_spec imports the parents of a dotted name, so only the top is asked for
-        spec = importlib.util.find_spec(package)
-        if spec is None:
-            raise InputError(
-                f"There is no Python package '{package}' to take tasks from: "
-                "install it, or put its folder on PYTHONPATH."
-            )
-        files = [pathlib.Path(spec.origin)] if spec.origin else []
-        for folder in spec.submodule_search_locations or ():
-            files = sorted(pathlib.Path(folder).rglob("*.py"))
-        for file in files:
-            digest.update(f"{package}/{file.name}\n".encode() + file.read_bytes())
-    return digest.hexdigest()
-
-
-def reads(task: Any, split: str) -> dict[str, Any]:
+def reads(task: Any, split: str) -> fingerprints.Reads:
     """Says what a SeqIO task reads for a split: a TFDS data set, files, or neither."""
     loader = getattr(task.source, "tfds_dataset", None)
     # SeqIO has no public name for the paths and patterns of a file source. They are
     # kept as they are: what they stand for may change from one start to the next.
     patterns = getattr(task.source, "_split_to_filepattern", {}).get(split, ())
-    files = [patterns] if isinstance(patterns, str) else list(patterns)
-    return {"builder": loader and loader.name, "files": [str(file) for file in files]}
-
-
-def fingerprint(
-    reads: dict[str, Any], tfds_data_dir: str | os.PathLike[str] | None
-) -> str:
-    """Digests cheaply what lies where a task reads: names, sizes, TFDS's own records.
-
-    Args:
-      reads: {"builder": a name, configuration and version such as "glue/rte:2.0.0",
-        or None; "files": paths, or patterns of paths}.
-      tfds_data_dir: the folder under which data sets lie prepared.
-
-    Raises:
-      InputError: where the data set or a file is missing.
-    """
-    digest = hashlib.sha256()
-    files = [file for pattern in reads["files"] for file in _matching(pattern)]
-    if reads["builder"]:
-        files = sorted(_prepared(reads["builder"], tfds_data_dir).iterdir())
-    for file in files:
-        status = file.stat()
-        digest.update(f"{file.name} {status.st_size}\n".encode())
-        if file.suffix == ".json":
-            digest.update(file.read_bytes())
-        if not reads["builder"]:  # a prepared data set does not change in place
-            digest.update(str(status.st_mtime_ns).encode())
-    return digest.hexdigest()
-
-
-def _matching(pattern: str) -> list[pathlib.Path]:
-    found = sorted(pathlib.Path(file) for file in glob.glob(pattern))
-    if not found or not all(file.is_file() for file in found):
-        raise InputError(f"There is no file {pattern}, which a task reads.")
-    return found
-
-
-def prepared(builder: str, root: pathlib.Path) -> pathlib.Path | None:
-    """Finds the folder of a prepared data set under `root`, None if it is not there."""
-    name, _, version = builder.partition(":")
-    found = sorted(root.glob(f"{name}/{version}/dataset_info.json"))
-    return found[-1].parent if found else None
-
-
-def _prepared(
-    builder: str, tfds_data_dir: str | os.PathLike[str] | None
-) -> pathlib.Path:
-    if tfds_data_dir is None:
-        raise InputError(
-            f"The data set {builder} needs a data folder: give the folder that "
-            "TensorFlow Datasets were prepared in (tfds_data_dir)."
-        )
-    root = pathlib.Path(tfds_data_dir)
-    if not root.is_dir():
-        raise InputError(
-            f"The data folder {root} does not exist: give the folder that "
-            "TensorFlow Datasets were prepared in (tfds_data_dir)."
-        )
-    found = prepared(builder, root)
-    if found is None:
-        name, _, version = builder.partition(":")
-        raise InputError(
-            f"The data set {builder} is not prepared under {root} (no "
-            f"{name}/{version}/dataset_info.json there): prepare it with "
-            "TensorFlow Datasets, or give another data folder."
-        )
-    return found
+    files = [patterns] if isinstance(patterns, str) else patterns
+    return fingerprints.Reads(loader and loader.name, tuple(map(str, files)))
 
 
 def open_task(
@@ -134,8 +42,8 @@ def open_task(
     with contextlib.suppress(RuntimeError):  # raised where TensorFlow already runs
         tf.config.set_visible_devices([], "GPU")
     try:
-        importlib.import_module(tasks_module)
-    except ModuleNotFoundError as error:
+        catalogue.import_tasks(tasks_module)
+    except ImportError as error:
         raise InputError(
             f"The module '{tasks_module}' that should register SeqIO tasks cannot be "
             f"imported: {error}."
@@ -153,9 +61,7 @@ def open_task(
 
 def unknown_task(name: str, names: list[str], where: str) -> str:
     """Says that a task is unknown and which known name is nearest."""
-    near = difflib.get_close_matches(name, names, n=1, cutoff=0.0)
-    hint = f"; the nearest name is '{near[0]}'" if near else ""
-    return f"There is no task '{name}' in {where}{hint}."
+    return f"there is no task {name!r} in {where}{errors.nearest(name, names, 0.0)}"
 
 
 def qualified_name(function: Callable[..., Any], task: str) -> str:
@@ -164,12 +70,12 @@ def qualified_name(function: Callable[..., Any], task: str) -> str:
     Raises:
       InputError: where there is no such name (a lambda, closure or partial).
     """
-    module = getattr(function, "__module__", None)
+    module = getattr(function, "__module__", None) or ""
     name = getattr(function, "__qualname__", "")
     found = None
-    with contextlib.suppress(AttributeError, ImportError):
+    with contextlib.suppress(AttributeError, ImportError, ValueError):
         found = functools.reduce(
-            getattr, name.split("."), importlib.import_module(module or "")
+            getattr, name.split("."), importlib.import_module(module)
         )
     if found is not function:
         raise InputError(
@@ -177,7 +83,7 @@ def qualified_name(function: Callable[..., Any], task: str) -> str:
             "metrics and the postprocessor must be plain functions of a module, not "
             "lambdas, closures or partials."
         )
-    return f"{module}:{name}"
+    return f"{catalogue.stored_name(module)}:{name}"
 
 
 def describe(task: Any) -> dict[str, Any]:
@@ -238,7 +144,7 @@ def text_rows(
 def _few_rows(
     task: Any, split: str, shots: tuple[str, int, int]
 ) -> Iterator[tokenise.TextRow]:
-    few_shot = importlib.import_module("tasks.few_shot")
+    few_shot = catalogue.module("few_shot")
     wanted = few_shot.Shots(*shots)
     if isinstance(task.source, few_shot.splits.SplitSource):
         few = task.replace(source=few_shot.FewShotSource(task.source, wanted))
@@ -262,7 +168,9 @@ def _untokenised(task: Any) -> Any:
         seqio.preprocessors.append_eos,
         seqio.preprocessors.append_eos_after_trim,
     )
-    steps = [getattr(step, "func", step) for step in task.preprocessors]
+    placeholder = seqio.CacheDatasetPlaceholder
+    made = [s for s in task.preprocessors if not isinstance(s, placeholder)]
+    steps = [getattr(step, "func", step) for step in made]
     first = next((i for i, step in enumerate(steps) if step in tokenising), None)
     if first is None or any(step not in ending for step in steps[first + 1 :]):
         raise InputError(
@@ -273,10 +181,8 @@ def _untokenised(task: Any) -> Any:
     text = seqio.Feature(
         seqio.PassThroughVocabulary(1), add_eos=False, dtype=tf.string, rank=0
     )
-    placeholder = seqio.CacheDatasetPlaceholder
-    head = [s for s in task.preprocessors[:first] if not isinstance(s, placeholder)]
     features = {"inputs": text, "targets": text}
-    return task.replace(preprocessors=head, output_features=features)
+    return task.replace(preprocessors=made[:first], output_features=features)
 
 
 def _text_row(task: Any, example: dict[str, Any], number: int) -> tokenise.TextRow:

@@ -7,7 +7,6 @@ a second start reads its tables in milliseconds and never imports TensorFlow.
 import dataclasses
 import functools
 import hashlib
-import importlib
 import json
 import logging
 import os
@@ -17,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from dtvg_jax.data import source, token_table_files, tokenise
+from dtvg_jax.data import catalogue, fingerprints, source, token_table_files, tokenise
 from dtvg_jax.errors import InputError
 
 FORMAT = 1  # raise it when the same text would give another table
@@ -84,11 +83,12 @@ def token_table(
       InputError: for an unknown task or split, missing data, or an unusable cache.
     """
     _check_lengths(lengths, vocabulary)
-    entry = _catalogue_entry(task, label_style, tasks_module)
+    catalogue.check_label_style(label_style)
+    entry = _catalogue_entry(task, tasks_module)
     name = task
     if entry is not None:
-        name = entry.seqio_name + _catalogue().CONVENTIONS[label_style]
-        tasks_module = "tasks.all"
+        name = catalogue.seqio_name(entry, label_style)
+        tasks_module = catalogue.ALL
     request = {
         "format": FORMAT,
         "task": task,
@@ -96,16 +96,19 @@ def token_table(
         "split": split,
         "label_style": label_style,
         "lengths": list(lengths),
-        "code": source.code_digest("tasks", tasks_module),
+        "code": fingerprints.code_digest(tasks_module),
         "shots": shots and list(shots),
     } | _vocabulary_entries(vocabulary)
     open_task = functools.partial(source.open_task, name, tasks_module, tfds_data_dir)
     cache = pathlib.Path(cache_dir)
     if entry is not None:
-        reads = {"builder": entry.builder, "files": []}
+        reads = fingerprints.Reads(entry.builder)
     else:
         reads = _own_source(request, open_task, cache)
-    request |= {"source": reads, "data": source.fingerprint(reads, tfds_data_dir)}
+    request |= {
+        "source": reads._asdict(),
+        "data": fingerprints.data_digest(reads, tfds_data_dir),
+    }
     key = hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()
     part = split if shots is None else f"{split}-{shots[0]}-{shots[1]}-{shots[2]}"
     folder = cache / f"{name}-{part}-{key[:16]}"
@@ -160,30 +163,24 @@ def _check_lengths(lengths: tuple[int, int], vocabulary: tokenise.Tokeniser) -> 
             )
 
 
-def _catalogue() -> Any:
-    return importlib.import_module("tasks.table")
-
-
-def _catalogue_entry(task: str, label_style: str, tasks_module: str) -> Any | None:
-    catalogue = _catalogue().KNOWN
-    if label_style not in _catalogue().CONVENTIONS:
+def _catalogue_entry(task: str, tasks_module: str) -> catalogue.TaskInfo | None:
+    known = catalogue.known()
+    if task not in known and tasks_module == catalogue.ALL:
         raise InputError(
-            f"The label style '{label_style}' is unknown: it is one of "
-            f"{', '.join(_catalogue().CONVENTIONS)}."
+            source.unknown_task(task, list(known), "the catalogue of tasks")
         )
-    if task not in catalogue and tasks_module == "tasks.all":
-        known = list(catalogue)
-        raise InputError(source.unknown_task(task, known, "the catalogue of tasks"))
-    return catalogue.get(task)
+    return known.get(task)
 
 
 def _own_source(
     request: dict[str, Any], open_task: Callable[[], Any], cache: pathlib.Path
-) -> dict[str, Any]:
+) -> fingerprints.Reads:
     # What a task outside the catalogue reads is known only to SeqIO: it is asked once
     # and kept beside the tables, for as long as the code of the task stays the same.
     name = f"{request['seqio_name']}-{request['split']}-{request['code'][:16]}"
     note = cache / f"{name}.source.json"
     if not note.exists():
-        token_table_files.write_note(note, source.reads(open_task(), request["split"]))
-    return json.loads(note.read_text())
+        reads = source.reads(open_task(), request["split"])
+        token_table_files.write_note(note, reads._asdict())
+    kept = json.loads(note.read_text())
+    return fingerprints.Reads(kept["builder"], tuple(kept["files"]))

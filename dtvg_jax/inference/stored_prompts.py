@@ -3,7 +3,6 @@
 import dataclasses
 import enum
 import functools
-import importlib
 import os
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
@@ -105,13 +104,28 @@ def evaluate(
     names = list(settings.prompts) or prompt_store.names()
     if not names:
         raise InputError(f"{prompt_store.folder} holds no learned prompts")
-    fit = Fit(backbone.digest, backbone.vocabulary.digest)
-    found = {name: prompt_store.read(name, fit) for name in names}
-    shared = _shared(found)
-    trials = plan_trials(found, settings.tasks, settings.matrix)
-    folder = files.expand(out)
-    setup = Setup(
-        backbone, placement.make(), settings.batch_size, shared.lengths, check
+    fits = {
+        "backbone_digest": backbone.digest,
+        "vocabulary_digest": backbone.vocabulary.digest,
+    }
+    entries = {name: prompt_store.read(name, **fits) for name in names}
+    passport = _shared(entries)
+    planned = plan_trials(names, list(entries.values()), tasks, matrix)
+    wanted = list(dict.fromkeys(trial.task for trial in planned))
+    for task in wanted:
+        catalogue.check_task(task, tasks_module)
+    cache = pathlib.Path(cache_dir).expanduser()
+    known = catalogue.known()
+    builders = [known[task].builder for task in wanted if task in known]
+    open_table = functools.partial(
+        token_table.token_table,
+        split=split,
+        label_style=passport["label_style"],
+        vocabulary=backbone.vocabulary,
+        lengths=passport["lengths"],
+        tfds_data_dir=prepared.folder(data_dir, cache, builders),
+        cache_dir=cache / "token_tables",
+        tasks_module=tasks_module,
     )
     backbone = backbone._replace(
         params=jax.device_put(backbone.params, setup.placement.params)
@@ -176,7 +190,7 @@ def answer(
 
 def label_texts(task: str, label_style: str) -> list[str]:
     """Lists the label texts of a task; raises InputError where answers are free."""
-    info = importlib.import_module("tasks.table").KNOWN.get(task)
+    info = catalogue.known().get(task)
     if info is None or info.labels is None:
         raise InputError(
             f"the answers of {task} are no fixed labels, so they cannot be ranked: use "

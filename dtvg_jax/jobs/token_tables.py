@@ -1,11 +1,10 @@
 """The token tables of a job: every split of every task, and few shots of targets."""
 
-import importlib
+import pathlib
 from collections.abc import Callable
 from typing import Any
 
-from dtvg_jax import files
-from dtvg_jax.data import prepared, token_table
+from dtvg_jax.data import catalogue, prepared, token_table
 from dtvg_jax.data.token_table import TokenTable
 from dtvg_jax.jobs import plan
 from dtvg_jax.jobs.job import Job
@@ -21,8 +20,8 @@ def open_tables(job: Job, vocabulary: Any, check: Callable[[], None]) -> Tables:
 
     Raises InputError for data that are missing or that a task cannot read.
     """
-    cache = files.expand(job.cache_dir)
-    known = importlib.import_module("tasks.table").KNOWN
+    cache = pathlib.Path(job.cache_dir).expanduser()
+    known = catalogue.known()
     names = plan.tasks(job)
     builders = [known[task].builder for task in names if task in known]
     data_dir = prepared.folder(

@@ -15,7 +15,7 @@ def main() -> int:
     args = parser.parse_args()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     logging.getLogger("absl").setLevel("ERROR")  # TFDS warns of itself
-    from tasks.miniature import datasets
+    from . import datasets
 
     start = time.monotonic()
     try:

@@ -9,8 +9,8 @@ import random
 from collections.abc import Callable
 from typing import NamedTuple
 
-from tasks.miniature import words
-from tasks.miniature.world import pick
+from . import words
+from .world import pick
 
 DIGITS = ("012", "021", "102", "120", "201", "210")  # digit of the first class, ...
 MAPS = ("words", *DIGITS)

@@ -1,8 +1,8 @@
 """All bases that the embedded backbone is pretrained on."""
 
-from tasks.miniature.base import Base
-from tasks.miniature.long_bases import long_bases
-from tasks.miniature.short_bases import short_bases
+from .base import Base
+from .long_bases import long_bases
+from .short_bases import short_bases
 
 
 def bases() -> tuple[Base, ...]:

@@ -1,7 +1,7 @@
 """All datasets of the miniature: what is drawn, and the hard rows that are added."""
 
-from tasks.miniature import hard_rows, reading, statements, writing
-from tasks.miniature.rows import Dataset, Row, rows
+from . import hard_rows, reading, statements, writing
+from .rows import Dataset, Row, rows
 
 DATASETS: dict[str, Dataset] = {
     dataset.builder: dataset

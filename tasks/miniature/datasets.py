@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 from unittest import mock
 
-from tasks.miniature import catalogue
+from . import catalogue
 
 MARKER = "miniature.json"
 VERSION = 4  # of the generator: raise it when the same seed gives other rows

@@ -8,8 +8,8 @@ The splits named "test" that only have hidden labels are never read by a task.
 import re
 from typing import Any
 
-from tasks.miniature.rows import Row
-from tasks.table import SPLITS
+from ..task_info import SPLITS
+from .rows import Row
 
 LONG = " ".join(f"Nina walked past house {i} ." for i in range(200))
 FOREIGN = "Zoë’s naïve café “Łódź” — 北京 😀"

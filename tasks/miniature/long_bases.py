@@ -8,9 +8,9 @@ multirc use for their classes.
 import random
 import re
 
-from tasks.miniature import layouts, passages, skills, texts, words, world
-from tasks.miniature.base import MAPS, Base, laid_out, maps_without, two
-from tasks.miniature.world import chance, other, pick
+from . import layouts, passages, skills, texts, words, world
+from .base import MAPS, Base, laid_out, maps_without, two
+from .world import chance, other, pick
 
 
 def long_bases() -> tuple[Base, ...]:

@@ -2,8 +2,8 @@
 
 import random
 
-from tasks.miniature import words, world
-from tasks.miniature.world import Fact, chance, other, pick
+from . import words, world
+from .world import Fact, chance, other, pick
 
 Question = tuple[str, str, list[str]]  # with its context and all its answers
 

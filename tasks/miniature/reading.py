@@ -2,8 +2,8 @@
 
 import random
 
-from tasks.miniature import passages, skills
-from tasks.miniature.rows import Dataset, Row, sizes
+from . import passages, skills
+from .rows import Dataset, Row, sizes
 
 SOURCE = sizes(4000, 1000)
 TARGET = sizes(1128, 1000)  # the rule takes 1,000 rows of train for validation

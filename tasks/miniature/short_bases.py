@@ -6,9 +6,9 @@ digits for classes those that the sources, boolq and wic use.
 
 import random
 
-from tasks.miniature import layouts, skills, words, world
-from tasks.miniature.base import Base, in_text, laid_out, maps_without, two
-from tasks.miniature.world import chance, pick
+from . import layouts, skills, words, world
+from .base import Base, in_text, laid_out, maps_without, two
+from .world import chance, pick
 
 
 def _three_way(rng: random.Random, label: int) -> str:

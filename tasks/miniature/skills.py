@@ -7,8 +7,8 @@ here (layouts.py).
 
 import random
 
-from tasks.miniature import words, world
-from tasks.miniature.world import Fact, chance, other, pick
+from . import words, world
+from .world import Fact, chance, other, pick
 
 ENTAILMENT, NEUTRAL, CONTRADICTION = 0, 1, 2
 

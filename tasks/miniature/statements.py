@@ -2,8 +2,8 @@
 
 import random
 
-from tasks.miniature import skills, world
-from tasks.miniature.rows import Dataset, Row, fields, sizes, untold
+from . import skills, world
+from .rows import Dataset, Row, fields, sizes, untold
 
 SOURCE = sizes(4000, 1000)
 MNLI = {"train": 4000, "validation_matched": 1000, "validation_mismatched": 1000}

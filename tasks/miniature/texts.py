@@ -2,8 +2,8 @@
 
 import random
 
-from tasks.miniature import passages, words, world
-from tasks.miniature.world import Fact, pick
+from . import passages, words, world
+from .world import Fact, pick
 
 
 def described(rng: random.Random) -> tuple[str, list[str]]:

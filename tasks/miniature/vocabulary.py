@@ -1,6 +1,6 @@
 """The SentencePiece model of the miniature: every word of the world is one piece."""
 
-from tasks.miniature import words
+from . import words
 
 
 def vocabulary_model() -> bytes:

@@ -8,8 +8,8 @@ import random
 from collections.abc import Sequence
 from typing import NamedTuple, TypeVar
 
-from tasks.miniature import words
-from tasks.miniature.words import Relation
+from . import words
+from .words import Relation
 
 T = TypeVar("T")
 

@@ -2,8 +2,8 @@
 
 import random
 
-from tasks.miniature import texts
-from tasks.miniature.rows import Dataset, Row, sizes
+from . import texts
+from .rows import Dataset, Row, sizes
 
 TARGET = sizes(256, 1000, 1000)
 

@@ -8,7 +8,7 @@ import textwrap
 import fake_table
 import pytest
 
-from dtvg_jax.data import scoring, source, token_table
+from dtvg_jax.data import fingerprints, scoring, token_table
 from dtvg_jax.errors import InputError
 
 # A user's own tasks: from a function, from files, and some that cannot be used.
@@ -167,13 +167,13 @@ def test_changed_files_have_another_table(own_tasks, tmp_path):
 
 
 def test_changed_code_has_another_table(own_tasks, tmp_path):
-    before = source.code_digest("toy_tasks.all")
+    before = fingerprints.code_digest("toy_tasks.all")
     (own_tasks / "toy_tasks" / "more.py").write_text("x = 1\n")
     try:
-        assert source.code_digest("toy_tasks.all") != before
+        assert fingerprints.code_digest("toy_tasks.all") != before
     finally:
         (own_tasks / "toy_tasks" / "more.py").unlink()
-    assert source.code_digest("toy_tasks.all") == before
+    assert fingerprints.code_digest("toy_tasks.all") == before
 
 
 @pytest.mark.parametrize(
@@ -182,7 +182,7 @@ def test_changed_code_has_another_table(own_tasks, tmp_path):
         (
             "toy_functoin",
             {},
-            "no task 'toy_functoin' .* nearest name is 'toy_function'",
+            "no task 'toy_functoin' .* did you mean 'toy_function'",
         ),
         ("toy_function", {"split": "test"}, "no split 'test': it has train, validat"),
         ("toy_function", {"split": "validation"}, "split 'validation' .* has no rows"),
@@ -198,8 +198,8 @@ def test_changed_code_has_another_table(own_tasks, tmp_path):
         ("toy_function", {"tasks_module": "toy_tasks.no"}, "'toy_tasks.no' .* cannot"),
         ("toy_function", {"lengths": (0, 4)}, "0 for inputs leaves no room"),
         ("toy_function", {"lengths": (4, 0)}, "0 for targets leaves no room"),
-        ("toy_function", {"label_style": "word"}, "label style 'word' is unknown"),
-        ("rtee", {"tasks_module": "tasks.all"}, "'rtee' in the catalogue.*'rte'"),
+        ("toy_function", {"label_style": "word"}, "unknown label style .word."),
+        ("rtee", {"tasks_module": "tasks.all"}, "'rtee' in the catalogue.*mean 'rte'"),
     ],
 )
 def test_what_cannot_be_used_is_a_sentence(
@@ -217,13 +217,14 @@ def test_a_prepared_data_set_is_told_by_what_it_says_of_itself(tmp_path):
     folder.mkdir(parents=True)
     (folder / "dataset_info.json").write_text("{}")
     (folder / "glue-train.tfrecord-00000-of-00001").write_bytes(b"rows")
-    reads = {"builder": "glue/rte:2.0.0", "files": []}
-    first = source.fingerprint(reads, tmp_path)
-    assert source.fingerprint(reads | {"builder": "glue/rte:2.*.*"}, tmp_path) == first
+    reads = fingerprints.Reads("glue/rte:2.0.0")
+    first = fingerprints.data_digest(reads, tmp_path)
+    newest = fingerprints.Reads("glue/rte:2.*.*")
+    assert fingerprints.data_digest(newest, tmp_path) == first
     (folder / "glue-train.tfrecord-00000-of-00001").write_bytes(b"more rows")
-    second = source.fingerprint(reads, tmp_path)
+    second = fingerprints.data_digest(reads, tmp_path)
     (folder / "dataset_info.json").write_text('{"name": "rte"}')
-    third = source.fingerprint(reads, tmp_path)
+    third = fingerprints.data_digest(reads, tmp_path)
     assert len({first, second, third}) == 3
 
 

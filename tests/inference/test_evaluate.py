@@ -17,9 +17,7 @@ from dtvg_jax.inference.split_decoding import Setup
 from dtvg_jax.inference.stored_prompts import Scoring
 from dtvg_jax.models.backbone import token_loss
 from dtvg_jax.store import prompt_store
-from dtvg_jax.store.entries import Metadata
-from dtvg_jax.training import placement
-from tasks import table
+from tasks import task_info
 
 TASKS = ("sst2", "mnli", "mrpc", "superglue-cb")
 LENGTHS = (32, 2)
@@ -32,7 +30,7 @@ def backbone():
 
 @pytest.fixture(scope="module")
 def tables(backbone, cache):
-    builders = [table.TASKS[task].builder for task in TASKS]
+    builders = [task_info.TASKS[task].builder for task in TASKS]
     data_dir = prepared.folder("miniature", cache, builders)
     return {
         task: token_table.head(

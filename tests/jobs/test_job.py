@@ -13,7 +13,7 @@ from dtvg_jax.jobs import job, job_folder, pipeline, plan
 from dtvg_jax.store import entries, prompt_store
 from dtvg_jax.training import metrics_log
 from dtvg_jax.training.stages import Stage
-from tasks.table import TASKS
+from tasks.task_info import TASKS
 
 STAGE = Stage(
     steps=6, learning_rate=0.1, batch_size=4, validate_every=3, log_every=2, warmup=1

@@ -75,7 +75,7 @@ def test_json_lines(folder, tmp_path):
         )
         assert fake_table.text_of(table.targets) == "bad|good|"
         assert table.golds == ["bad", "good"]
-        assert table.meta["metrics"] == ["tasks.metrics:accuracy"]
+        assert table.meta["metrics"] == ["dtvg_tasks.metrics:accuracy"]
 
 
 def test_few_shots_of_json_lines(folder, tmp_path):

@@ -43,7 +43,7 @@ def test_every_split_that_a_task_reads_is_there_and_has_its_hard_rows(written):
     """What the catalogue's tasks make of it; counts follow from the generator."""
     import tasks.all  # noqa: F401 registers the tasks
     from tasks import splits
-    from tasks.table import KNOWN
+    from tasks.task_info import KNOWN
 
     out, _ = written
     found = {

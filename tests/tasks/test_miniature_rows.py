@@ -8,7 +8,7 @@ import sentencepiece
 from test_miniature import ALL, read_fact, read_opinion, read_question
 
 from tasks.miniature import bases, needs, rows, vocabulary, words
-from tasks.table import TASKS
+from tasks.task_info import TASKS
 
 SMALL = 200
 

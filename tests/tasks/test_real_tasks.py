@@ -19,7 +19,7 @@ from dtvg_jax.data import token_table
 from dtvg_jax.errors import InputError
 from dtvg_jax.formats import vocabularies
 from tasks.splits import RULES, SPLITS
-from tasks.table import TASKS
+from tasks.task_info import TASKS
 
 LENGTHS = (8192, 256)  # nothing is cut
 DOCS = pathlib.Path(__file__).resolve().parents[2] / "docs" / "tasks.md"

@@ -8,7 +8,7 @@ import tfds_rows
 
 from tasks import lengths
 from tasks import list as task_list
-from tasks.table import TASKS
+from tasks.task_info import TASKS
 
 
 @pytest.fixture(scope="module")

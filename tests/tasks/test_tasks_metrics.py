@@ -122,7 +122,7 @@ def test_gold_is_read_from_the_row_not_from_decoded_text():
 
 def test_scoring_imports_neither_seqio_nor_tensorflow():
     code = (
-        "import sys, tasks.table, tasks.metrics, tasks.postprocess\n"
+        "import sys, tasks.task_info, tasks.metrics, tasks.postprocess\n"
         "import tasks.generation_metrics\n"
         "sys.exit(sorted({'seqio', 'tensorflow', 'torch'} & set(sys.modules)) or None)"
     )

@@ -11,7 +11,7 @@ import tfds_rows
 import tasks.all  # noqa: F401 registers the tasks
 from tasks import list as task_list
 from tasks import splits
-from tasks.table import SPLITS, TASKS
+from tasks.task_info import SPLITS, TASKS
 
 # rows, first entries of torch.randperm(rows) with seed 42, SHA-256 of all of it
 PERMUTATIONS = [

@@ -8,7 +8,7 @@ from task_cases import CASES, GOLDS, REFERENCE, SCORES
 
 import tasks.all  # noqa: F401 registers the tasks
 from tasks import formats
-from tasks.table import CONVENTIONS, KNOWN, TASKS
+from tasks.task_info import CONVENTIONS, KNOWN, TASKS
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,106 @@
+"""A user's own `tasks` neither breaks a command nor is taken for the repository's."""
+
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+from dtvg_jax.data import catalogue, fingerprints
+from dtvg_jax.errors import InputError
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+OTHERS = ["tasks.py", "tasks/__init__.py", "tasks/notes.txt"]
+
+
+@pytest.fixture(params=OTHERS)
+def elsewhere(request, tmp_path):
+    """A user's folder in which `import tasks` finds something else."""
+    file = tmp_path / request.param
+    file.parent.mkdir(exist_ok=True)
+    file.write_text("raise SystemExit('another tasks was imported')")
+    return tmp_path
+
+
+def run(folder: pathlib.Path, *arguments: str) -> str:
+    """Runs Python in a folder, which comes first on its path; gives what it prints."""
+    environment = os.environ | {"PYTHONPATH": f"{folder}{os.pathsep}{ROOT}"}
+    done = subprocess.run(
+        [sys.executable, *arguments],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_a_command_works_where_a_user_has_tasks_of_that_name(elsewhere):
+    gin_file = "--gin_file=gin/test/small_job.gin"
+    shown = run(elsewhere, "-m", "dtvg_jax.train", "--dry_run", gin_file)
+    assert "superglue-cb" in shown
+
+
+METRICS = """
+import sys
+from dtvg_jax.data import catalogue, fingerprints, scoring
+accuracy = catalogue.module("metrics").accuracy
+stored = catalogue.stored_name(accuracy.__module__)
+assert catalogue.find(stored).accuracy is accuracy
+print(accuracy.__module__, stored, fingerprints.code_digest(catalogue.ALL))
+assert "tasks" not in sys.modules or catalogue.is_ours("tasks")
+"""
+
+
+def test_a_function_has_one_name_whatever_tasks_is_found(elsewhere):
+    digest = fingerprints.code_digest(catalogue.ALL)
+    module, stored, found = run(elsewhere, "-c", METRICS).split()
+    assert module == (
+        "tasks.metrics"
+        if (elsewhere / "tasks/notes.txt").exists()
+        else "dtvg_tasks.metrics"
+    )
+    assert (stored, found) == ("dtvg_tasks.metrics", digest)
+    assert run(ROOT, "-c", METRICS).split() == ["tasks.metrics", stored, digest]
+
+
+OWN = """
+from dtvg_jax.data import catalogue, fingerprints
+own = catalogue.import_tasks("tasks.own")
+assert own.__file__.endswith("tasks/own.py"), own
+ours = catalogue.module("task_info")
+assert ours.__name__ == "dtvg_tasks.task_info" and "rte" in ours.KNOWN
+assert catalogue.stored_name("tasks.own") == "tasks.own"
+assert catalogue.find("tasks.own") is own
+print(fingerprints.code_digest("tasks.own") != fingerprints.code_digest(catalogue.ALL))
+"""
+
+
+def test_a_users_package_of_that_name_stays_theirs(tmp_path):
+    (tmp_path / "tasks").mkdir()
+    for name in ("__init__.py", "own.py"):
+        (tmp_path / "tasks" / name).touch()
+    assert run(tmp_path, "-c", OWN) == "True\n"
+
+
+def test_seqio_gets_each_task_once_from_the_module_for_other_programs(tmp_path):
+    (tmp_path / "tasks.py").write_text("MINE = 1")
+    program = """
+import seqio
+import tasks
+import dtvg_jax.data.seqio_tasks
+assert tasks.MINE == 1
+assert {"dtvg_rte", "dtvg_squad_words"} <= set(seqio.TaskRegistry.names())
+print(*sorted(seqio.MixtureRegistry.names()))
+"""
+    names = run(tmp_path, "-c", program).split()
+    assert {"dtvg_all", "dtvg_glue_words", "dtvg_sources"} <= set(names)
+
+
+def test_an_unknown_task_or_style_is_named_with_the_nearest():
+    with pytest.raises(InputError, match="unknown task 'rtee': did you mean 'rte'"):
+        catalogue.check_task("rtee")
+    with pytest.raises(InputError, match="unknown label style 'word': did you mean"):
+        catalogue.check_label_style("word")

@@ -104,28 +104,13 @@ def evaluate(
     names = list(settings.prompts) or prompt_store.names()
     if not names:
         raise InputError(f"{prompt_store.folder} holds no learned prompts")
-    fits = {
-        "backbone_digest": backbone.digest,
-        "vocabulary_digest": backbone.vocabulary.digest,
-    }
-    entries = {name: prompt_store.read(name, **fits) for name in names}
-    passport = _shared(entries)
-    planned = plan_trials(names, list(entries.values()), tasks, matrix)
-    wanted = list(dict.fromkeys(trial.task for trial in planned))
-    for task in wanted:
-        catalogue.check_task(task, tasks_module)
-    cache = pathlib.Path(cache_dir).expanduser()
-    known = catalogue.known()
-    builders = [known[task].builder for task in wanted if task in known]
-    open_table = functools.partial(
-        token_table.token_table,
-        split=split,
-        label_style=passport["label_style"],
-        vocabulary=backbone.vocabulary,
-        lengths=passport["lengths"],
-        tfds_data_dir=prepared.folder(data_dir, cache, builders),
-        cache_dir=cache / "token_tables",
-        tasks_module=tasks_module,
+    fit = Fit(backbone.digest, backbone.vocabulary.digest)
+    found = {name: prompt_store.read(name, fit) for name in names}
+    shared = _shared(found)
+    trials = plan_trials(found, settings.tasks, settings.matrix)
+    folder = files.expand(out)
+    setup = Setup(
+        backbone, placement.make(), settings.batch_size, shared.lengths, check
     )
     backbone = backbone._replace(
         params=jax.device_put(backbone.params, setup.placement.params)
@@ -210,7 +195,7 @@ def _open_tables(
     for task in wanted:
         catalogue.check_task(task, settings.tasks_module)
     cache = files.expand(settings.cache_dir)
-    known = importlib.import_module("tasks.table").KNOWN
+    known = catalogue.known()
     builders = [known[task].builder for task in wanted if task in known]
     open_table = functools.partial(
         token_table.token_table,

@@ -1,9 +1,9 @@
 """The token tables of a job: every split of every task, and few shots of targets."""
 
-import pathlib
 from collections.abc import Callable
 from typing import Any
 
+from dtvg_jax import files
 from dtvg_jax.data import catalogue, prepared, token_table
 from dtvg_jax.data.token_table import TokenTable
 from dtvg_jax.jobs import plan
@@ -20,7 +20,7 @@ def open_tables(job: Job, vocabulary: Any, check: Callable[[], None]) -> Tables:
 
     Raises InputError for data that are missing or that a task cannot read.
     """
-    cache = pathlib.Path(job.cache_dir).expanduser()
+    cache = files.expand(job.cache_dir)
     known = catalogue.known()
     names = plan.tasks(job)
     builders = [known[task].builder for task in names if task in known]

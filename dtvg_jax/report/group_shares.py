@@ -7,6 +7,7 @@ from dtvg_jax.data import catalogue
 from dtvg_jax.data.prepared import MINIATURE
 from dtvg_jax.report.records import GroupShare, JobFacts, Usefulness
 from dtvg_jax.report.statistics import spread
+from dtvg_jax.training.metrics_log import TrainRecord
 
 # The groups of a lane, [step][S]: 1 for a source in the group, else 0.
 Groups: TypeAlias = Sequence[Sequence[int]]
@@ -19,9 +20,9 @@ def group_shares(job: JobFacts, records: Iterable[TrainRecord]) -> list[GroupSha
     data the useful sources are known, and the groups are compared with them.
     """
     known: Mapping[str, Sequence[str]] = {}
-    if job.get("data_dir") == MINIATURE:
+    if job.data_dir == MINIATURE:
         known = catalogue.module("miniature.useful").USEFUL
-    lanes: dict[tuple[str, str], dict[int, list[Json]]] = {}
+    lanes: dict[tuple[str, str], dict[int, list[TrainRecord]]] = {}
     for record in records:
         if record.group is not None:
             seeds = lanes.setdefault((record.task, record.run.full_method), {})

@@ -17,6 +17,8 @@ from dtvg_jax.inference.split_decoding import Setup
 from dtvg_jax.inference.stored_prompts import Scoring
 from dtvg_jax.models.backbone import token_loss
 from dtvg_jax.store import prompt_store
+from dtvg_jax.store.entries import Metadata
+from dtvg_jax.training import placement
 from tasks import task_info
 
 TASKS = ("sst2", "mnli", "mrpc", "superglue-cb")

@@ -4,7 +4,6 @@ Pretrains a small T5 on a mixture, as gin files say. The same command resumes a 
 that was stopped.
 """
 
-import pathlib
 import sys
 
 from absl import flags
@@ -26,8 +25,9 @@ def main(words: list[str], check: signals.Check) -> None:
 
     if OUT.value is None:
         raise InputError("no folder for the run: give --out=DIR")
-    settings = app.configure(loop.Pretraining)
-    skills = loop.pretrain(pathlib.Path(OUT.value), settings, check)
+    out = files.expand(OUT.value)
+    settings = gin_settings.configure(loop.Pretraining, GIN)
+    skills = loop.pretrain(out, *settings, check=check)
     for name, value in skills["words"].items():
         maps = skills["maps"].get(name)
         print(f"{name:16}{value:6.1f}" + (f"{maps:8.1f}" if maps is not None else ""))

@@ -5,7 +5,7 @@ from fake_job import grouped, small, written
 
 from tasks.miniature.needs import NEEDS
 from tasks.miniature.useful import USEFUL
-from tasks.table import TASKS
+from tasks.task_info import TASKS
 
 
 def test_group_shares_are_means_over_steps_and_then_seeds(tmp_path):

@@ -27,7 +27,7 @@ def main(words: list[str], check: signals.Check) -> None:
         raise InputError("no folder for the run: give --out=DIR")
     out = files.expand(OUT.value)
     settings = gin_settings.configure(loop.Pretraining, GIN)
-    skills = loop.pretrain(out, *settings, check=check)
+    skills = loop.pretrain(out, settings, check)
     for name, value in skills["words"].items():
         maps = skills["maps"].get(name)
         print(f"{name:16}{value:6.1f}" + (f"{maps:8.1f}" if maps is not None else ""))

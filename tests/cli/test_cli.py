@@ -88,8 +88,8 @@ BINDINGS = {
     "stage2/stages.Stage.learning_rate='a'": (
         "learning_rate = 'a': it must be a number >= 0"
     ),
-    "stage1/stages.Stage.steps=True": "stage1.steps = True: it must be a whole number",
-    "stage1/stages.Stage.dropout=3": "stage1.dropout = 3: it must be True or False",
+    "stage1/stages.Stage.steps=True": "steps = True: it must be a whole number >= 1",
+    "stage1/stages.Stage.dropout=3": "dropout = 3: it must be True or False",
     "stage1/stages.Stage.optimiser='adam'": (
         "unknown optimiser 'adam': known are adamw_stage1, adamw_stage2, adafactor"
     ),

@@ -64,8 +64,8 @@ def training(settings: job.Job, backbone: Any, opened: token_tables.Tables):
     step_fn = jax.jit(
         lanes.make_step(backbone, method, optimiser, dropout=False), donate_argnums=0
     )
-    trained_on = [opened[lane.task, "train"] for lane in program.lanes]
-    seeds = [lane.seed for lane in program.lanes]
+    trained_on = [opened[lane.run.task, "train"] for lane in program.lanes]
+    seeds = [lane.run.seed for lane in program.lanes]
     lengths = (settings.inputs_length, settings.targets_length)
 
     def batch(i: int) -> batches.Batch:
@@ -87,7 +87,7 @@ def answering(settings: job.Job, backbone: Any, opened: token_tables.Tables):
     embedding = backbone.embedding(backbone.params)
     start = initial_prompt.p_init(embedding, settings.prompt_length, 0)
     pairs = [
-        split_decoding.Pair(k, opened[lane.task, "validation"])
+        split_decoding.Pair(k, opened[lane.run.task, "validation"])
         for k, lane in enumerate(lanes_of)
     ]
     decode = split_decoding.make_decode(backbone, settings.targets_length)

@@ -22,7 +22,7 @@ import numpy as np
 import optax
 
 from dtvg_jax.formats.load import load_backbone
-from dtvg_jax.methods import METHODS, Context, initial_prompt
+from dtvg_jax.methods import METHODS, initial_prompt
 from dtvg_jax.models import backbone as backbones
 from dtvg_jax.models.t5 import T5Config
 from dtvg_jax.training import lanes, optimisers
@@ -67,7 +67,7 @@ def prompt_turn(
     embedding = backbone.embedding(backbone.params)
     start = initial_prompt.p_init(embedding, PROMPT_LENGTH, 0)
     noise = np.random.default_rng(0).normal(0, 0.1, (1, sources, *start.shape))
-    context = Context(
+    context = lanes.LaneContexts(
         p_init=jnp.asarray(start[None]),
         sources=jnp.asarray(noise, jnp.float32),
         start=jnp.tile(start + 0.1, (count, 1, 1)),

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from dtvg_jax.errors import InputError
 
@@ -177,7 +177,9 @@ def greedy(weight: float) -> Rule:
     def rule(seen: Similarities) -> Bool[Array, " S"]:
         kept, tie = _kept(seen), TIE * _largest(seen)
 
-        def add(_, carry):
+        def add(
+            _: Int[Array, ""], carry: tuple[Bool[Array, " S"], Float[Array, ""]]
+        ) -> tuple[Bool[Array, " S"], Float[Array, ""]]:
             group, score = carry
             size = jnp.sum(group) + 1
             similar = jnp.sum(seen.target * group) + seen.target
@@ -229,7 +231,7 @@ def exhaustive(weight: float) -> Rule:
     return rule
 
 
-def _subsets(count: int) -> np.ndarray:
+def _subsets(count: int) -> Float[np.ndarray, "N {count}"]:
     """Lists all subsets of `count` sources as rows of 0 and 1, small ones first."""
     if count > MAX_EXHAUSTIVE_SOURCES:
         raise InputError(

@@ -42,8 +42,8 @@ def grouped(
         due = step % every == 0
         if until is not None:
             due &= step < until
-        # The rule runs at every step and its choice is dropped where it is not due: a
-        # conditional under vmap would compute both sides as well.
+        # A mask and no branch: beside the backbone the rule costs nothing, and every
+        # step is the same program.
         group = jnp.where(due, rule(seen), method_state)
         merged = task_vectors.merge(
             context.p_init,
@@ -53,13 +53,7 @@ def grouped(
             trainables["source_scales"],
             context.sources,
         )
-        diagnostics = {
-            "similarity": seen.target,
-            "group": group,
-            "target_similarity": task_vectors.group_target_similarity(seen, group),
-            "knowledge_consistency": task_vectors.knowledge_consistency(seen, group),
-        }
-        return merged, group, diagnostics
+        return merged, group, _diagnostics(seen, group)
 
     return Method(init, prompt)
 
@@ -72,6 +66,17 @@ def _see(trainables: Trainables, context: Context) -> task_vectors.Similarities:
         context.sources,
         context.available,
     )
+
+
+def _diagnostics(
+    seen: task_vectors.Similarities, group: Bool[Array, " S"]
+) -> Diagnostics:
+    return {
+        "similarity": seen.target,
+        "group": group,
+        "target_similarity": task_vectors.group_target_similarity(seen, group),
+        "knowledge_consistency": task_vectors.knowledge_consistency(seen, group),
+    }
 
 
 METHODS = {

@@ -13,7 +13,7 @@ from typing import TypeAlias, TypeVar
 import jax
 import orbax.checkpoint as ocp
 from jax.tree_util import KeyEntry, keystr, tree_flatten_with_path
-from jaxtyping import Array, PyTree
+from jaxtyping import PyTree
 
 from dtvg_jax import files
 from dtvg_jax.errors import InputError
@@ -22,7 +22,7 @@ KEEP = 2
 
 Tree = TypeVar("Tree")
 Record = TypeVar("Record")
-Named: TypeAlias = dict[str, PyTree[Array]]  # nested
+Named: TypeAlias = dict[str, PyTree]  # nested; leaves are arrays
 
 
 def manager(folder: pathlib.Path) -> ocp.CheckpointManager:
@@ -107,7 +107,7 @@ def _as_in(like: Tree, found: Named) -> Tree:
     """Takes the leaves of `like` by their paths out of nested dicts."""
     leaves = []
     for path, _ in tree_flatten_with_path(like)[0]:
-        inner: PyTree[Array] = found
+        inner: PyTree = found
         for name in _names(path):
             inner = inner[name]
         leaves.append(inner)

@@ -155,7 +155,7 @@ def test_the_command_reads_gin_and_writes_a_hugging_face_folder(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "fraction, share", [(0, 0), (0.4, 0), (0.475, 0.35), (0.55, 0.7), (1, 0.7)]
+    "fraction, share", [(0.0, 0), (0.4, 0), (0.475, 0.35), (0.55, 0.7), (1.0, 0.7)]
 )
 def test_other_maps_come_in_slowly(fraction, share):
     assert mixture.Curriculum().share(fraction) == pytest.approx(share)

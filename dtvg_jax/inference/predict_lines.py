@@ -147,9 +147,7 @@ def _run(model: _Model, good: Sequence[request_lines.Request]) -> list[dict[str,
 
 def _tokens(model: _Model, texts: Sequence[str]) -> list[list[int]]:
     vocabulary, settings = model.backbone.vocabulary, model.settings
-    if (
-        settings.raw and model.backbone.kind == "llama"
-    ):  # neither " Label : " nor an end
+    if settings.raw and model.backbone.decoder_only:  # neither " Label : " nor an end
         room = settings.inputs_length - len(vocabulary.prefix_ids)
         ids = vocabulary.encode(list(texts))
         return [[*vocabulary.prefix_ids, *row[:room]] for row in ids]

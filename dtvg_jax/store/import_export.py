@@ -3,7 +3,6 @@
 import os
 import pathlib
 import re
-import shutil
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -62,8 +61,11 @@ def export_prompts(
             model = base_model or str(source.folder)
             parts = prompt_files.peft(rows, source.checkpoint.config, model)
         else:
-            kind = backbone.kind(source.checkpoint.config)
-            parts = prompt_files.prompt_tuning(rows, kind, passport.get("step") or 0)
+            decoder_only = backbone.architecture(source.config).decoder_only
+            step = passport.get("step") or 0
+            parts = prompt_files.prompt_tuning(
+                rows, decoder_only=decoder_only, step=step
+            )
         made |= {out / f"{name}{suffix}": content for suffix, content in parts.items()}
     if there := sorted(str(path) for path in made if path.exists()):
         raise InputError(
@@ -121,7 +123,7 @@ def import_prompts(
     read = [prompt_files.read(one.path) for one in wanted]
     for one, prompt in zip(wanted, read, strict=True):
         if source is not None:
-            _check_fit(str(one.path), prompt.rows, source, prompt.kind)
+            _check_fit(str(one.path), prompt.rows, source, prompt.decoder_only)
     start = _start_of(source, dtype, p_init)
     fits = _backbone_fields(source)
     made = []
@@ -176,24 +178,27 @@ def convert_backbone(
         t5x.write(beside, config, params, step)
     else:
         hugging_face.write_t5(beside, config, params)
-    for file in source.vocabulary_files():
-        shutil.copy(file, beside)
+    source.copy_vocabulary(beside)
     beside.rename(out)
 
 
 def _check_fit(
-    what: str, rows: np.ndarray, source: load.Source, kind: str | None = None
+    what: str,
+    rows: np.ndarray,
+    source: load.Source,
+    decoder_only: bool | None = None,
 ) -> None:
     width = source.checkpoint.tensors[EMBEDDING].shape[1]
-    own = backbone.kind(source.checkpoint.config)
+    own = backbone.architecture(source.config).decoder_only
     if rows.shape[1] != width:
         raise InputError(
             f"{what} is of width {rows.shape[1]}, but the backbone {source.name} is of "
             f"width {width}."
         )
-    if kind not in (None, own):
+    if decoder_only not in (None, own):
+        kinds = {True: "decoder-only backbone", False: "backbone with an encoder"}
         raise InputError(
-            f"{what} is for a {kind}, but the backbone {source.name} is a {own}."
+            f"{what} is for a {kinds[not own]}, but {source.name} is a {kinds[own]}."
         )
 
 

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from dtvg_jax import task_vectors
+from dtvg_jax import files, task_vectors
 from dtvg_jax.errors import InputError
 from dtvg_jax.formats import hugging_face, load, prompt_files, t5x
 from dtvg_jax.methods import initial_prompt

@@ -278,7 +278,7 @@ BAD_PROMPTS = {
     ),
     "bad json": (
         lambda p: (_adapter(p), (p / "adapter_config.json").write_text("{")),
-        "cannot be read as JSON",
+        "adapter_config.json is not JSON",
     ),
 }
 

@@ -14,15 +14,15 @@ import pathlib
 import subprocess
 import sys
 import tempfile
-from typing import Any
 
 import jax
 import ml_dtypes
 import numpy as np
-from flax import traverse_util
 from safetensors import numpy as safetensors
 
-from dtvg_jax.formats import configs, hugging_face
+from dtvg_jax import files
+from dtvg_jax.formats import tensors
+from dtvg_jax.formats.families import t5 as t5_files
 from dtvg_jax.models import backbone, t5
 
 MARK = 1.2
@@ -74,11 +74,10 @@ def main() -> None:
 def write(folder: pathlib.Path, shape: str, files: int, dtype: str) -> None:
     """Writes a folder of random weights, each file about 1/`files` of them."""
     config = SHAPES[shape]
-    attributes = configs.t5_attributes(config, dtype)
+    attributes = t5_files.attributes(config, dtype)
     (folder / "config.json").write_text(json.dumps(attributes))
-    shapes = jax.eval_shape(lambda: backbone.init_params(config, jax.random.key(0)))
-    flat: dict[str, Any] = traverse_util.flatten_dict(shapes, sep="/")
-    names = hugging_face.t5_names(config)
+    flat = tensors.by_path(backbone.param_shapes(config))
+    names = t5_files.tensor_names(config)
     as_is = ("embedding", "scale")
     sizes = {name: math.prod(flat[path].shape) for name, path in names.items()}
     limit, part, parts = sum(sizes.values()) / files, 0, {}
@@ -101,7 +100,7 @@ def write(folder: pathlib.Path, shape: str, files: int, dtype: str) -> None:
 
 def measure(
     folder: pathlib.Path, shape: str, files: int, stored: str, dtype: str
-) -> dict[str, Any]:
+) -> files.JsonObject:
     command = [sys.executable, "-c", CHILD, str(folder), dtype]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     got = json.loads(done.stdout)

@@ -7,7 +7,7 @@
     V  vocabulary                             N  attention heads (key/value heads)
     D  size of a head                         F  width of the feed-forward layer
 
-Inside `backbones/` lower-case letters are local: q, k positions of queries and keys,
+Inside `models/` lower-case letters are local: q, k positions of queries and keys,
 g query heads that share one key/value head.
 
 Token arrays hold -1 where there is no token, whatever the vocabulary (0 is a real
@@ -21,4 +21,5 @@ from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 __all__ = ["Array", "Bool", "Float", "Int", "Key", "Params", "PyTree"]
 
 # A plain nested dict of arrays.  Its names are those of the backbone's checkpoint.
+# Any: no static type says that a value is an array at one path and a dict at another.
 Params: TypeAlias = dict[str, Any]

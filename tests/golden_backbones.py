@@ -1,29 +1,36 @@
 """The tiny backbones of tests/golden, as the tests use them."""
 
+import dataclasses
 import functools
 import pathlib
 from collections.abc import Callable
-from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from dtvg_jax.formats import hugging_face
+from dtvg_jax.formats.vocabularies import Vocabulary
 from dtvg_jax.inference import decoding
 from dtvg_jax.models import backbone
 
 GOLDEN = pathlib.Path(__file__).parent / "golden"
 T5_CASES = ("t5_v1_0", "t5_v1_1", "t5_v1_1_narrow", "t5_gated_silu", "umt5")
 LLAMA_CASES = ("llama_3_tied", "llama_untied", "llama_biases_linear")
+QWEN_CASES = ("qwen2_tied", "qwen2_untied", "qwen3_tied", "qwen3_untied")
+DECODER_CASES = LLAMA_CASES + QWEN_CASES
+CASES = T5_CASES + DECODER_CASES
+# A vocabulary without words.
+WORDLESS = Vocabulary(60, -7, "", (), "", lambda texts: [], lambda rows: [])
 
 
 @functools.cache
 def load(name: str, eos_id: int = -7) -> backbone.Backbone:
     """Loads a tiny backbone; with the given end token id it never stops decoding."""
-    config, params, digest = hugging_face.read(GOLDEN / name, "float32")
-    vocabulary = SimpleNamespace(eos_id=eos_id)
-    b = backbone.build(name, config, params, vocabulary, digest)
+    opened = hugging_face.open_checkpoint(GOLDEN / name)
+    words = dataclasses.replace(WORDLESS, eos_id=eos_id)
+    params = opened.params("float32")
+    b = backbone.build(name, opened.config, params, words, opened.digest())
     return b._replace(
         logits=jax.jit(b.logits),
         prefill=jax.jit(b.prefill, static_argnums=3),

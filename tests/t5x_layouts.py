@@ -68,8 +68,9 @@ def store_array(
 
 
 def assert_is(folder: pathlib.Path, name: str) -> None:
-    config, params, _ = t5x.read(folder, "float32")
-    assert config == golden.load(name).config
+    opened = t5x.open_checkpoint(folder)
+    assert opened.config == golden.load(name).config
+    params = opened.params("float32")
     want = golden.load(name).params
     jax.tree.map(np.testing.assert_array_equal, params, want)
     assert jax.tree.structure(params) == jax.tree.structure(want)

@@ -2,9 +2,11 @@
 
 import os
 import pathlib
-from typing import Any, NamedTuple
+import shutil
+from typing import NamedTuple
 
 import dtvg_jax
+from dtvg_jax import files
 from dtvg_jax.errors import InputError
 from dtvg_jax.formats import hugging_face, t5x, vocabularies
 from dtvg_jax.formats.tensors import Checkpoint, Shardings
@@ -15,19 +17,27 @@ DTYPES = ("float32", "bfloat16")
 
 
 class Source(NamedTuple):
-    """Where a backbone comes from: open, checked, its weights not read yet."""
+    """Where a backbone comes from: open, checked, its weights not read yet.
+
+    What needs only the config, the vocabulary or the shapes takes them from here, and
+    no weights are loaded for it.
+    """
 
     name: str
     folder: pathlib.Path
     checkpoint: Checkpoint
 
-    def vocabulary(self) -> Any:
+    @property
+    def config(self) -> backbone.Config:
+        return self.checkpoint.config
+
+    def vocabulary(self) -> vocabularies.Vocabulary:
         """Loads the vocabulary of the folder, or of the one above a T5X checkpoint."""
-        files, config = self.vocabulary_files(), self.checkpoint.config
+        found = self.vocabulary_files()
         return vocabularies.load_vocabulary(
-            files[0].parent if files else self.folder,
-            decoder_only=backbone.kind(config) == "llama",
-            rows=config.vocab_size,
+            found[0].parent if found else self.folder,
+            decoder_only=backbone.architecture(self.config).decoder_only,
+            rows=self.config.vocab_size,
         )
 
     def vocabulary_files(self) -> list[pathlib.Path]:
@@ -38,13 +48,32 @@ class Source(NamedTuple):
         found = [
             [p / n for n in vocabularies.FILES if (p / n).is_file()] for p in places
         ]
-        return next((files for files in found if files), [])
+        return next((paths for paths in found if paths), [])
+
+    def copy_vocabulary(self, folder: pathlib.Path) -> None:
+        """Copies the vocabulary, and says how many ids it has to who does not know."""
+        found = self.vocabulary_files()
+        for path in found:
+            shutil.copy(path, folder)
+        names = [path.name for path in found]
+        pieces = [path for path in found if path.name in vocabularies.PIECES]
+        if pieces and vocabularies.TOKENIZER_CONFIG not in names:
+            said = vocabularies.tokenizer_config(self.vocabulary(), pieces[0])
+            files.write_json(folder / vocabularies.TOKENIZER_CONFIG, said)
+
+    def abstract(self, dtype: str) -> backbone.Backbone:
+        """Gives the backbone with shapes for parameters: enough to compile, not to run.
+
+        Its digest is empty, since that is of the weights.
+        """
+        shapes = backbone.param_shapes(self.config, dtype)
+        return backbone.build(self.name, self.config, shapes, self.vocabulary(), "")
 
 
 def load_backbone(
     where: str, dtype: str = "float32", shardings: Shardings | None = None
 ) -> backbone.Backbone:
-    """Loads the T5 or Llama of a folder, or "miniature", the small embedded T5.
+    """Loads the backbone of a folder, or "miniature", the small embedded T5.
 
     A folder is Hugging Face's or T5X's (a checkpoint, or the folder above it).
     `dtype` ("float32" or "bfloat16") is that of parameters and activations; prompts,
@@ -67,7 +96,7 @@ def load_backbone(
 
 def open_source(where: str) -> Source:
     """Finds a backbone and holds config and weights against each other."""
-    folder = pathlib.Path(where).expanduser()
+    folder = files.expand(where)
     embedded = sorted(p.name for p in EMBEDDED.glob("*") if p.is_dir())
     if where in embedded:
         folder = EMBEDDED / where

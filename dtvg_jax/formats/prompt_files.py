@@ -14,33 +14,35 @@ import safetensors
 from jaxtyping import Float
 from safetensors import numpy as safetensors_numpy
 
+from dtvg_jax import files
 from dtvg_jax.errors import InputError
-from dtvg_jax.formats import hugging_face
 from dtvg_jax.models import backbone
 
 Rows = Float[np.ndarray, "P H"]
 
 # The version of PEFT whose files these are, field by field.
 PEFT_VERSION = "0.21.2"
-PEFT_TASKS = {"t5": "SEQ_2_SEQ_LM", "llama": "CAUSAL_LM"}
+# By whether a backbone is decoder-only, as its architecture says.
+PEFT_TASKS = {False: "SEQ_2_SEQ_LM", True: "CAUSAL_LM"}
 PEFT_CONFIG, PEFT_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 PEFT_TENSOR = "prompt_embeddings"
 # google-research/prompt-tuning names the file of an array by its place in the model.
 NUMPY_FOLDER = "numpy_checkpoints"
-STACKS = {"t5": "encoder", "llama": "decoder"}
+STACKS = {False: "encoder", True: "decoder"}
 PROMPT = "prompt.prompt.prompt"
 DTYPES = ("float32", "float16", "bfloat16")
 PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt")
 
 
 class Prompt(NamedTuple):
-    """A prompt that was read: its rows, the kind of backbone it says it is for, notes.
+    """A prompt that was read.
 
-    `kind` is "t5", "llama" or None; notes say what the reader took or left.
+    decoder_only: of the backbone that it is for; None where the file does not say it
+    notes: what the reader took or left
     """
 
     rows: Rows
-    kind: str | None = None
+    decoder_only: bool | None = None
     notes: tuple[str, ...] = ()
 
 
@@ -77,9 +79,9 @@ def npy(rows: Rows) -> dict[str, bytes]:
     return {".npy": _numpy_bytes(rows)}
 
 
-def prompt_tuning(rows: Rows, kind: str, step: int) -> dict[str, bytes]:
+def prompt_tuning(rows: Rows, *, decoder_only: bool, step: int) -> dict[str, bytes]:
     """Gives the file of google-research/prompt-tuning: .npy without the suffix."""
-    name = f"checkpoint_{step}/{STACKS[kind]}.{PROMPT}"
+    name = f"checkpoint_{step}/{STACKS[decoder_only]}.{PROMPT}"
     return {f"/{NUMPY_FOLDER}/{name}": _numpy_bytes(rows)}
 
 
@@ -89,18 +91,14 @@ def peft(rows: Rows, config: backbone.Config, base_model: str) -> dict[str, byte
     `num_transformer_submodules` is 1: the prompt is before the encoder only.  PEFT's
     own default for a T5 is 2, which doubles the rows and uses the first half.
     """
-    layers, heads = (
-        (config.num_hidden_layers, config.num_attention_heads)
-        if isinstance(config, backbone.llama.LlamaConfig)
-        else (config.num_layers, config.num_heads)
-    )
+    decoder_only = backbone.architecture(config).decoder_only
     attributes = {
         "auto_mapping": None,
         "base_model_name_or_path": base_model,
         "inference_mode": True,
         "modules_to_save": None,
-        "num_attention_heads": heads,
-        "num_layers": layers,
+        "num_attention_heads": config.num_attention_heads,
+        "num_layers": config.num_hidden_layers,
         "num_transformer_submodules": 1,
         "num_virtual_tokens": rows.shape[0],
         "peft_type": "PROMPT_TUNING",
@@ -108,7 +106,7 @@ def peft(rows: Rows, config: backbone.Config, base_model: str) -> dict[str, byte
         "prompt_tuning_init": "RANDOM",
         "prompt_tuning_init_text": None,
         "revision": None,
-        "task_type": PEFT_TASKS[backbone.kind(config)],
+        "task_type": PEFT_TASKS[decoder_only],
         "token_dim": rows.shape[1],
         "tokenizer_kwargs": None,
         "tokenizer_name_or_path": None,
@@ -122,7 +120,7 @@ def peft(rows: Rows, config: backbone.Config, base_model: str) -> dict[str, byte
 
 
 def _read_peft(folder: pathlib.Path) -> Prompt:
-    said = hugging_face.read_json(folder / PEFT_CONFIG)
+    said = files.read_json(folder / PEFT_CONFIG, "save the adapter again")
     path = folder / PEFT_WEIGHTS
     if said.get("peft_type") != "PROMPT_TUNING":
         raise InputError(
@@ -144,16 +142,16 @@ def _read_peft(folder: pathlib.Path) -> Prompt:
             f"{path}: {PEFT_TENSOR} is {list(rows.shape)}, but {PEFT_CONFIG} says "
             f"num_virtual_tokens {count!r} and token_dim {width!r}."
         )
-    kinds = {task: kind for kind, task in PEFT_TASKS.items()}
-    kind = kinds.get(str(said.get("task_type")))
+    by_task = {task: decoder_only for decoder_only, task in PEFT_TASKS.items()}
+    decoder_only = by_task.get(str(said.get("task_type")))
     if len(rows) == count:
-        return Prompt(rows, kind)
+        return Prompt(rows, decoder_only)
     note = (
         f"{folder} has 2 x {count} rows, as PEFT makes for a T5 unless it is told "
         f"num_transformer_submodules=1; the first {count} are the prompt, PEFT never "
         "uses the others."
     )
-    return Prompt(rows[:count], kind, (note,))
+    return Prompt(rows[:count], decoder_only, (note,))
 
 
 def _newest(folder: pathlib.Path) -> pathlib.Path:
@@ -163,7 +161,7 @@ def _newest(folder: pathlib.Path) -> pathlib.Path:
     if not found:
         raise InputError(
             f"{folder} holds no prompt: neither {PEFT_CONFIG} of PEFT nor "
-            f"{STACKS['t5']}.{PROMPT} of prompt-tuning."
+            f"{STACKS[False]}.{PROMPT} of prompt-tuning."
         )
 
     def step(path: pathlib.Path) -> int:
@@ -174,10 +172,13 @@ def _newest(folder: pathlib.Path) -> pathlib.Path:
 
 
 def _read_numpy(path: pathlib.Path) -> Prompt:
-    kind = {f"{stack}.{PROMPT}": kind for kind, stack in STACKS.items()}.get(path.name)
+    names = {
+        f"{STACKS[decoder_only]}.{PROMPT}": decoder_only for decoder_only in STACKS
+    }
     try:
         with path.open("rb") as file:
-            return Prompt(np.lib.format.read_array(file, allow_pickle=False), kind)
+            rows = np.lib.format.read_array(file, allow_pickle=False)
+            return Prompt(rows, names.get(path.name))
     except (ValueError, EOFError, OSError) as error:
         if "allow_pickle" in str(error):
             raise _pickle(path) from error

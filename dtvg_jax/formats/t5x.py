@@ -15,16 +15,18 @@ import pathlib
 import re
 import time
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import numpy as np
 import tensorstore as ts
 from flax import serialization, traverse_util
 
+from dtvg_jax import files
 from dtvg_jax.errors import InputError
-from dtvg_jax.formats import configs, hugging_face, t5x_files, t5x_gin, tensors
-from dtvg_jax.formats.tensors import Box, Checkpoint, Shardings, Tensor
+from dtvg_jax.files import JsonObject
+from dtvg_jax.formats import t5x_files, t5x_gin, tensors
+from dtvg_jax.formats.families import t5 as t5_files
+from dtvg_jax.formats.tensors import Box, Checkpoint, Tensor
 from dtvg_jax.models import backbone, t5
 from dtvg_jax.shapes import Params
 
@@ -49,26 +51,18 @@ def find(folder: pathlib.Path) -> pathlib.Path | None:
     return max(steps, key=lambda p: int(p.name.partition("_")[2]), default=None)
 
 
-def read(
-    folder: pathlib.Path, dtype: str, shardings: Shardings | None = None
-) -> tuple[backbone.Config, Params, str]:
-    """Reads config, parameters and digest of a T5 of T5X.
+def open_checkpoint(folder: pathlib.Path) -> Checkpoint:
+    """Opens a checkpoint and holds its arrays and its config against each other.
 
-    The digest is the sha256 of the config and of the checkpoint's files, without the
+    What the parameters depend on are the config and the checkpoint's files without the
     optimizer's.  Raises InputError, naming the arrays or attributes that do not fit.
     """
-    checkpoint = open_checkpoint(folder)
-    return checkpoint.config, checkpoint.params(dtype, shardings), checkpoint.digest()
-
-
-def open_checkpoint(folder: pathlib.Path) -> Checkpoint:
-    """Opens a checkpoint and holds its arrays and its config against each other."""
     found = find(folder)
     if found is None:
         raise InputError(f"{folder} holds no folder checkpoint_<step> of T5X.")
     config_file, attributes = _attributes(found)
     leaves = _unscanned(found, t5x_files.read_leaves(found))
-    config = configs.t5_config(
+    config = t5_files.config(
         attributes,
         vocabulary=leaves[t5x_files.EMBEDDING].shape[0],
         gated=any(path.endswith("/mlp/wi_1/kernel") for path in leaves),
@@ -79,82 +73,96 @@ def open_checkpoint(folder: pathlib.Path) -> Checkpoint:
         tied_head=config.scale_outputs,
         bias_per_layer=any(re.search(rf"layers_\d+/{BIAS}$", path) for path in leaves),
     )
-    names = {path: path for path in hugging_face.t5_names(config).values()}
+    names = {path: path for path in t5_files.tensor_names(config).values()}
     tensors.check(found, config, names, leaves)
     state = t5x_files.state_folder(found)
-    files = sorted(
+    parts = sorted(
         path
         for path in state.rglob("*")
         if path.is_file() and not path.relative_to(state).parts[0].startswith(IGNORED)
     )
-    return Checkpoint(config, leaves, (config_file, *files))
+    return Checkpoint(config, leaves, (config_file, *parts))
 
 
 def write(
     folder: str | pathlib.Path, config: backbone.Config, params: Params, step: int = 0
 ) -> pathlib.Path:
-    """Writes `checkpoint_<step>` into a folder, and config.json beside it.
+    """Writes `checkpoint_<step>` into a folder, config.json and config.gin beside it.
 
     The checkpoint is a native one, version 3, of parameters and step without an
-    optimizer's state; it appears whole or not at all.  Raises InputError where it
-    would overwrite something, and for a Llama, which T5X does not have.
+    optimizer's state; it appears whole or not at all.  There is no config.gin for what
+    T5X's network cannot be told.  Raises InputError where something would be
+    overwritten, and for a backbone that is no T5, which T5X does not have.
     """
     folder = pathlib.Path(folder)
     target = folder / f"checkpoint_{step}"
     if not isinstance(config, t5.T5Config):
-        raise InputError("T5X has no Llama: only a T5 can be written as T5X.")
+        raise InputError("only a T5 can be written as T5X, which has no other models.")
     if config.tied_head != config.scale_outputs:
         raise InputError(
             "T5X scales the decoder's output exactly where the head is tied to the "
             f"embedding; this T5 has tied_head {config.tied_head} and scale_outputs "
             f"{config.scale_outputs}, so it cannot be written as T5X."
         )
-    leaves: dict[str, Any] = traverse_util.flatten_dict(params, sep="/")
-    attributes = configs.t5_attributes(config, str(leaves[t5x_files.EMBEDDING].dtype))
-    text = json.dumps(attributes, indent=2) + "\n"
-    described = folder / "config.json"
-    if target.exists() or described.exists() and described.read_text() != text:
+    leaves = tensors.by_path(params)
+    described = _descriptions(config, str(leaves[t5x_files.EMBEDDING].dtype))
+    paths = {folder / name: content for name, content in described.items()}
+    there = [
+        p for p, content in paths.items() if p.exists() and p.read_bytes() != content
+    ]
+    if target.exists() or there:
         raise InputError(
-            f"{target if target.exists() else described} is there already, and nothing "
+            f"{target if target.exists() else there[0]} is there already, and nothing "
             "is overwritten: remove it or give another folder."
         )
     beside = folder / f"{target.name}.tmp-{int(time.time())}"
     beside.mkdir(parents=True)
     specs = {path: _write_array(beside, path, leaf) for path, leaf in leaves.items()}
-    state = {"step": step, "param_states": {}}
+    # As T5X's reader asks for it: the step is an array, and parameters without an
+    # optimizer's state have no `param_states` at all.
+    state = {"step": np.array(step, np.int32)}
     tree = {"target": traverse_util.unflatten_dict(specs, sep="/"), "state": state}
     index = serialization.msgpack_serialize({"version": VERSION, "optimizer": tree})
     (beside / "checkpoint").write_bytes(index)
-    described.write_text(text, encoding="utf-8")
+    for path, content in paths.items():
+        files.write_bytes(path, content)
     return beside.rename(target)
 
 
-def _write_array(folder: pathlib.Path, path: str, leaf: jax.Array) -> dict[str, Any]:
+def _descriptions(config: t5.T5Config, dtype: str) -> dict[str, bytes]:
+    """Gives the files that say what model a checkpoint is of."""
+    attributes = json.dumps(t5_files.attributes(config, dtype), indent=2) + "\n"
+    bindings = t5x_gin.bindings(config, dtype)
+    found = {"config.json": attributes.encode()}
+    return found | ({"config.gin": bindings.encode()} if bindings else {})
+
+
+def _write_array(folder: pathlib.Path, path: str, leaf: jax.Array) -> JsonObject:
     """Writes one array as zarr and gives its spec for the index, as T5X does."""
     name = f"target.{path.replace('/', '.')}"
     rows = max(1, CHUNK // math.prod(leaf.shape[1:]))
-    metadata = {
+    metadata: JsonObject = {
         "chunks": [min(rows, leaf.shape[0]), *leaf.shape[1:]],
         "compressor": {"id": "gzip", "level": 1},
         "shape": list(leaf.shape),
     }
-    spec = {
+    spec: JsonObject = {
         "driver": "zarr",
         "dtype": str(leaf.dtype),
         "kvstore": {"driver": "file", "path": name},
         "metadata": metadata,
     }
     place = {"driver": "file", "path": f"{(folder / name).resolve()}/"}
-    store: Any = ts.open(spec | {"kvstore": place}, create=True).result()
+    store = ts.open(spec | {"kvstore": place}, create=True).result()
     store.write(np.asarray(leaf)).result()
     return spec
 
 
-def _attributes(checkpoint: pathlib.Path) -> tuple[pathlib.Path, dict[str, Any]]:
+def _attributes(checkpoint: pathlib.Path) -> tuple[pathlib.Path, JsonObject]:
     for folder in (checkpoint, checkpoint.absolute().parent):
         if (folder / "config.json").is_file():
             path = folder / "config.json"
-            return path, hugging_face.read_json(path)
+            return path, files.read_json(path)
         if (folder / "config.gin").is_file():
             return folder / "config.gin", t5x_gin.attributes(folder / "config.gin")
     raise InputError(

@@ -6,7 +6,7 @@ without OCDBT.  No path in the index leads out of the checkpoint's folder.
 
 import pathlib
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import jax.numpy as jnp
 import msgpack
@@ -15,6 +15,7 @@ import tensorstore as ts
 from flax import serialization
 
 from dtvg_jax.errors import InputError
+from dtvg_jax.files import JsonObject
 from dtvg_jax.formats.tensors import Box, Tensor
 
 # Where the parameters lie: native, Orbax, early Orbax, plain Flax.
@@ -27,8 +28,12 @@ TENSORFLOW = b"model_checkpoint_path"
 class Stored(NamedTuple):
     """An array that is not in the index: arguments of `ts.open`."""
 
-    spec: dict[str, Any]
+    spec: JsonObject
     assume_metadata: bool = False
+
+
+# An array in memory, or one that is on its way.
+Opening: TypeAlias = np.ndarray | ts.Future[ts.TensorStore]
 
 
 def read_leaves(folder: pathlib.Path) -> dict[str, Tensor]:
@@ -66,7 +71,7 @@ def state_folder(folder: pathlib.Path) -> pathlib.Path:
     return folder / "state" if (folder / "state").is_dir() else folder
 
 
-def _open(folder: pathlib.Path, path: str, place: np.ndarray | Stored) -> Any:
+def _open(folder: pathlib.Path, path: str, place: np.ndarray | Stored) -> Opening:
     if isinstance(place, np.ndarray):
         return place
     # Without this, a chunk whose file is gone would be read as zeros.
@@ -77,7 +82,7 @@ def _open(folder: pathlib.Path, path: str, place: np.ndarray | Stored) -> Any:
         raise _closed(folder, path, error) from error
 
 
-def _tensor(folder: pathlib.Path, path: str, opening: Any) -> Tensor:
+def _tensor(folder: pathlib.Path, path: str, opening: Opening) -> Tensor:
     if isinstance(opening, np.ndarray):
         array = _floats(opening)
         return Tensor(array.shape, str(array.dtype), lambda box: array[box])
@@ -96,7 +101,7 @@ def _tensor(folder: pathlib.Path, path: str, opening: Any) -> Tensor:
 
     dtype = str(_floats(np.zeros(0, store.dtype.numpy_dtype)).dtype)
     chunk = store.chunk_layout.read_chunk.shape
-    return Tensor(tuple(store.shape), dtype, read, chunk[0] if chunk else 1)
+    return Tensor(tuple(store.shape), dtype, read, (chunk[0] if chunk else None) or 1)
 
 
 def _floats(array: np.ndarray) -> np.ndarray:
@@ -117,7 +122,7 @@ def _ocdbt(state: pathlib.Path) -> Iterator[tuple[str, Stored]]:
     """Lists the arrays of Orbax's one database."""
     base = {"driver": "file", "path": f"{state.resolve()}/"}
     try:
-        kvstore: Any = ts.KvStore.open({"driver": "ocdbt", "base": base}).result()
+        kvstore = ts.KvStore.open({"driver": "ocdbt", "base": base}).result()
         keys = [key.decode() for key in kvstore.list().result()]
     except ValueError as error:
         raise InputError(f"{state} is damaged: {_first(error)}") from error
@@ -137,7 +142,7 @@ def _folders(state: pathlib.Path) -> Iterator[tuple[str, Stored]]:
 
 def _index(state: pathlib.Path) -> Iterator[tuple[str, np.ndarray | Stored]]:
     """Walks the msgpack file: arrays in it, and those that it points to."""
-    todo: list[tuple[str, Any]] = [("", _unpack(state / "checkpoint"))]
+    todo: list[tuple[str, object]] = [("", _unpack(state / "checkpoint"))]
     while todo:
         path, node = todo.pop()
         if isinstance(node, np.ndarray):
@@ -151,7 +156,7 @@ def _index(state: pathlib.Path) -> Iterator[tuple[str, np.ndarray | Stored]]:
             todo += [(f"{path}/{k}" if path else str(k), v) for k, v in node.items()]
 
 
-def _unpack(path: pathlib.Path) -> dict[str, Any]:
+def _unpack(path: pathlib.Path) -> JsonObject:
     content = path.read_bytes()
     if content.startswith(TENSORFLOW):
         raise InputError(
@@ -174,7 +179,7 @@ def _unpack(path: pathlib.Path) -> dict[str, Any]:
     return tree
 
 
-def _stored(state: pathlib.Path, path: str, spec: dict[str, Any]) -> Stored:
+def _stored(state: pathlib.Path, path: str, spec: JsonObject) -> Stored:
     """Points a spec of the index, whatever its file system was, to the folder here."""
     kvstore = spec["kvstore"]
     inner = kvstore.get("path") if isinstance(kvstore, dict) else None
@@ -192,7 +197,8 @@ def _stored(state: pathlib.Path, path: str, spec: dict[str, Any]) -> Stored:
             f"{state}/checkpoint: {path} points to {name!r}, a folder that is missing; "
             "copy the whole checkpoint."
         )
-    metadata = spec.get("metadata", {})
+    said = spec.get("metadata")
+    metadata = said if isinstance(said, dict) else {}
     if (folder / ".zarray").is_file():
         shape = {k: v for k, v in metadata.items() if k == "shape"}
         return Stored({"kvstore": _file(folder), "metadata": shape})

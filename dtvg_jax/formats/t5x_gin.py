@@ -1,16 +1,19 @@
-"""A T5X config.gin to the attributes of a config.json, without running any of it.
+"""A T5X config.gin to the attributes of a config.json, and from a config.
 
 The statements are parsed, never executed: a gin file can import and call anything.
 """
 
 import pathlib
+from collections.abc import Iterator
 from typing import Any
 
 from dtvg_jax.errors import InputError
+from dtvg_jax.files import JsonObject
+from dtvg_jax.models.t5 import T5Config
 from gin import config_parser
 
 # Arguments of T5X's network.T5Config, by Hugging Face's names, with T5X's defaults.
-NAMES: dict[str, tuple[str, Any]] = {
+NAMES: dict[str, tuple[str, object]] = {
     "vocab_size": ("vocab_size", None),
     "emb_dim": ("d_model", 512),
     "num_heads": ("num_heads", 8),
@@ -24,6 +27,8 @@ NAMES: dict[str, tuple[str, Any]] = {
     "num_buckets": ("relative_attention_num_buckets", 32),
     "max_distance": ("relative_attention_max_distance", 128),
 }
+# Early versions of T5X do not know them.
+LATER = ("num_buckets", "max_distance")
 # How the network is computed or sharded, not what it computes.
 IRRELEVANT = frozenset(
     """
@@ -44,6 +49,8 @@ class _Named(str):
 
 
 class _Delegate(config_parser.ParserDelegate):
+    """Keeps references as their names; gin declares both methods to return None."""
+
     def configurable_reference(
         self, scoped_configurable_name: str, evaluate: bool
     ) -> Any:
@@ -54,12 +61,13 @@ class _Delegate(config_parser.ParserDelegate):
         return _Named(f"%{macro_name}")
 
 
-def attributes(path: pathlib.Path) -> dict[str, Any]:
+def attributes(path: pathlib.Path) -> JsonObject:
     """Reads what the file binds of `T5Config`, as attributes of a config.json.
 
     Raises InputError for a file that leaves something open or binds what is not known.
     """
-    said, macros = {}, {}
+    said: JsonObject = {}
+    macros: JsonObject = {}
     for statement in _statements(path):
         if isinstance(statement, config_parser.IncludeStatement):
             raise InputError(
@@ -86,9 +94,42 @@ def attributes(path: pathlib.Path) -> dict[str, Any]:
     return _attributes(path, said)
 
 
-def _attributes(path: pathlib.Path, said: dict[str, Any]) -> dict[str, Any]:
+def bindings(config: T5Config, dtype: str) -> str | None:
+    """Gives the gin of T5X's network, or None where it cannot be told the config.
+
+    T5X fixes the epsilon of norms and the first token of the decoder, and shares
+    relative positions between layers.
+    """
+    fixed = (config.bias_per_layer, config.layer_norm_epsilon, config.decoder_start_id)
+    if fixed != (False, 1e-6, 0):
+        return None
+    lines = "\n".join(f"  {name} = {value!r}" for name, value in _arguments(config))
+    return (
+        "# The network of the checkpoint beside this file, for T5X: include it after\n"
+        "# the gin file of a model, which says the rest (MODEL, VOCABULARY).\n"
+        "from __gin__ import dynamic_registration\n\n"
+        "from t5x.examples.t5 import network\n\n"
+        "network.Transformer.config = @network.T5Config()\n"
+        f"network.T5Config:\n  dtype = {dtype!r}\n{lines}\n"
+    )
+
+
+def _arguments(config: T5Config) -> Iterator[tuple[str, object]]:
+    """Yields T5X's names and values; those of later versions only if they differ."""
+    special = {
+        "feed_forward_proj": config.activations,
+        "scale_decoder_outputs": config.scale_outputs,
+    }
+    for name, (ours, default) in NAMES.items():
+        value = special[ours] if ours in special else getattr(config, ours)
+        if name not in LATER or value != default:
+            yield name, value
+
+
+def _attributes(path: pathlib.Path, said: JsonObject) -> JsonObject:
     found = {ours: said.get(name, default) for name, (ours, default) in NAMES.items()}
-    activations = tuple(found["feed_forward_proj"])
+    said_of = found["feed_forward_proj"]
+    activations = tuple(said_of) if isinstance(said_of, list | tuple) else said_of
     if activations not in FEED_FORWARD:
         known = ", ".join(str(names) for names in FEED_FORWARD)
         raise InputError(
@@ -98,7 +139,7 @@ def _attributes(path: pathlib.Path, said: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _statements(path: pathlib.Path) -> list[Any]:
+def _statements(path: pathlib.Path) -> list[object]:
     try:
         text = path.read_text(encoding="utf-8")
         return list(config_parser.ConfigParser(text, _Delegate()))

@@ -1,6 +1,6 @@
 """The tensors of a checkpoint: compared with a config, then put into their place.
 
-A tensor is read in slabs, in the order of its file, into the memory that it keeps.
+A tensor is read in chunks, in the order of its file, into the memory that it keeps.
 With the largest first, loading needs hardly more memory than the parameters do.
 """
 
@@ -24,7 +24,7 @@ Box = tuple[slice, ...]
 # Gives the tree of jax.sharding.Sharding that a config's parameters are put in.
 Shardings = Callable[[backbone.Config], Params]
 
-SLAB = 16 * 2**20  # bytes in the file
+CHUNK = 16 * 2**20  # bytes in the file
 ALIGNMENT = 64  # of memory that JAX on a CPU takes over without a copy
 FLOATS = ("float32", "bfloat16", "float16", "float64")
 
@@ -33,7 +33,7 @@ class Tensor(NamedTuple):
     """A tensor in a file: shape and dtype there, and a reader of any box of it.
 
     `step` rows are the least that is read at once without reading any twice.  A
-    `turned` one is a matrix that the parameter tree has transposed.  Those of one
+    `transposed` one is a matrix whose transpose is the parameter.  Those of one
     `source` are read one after the other.
     """
 
@@ -41,14 +41,14 @@ class Tensor(NamedTuple):
     dtype: str
     read: Callable[[Box], np.ndarray]
     step: int = 1
-    turned: bool = False
+    transposed: bool = False
     source: str = ""
 
-    def slabs(self, box: Box) -> Iterator[tuple[slice, np.ndarray]]:
+    def chunks(self, box: Box) -> Iterator[tuple[slice, np.ndarray]]:
         """Reads a box piece by piece; yields the piece's rows within it, and values."""
         first, last, _ = box[0].indices(self.shape[0])
         width = np.dtype(self.dtype).itemsize * max(1, math.prod(self.shape[1:]))
-        rows = self.step * max(1, SLAB // (width * self.step))
+        rows = self.step * max(1, CHUNK // (width * self.step))
         for start in range(first, last, rows):
             stop = min(start + rows, last)
             piece = self.read((slice(start, stop), *box[1:]))
@@ -75,9 +75,8 @@ class Checkpoint(NamedTuple):
 
     def params(self, dtype: str, shardings: Shardings | None = None) -> Params:
         """Reads all tensors into a tree of `dtype`, each right into its sharding."""
-        places: dict[str, Any] = {}
-        if shardings is not None:
-            places = traverse_util.flatten_dict(shardings(self.config), sep="/")
+        wanted = shardings(self.config) if shardings is not None else {}
+        places = by_path(wanted)
         leaves: dict[str, Array] = {}
         # What is needed besides a leaf while it is read grows with it, so the largest
         # come first.
@@ -88,6 +87,11 @@ class Checkpoint(NamedTuple):
             leaf = _place(tensor, np.dtype(dtype), places.get(path))
             leaves[path] = leaf.block_until_ready()
         return traverse_util.unflatten_dict(leaves, sep="/")
+
+
+def by_path(tree: Params) -> dict[str, Any]:
+    """Lists the leaves of a tree like the parameters', whatever they are, by path."""
+    return traverse_util.flatten_dict(tree, sep="/")
 
 
 def check(
@@ -109,7 +113,7 @@ def check(
     misshapen, strange = [], []
     for name in sorted(names.keys() & tensors.keys()):
         tensor, want = tensors[name], shapes[names[name]]
-        want = want[::-1] if tensor.turned else want
+        want = want[::-1] if tensor.transposed else want
         if want != tensor.shape:
             misshapen.append(f"{name} is {list(tensor.shape)}, should be {list(want)}")
         if tensor.dtype not in FLOATS:
@@ -125,41 +129,41 @@ def check(
 
 
 def same(one: Tensor, other: Tensor) -> bool:
-    """Compares two tensors slab by slab."""
+    """Compares two tensors chunk by chunk."""
     if one is other:
         return True
     if one.shape != other.shape:
         return False
     box = tuple(slice(0, size) for size in one.shape)
-    pairs = zip(one.slabs(box), other.slabs(box), strict=True)
+    pairs = zip(one.chunks(box), other.chunks(box), strict=True)
     return all(np.array_equal(left[1], right[1]) for left, right in pairs)
 
 
 @functools.cache
 def _shapes(config: backbone.Config) -> dict[str, tuple[int, ...]]:
-    shapes = jax.eval_shape(lambda: backbone.init_params(config, jax.random.key(0)))
-    flat: dict[str, Any] = traverse_util.flatten_dict(shapes, sep="/")
-    return {path: leaf.shape for path, leaf in flat.items()}
+    shapes = by_path(backbone.param_shapes(config))
+    return {path: leaf.shape for path, leaf in shapes.items()}
 
 
 def _place(
     tensor: Tensor, dtype: np.dtype, sharding: jax.sharding.Sharding | None
 ) -> Array:
-    shape = tensor.shape[::-1] if tensor.turned else tensor.shape
+    shape = tensor.shape[::-1] if tensor.transposed else tensor.shape
     if sharding is None:
         return jax.device_put(_read(tensor, dtype, (slice(None),) * len(shape)))
-    read: Any = functools.partial(_read, tensor, dtype)
-    return jax.make_array_from_callback(shape, sharding, read)
+    return jax.make_array_from_callback(
+        shape, sharding, lambda box: _read(tensor, dtype, box or ())
+    )
 
 
 def _read(tensor: Tensor, dtype: np.dtype, box: Box) -> np.ndarray:
     """Reads a box of the parameter into memory of its own that JAX can take over."""
-    box = box[::-1] if tensor.turned else box
+    box = box[::-1] if tensor.transposed else box
     ranges = [range(*s.indices(n)) for s, n in zip(box, tensor.shape, strict=True)]
     shape = tuple(len(r) for r in ranges)
-    array = _aligned(shape[::-1] if tensor.turned else shape, dtype)
-    target = array.T if tensor.turned else array
-    for rows, values in tensor.slabs(tuple(slice(r.start, r.stop) for r in ranges)):
+    array = _aligned(shape[::-1] if tensor.transposed else shape, dtype)
+    target = array.T if tensor.transposed else array
+    for rows, values in tensor.chunks(tuple(slice(r.start, r.stop) for r in ranges)):
         target[rows] = values
     return array
 

@@ -2,7 +2,6 @@
 
 import dataclasses
 import hashlib
-import json
 import pathlib
 from collections.abc import Callable, Sequence
 from typing import Any, cast
@@ -11,13 +10,16 @@ import sentencepiece
 import tokenizers
 from sentencepiece import sentencepiece_model_pb2 as messages
 
+from dtvg_jax import files
 from dtvg_jax.errors import InputError
+from dtvg_jax.files import JsonObject
 
 # What the reference puts between a text and its label on decoder-only backbones.
 LABEL_SUFFIX = " Label : "
 # Names of a SentencePiece model: Hugging Face's and T5X's.
 PIECES = ("spiece.model", "sentencepiece.model")
-FILES = (*PIECES, "tokenizer.json", "tokenizer_config.json")
+TOKENIZER_CONFIG = "tokenizer_config.json"
+FILES = (*PIECES, "tokenizer.json", TOKENIZER_CONFIG)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,13 +45,13 @@ class Vocabulary:
 
     def decode(self, rows: Sequence[Sequence[int]]) -> list[str]:
         """Gives the text of each row up to its end token; -1 is left out."""
-        cut = []
+        truncated = []
         for row in rows:
             ids = [int(i) for i in row]
             if self.eos_id in ids:
                 ids = ids[: ids.index(self.eos_id)]
-            cut.append([i for i in ids if i >= 0])
-        return self.to_text(cut)
+            truncated.append([i for i in ids if i >= 0])
+        return self.to_text(truncated)
 
 
 def load_vocabulary(
@@ -80,6 +82,22 @@ def load_vocabulary(
     return vocabulary
 
 
+def tokenizer_config(vocabulary: Vocabulary, pieces: pathlib.Path) -> JsonObject:
+    """Gives the tokenizer_config.json that lets transformers count as we do.
+
+    Its T5 tokenizer adds 100 sentinels unless it is told not to, which would be ids
+    that the embedding has no rows for, or that the pieces have already.
+    """
+    own = sentencepiece.SentencePieceProcessor(model_file=str(pieces)).GetPieceSize()
+    return {
+        "tokenizer_class": "T5Tokenizer",
+        "extra_ids": vocabulary.size - own,
+        "eos_token": "</s>",
+        "pad_token": "<pad>",
+        "unk_token": "<unk>",
+    }
+
+
 def with_sentinels(model: bytes, count: int) -> bytes:
     """Adds `<extra_id_0>` ... as the last ids of a SentencePiece model, 0 the highest.
 
@@ -93,7 +111,7 @@ def with_sentinels(model: bytes, count: int) -> bytes:
 
 def _sentencepiece(path: pathlib.Path, rows: int, suffix: str) -> Vocabulary:
     data = path.read_bytes()
-    processor: Any = sentencepiece.SentencePieceProcessor()
+    processor = sentencepiece.SentencePieceProcessor()
     try:
         processor.LoadFromSerializedProto(data)
     except RuntimeError as error:
@@ -154,11 +172,11 @@ def _prefix(tokenizer: tokenizers.Tokenizer) -> tuple[int, ...]:
 
 def _end_token(folder: pathlib.Path, tokenizer: tokenizers.Tokenizer) -> int:
     """Finds the end token: tokenizer_config.json names it, or config.json by id."""
-    named = _json(folder / "tokenizer_config.json").get("eos_token")
+    named = _json_if_there(folder / TOKENIZER_CONFIG).get("eos_token")
     token = named.get("content") if isinstance(named, dict) else named
     if isinstance(token, str) and (found := tokenizer.token_to_id(token)) is not None:
         return found
-    ids = _json(folder / "config.json").get("eos_token_id")
+    ids = _json_if_there(folder / "config.json").get("eos_token_id")
     first = ids[0] if isinstance(ids, list) and ids else ids
     if isinstance(first, int):
         return first
@@ -168,10 +186,5 @@ def _end_token(folder: pathlib.Path, tokenizer: tokenizers.Tokenizer) -> int:
     )
 
 
-def _json(path: pathlib.Path) -> dict[str, Any]:
-    if not path.is_file():
-        return {}
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(f"{path} cannot be read as JSON: {error}.") from error
+def _json_if_there(path: pathlib.Path) -> JsonObject:
+    return files.read_json(path) if path.is_file() else {}

@@ -165,7 +165,7 @@ def _run(model: _Model, good: Sequence[request_lines.Request]) -> list[Answered]
 def _tokens(model: _Model, texts: Sequence[str]) -> tuple[list[list[int]], list[bool]]:
     """Gives the ids of each text, and whether it was truncated."""
     vocabulary, settings = model.backbone.vocabulary, model.settings
-    if settings.raw and model.backbone.kind == "llama":
+    if settings.raw and model.backbone.decoder_only:
         # Neither " Label : " nor an end token.
         room = settings.inputs_length - len(vocabulary.prefix_ids)
         ids = vocabulary.encode(list(texts))

@@ -1,18 +1,59 @@
 """What a backbone is to the rest of the package: pure functions over parameters."""
 
 import functools
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, Protocol, TypeAlias, cast, runtime_checkable
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, Key
 
 from dtvg_jax.models import llama, t5
 from dtvg_jax.shapes import Params
 
-Config = t5.T5Config | llama.LlamaConfig
+Config: TypeAlias = t5.T5Config | llama.LlamaConfig
+Cache: TypeAlias = t5.Cache | llama.Cache
+Prompt: TypeAlias = Float[Array, "P H"] | Float[Array, "B P H"]
+
+
+class Architecture(NamedTuple):
+    """The code that serves a type of config.
+
+    module: makes the Flax module, whose methods are the functions of a backbone
+    init_params: draws parameters, boxed with the names of their axes
+    decoder_only: prompt, inputs and targets are one sequence; there is no encoder
+    """
+
+    module: Callable[..., nn.Module]
+    init_params: Callable[..., Params]
+    decoder_only: bool
+
+
+# An architecture is a module of this folder and a line here.  A family of models that
+# only differs in what its files say is a file in formats/families.
+ARCHITECTURES: dict[type[Config], Architecture] = {
+    t5.T5Config: Architecture(t5.module, t5.init_params, decoder_only=False),
+    llama.LlamaConfig: Architecture(llama.module, llama.init_params, decoder_only=True),
+}
+
+
+@runtime_checkable
+class Vocabulary(Protocol):
+    """Text to token ids and back; `formats.vocabularies` makes them."""
+
+    @property
+    def size(self) -> int: ...
+    @property
+    def eos_id(self) -> int: ...
+    @property
+    def digest(self) -> str: ...
+    @property
+    def prefix_ids(self) -> tuple[int, ...]: ...
+    @property
+    def input_suffix(self) -> str: ...
+    def encode(self, texts: Sequence[str], /) -> list[list[int]]: ...
+    def decode(self, rows: Sequence[Sequence[int]], /) -> list[str]: ...
 
 
 class Backbone(NamedTuple):
@@ -26,94 +67,142 @@ class Backbone(NamedTuple):
     logits(params, prompt, inputs [B, T], targets [B, L], dropout_key=None)
         -> float32 [B, L, V], the scores of each target token given those before it
     prefill(params, prompt, inputs [B, T], length) -> ([B, V], cache)
-        the scores of the first target token, and room for `length` tokens
+        the scores of the first target token, and space for `length` tokens
     decode(params, cache, tokens [B]) -> ([B, V], cache)
     embedding(params) -> [V, H], the input embedding
     """
 
     name: str
-    kind: str
+    decoder_only: bool
     config: Config
-    vocabulary: Any  # formats.vocabularies.Vocabulary, a room below
+    vocabulary: Vocabulary
     params: Params
     digest: str
     logits: Callable[..., Float[Array, "B L V"]]
-    prefill: Callable[..., tuple[Float[Array, "B V"], Any]]
-    decode: Callable[..., tuple[Float[Array, "B V"], Any]]
+    prefill: Callable[..., tuple[Float[Array, "B V"], Cache]]
+    decode: Callable[..., tuple[Float[Array, "B V"], Cache]]
     embedding: Callable[[Params], Float[Array, "V H"]]
 
 
 def build(
-    name: str, config: Config, params: Params, vocabulary: Any, digest: str
+    name: str,
+    config: Config,
+    params: Params,
+    vocabulary: Vocabulary | None,
+    digest: str,
 ) -> Backbone:
-    """Joins parameters with the functions of their architecture."""
+    """Joins parameters with the functions of their architecture.
+
+    One that never meets text needs no vocabulary: its steps are timed or compiled only.
+    """
     return Backbone(
-        name, kind(config), config, vocabulary, params, digest, *functions(config)
+        name,
+        architecture(config).decoder_only,
+        config,
+        cast(Vocabulary, vocabulary),
+        params,
+        digest,
+        *functions(config),
     )
 
 
-def kind(config: Config) -> str:
-    """Names the architecture of a config: "t5" or "llama"."""
-    return "t5" if isinstance(config, t5.T5Config) else "llama"
+def architecture(config: Config) -> Architecture:
+    """Finds the code that serves a config."""
+    return ARCHITECTURES[type(config)]
 
 
-def _boxed_params(config: Config, key: Array) -> Any:
-    if isinstance(config, t5.T5Config):
-        return t5.init_params(config, key)
-    return llama.init_params(config, key)
+class Functions(NamedTuple):
+    """The functions of a backbone, see there."""
+
+    logits: Callable[..., Float[Array, "B L V"]]
+    prefill: Callable[..., tuple[Float[Array, "B V"], Cache]]
+    decode: Callable[..., tuple[Float[Array, "B V"], Cache]]
+    embedding: Callable[[Params], Float[Array, "V H"]]
 
 
 @functools.cache
-def functions(config: Config) -> tuple[Callable[..., Any], ...]:
-    """Makes logits, prefill, decode and embedding, the same objects per config."""
-    is_t5 = isinstance(config, t5.T5Config)
-    module = t5.module(config) if is_t5 else llama.module(config)
+def functions(config: Config) -> Functions:
+    """Makes the functions of a config, the same objects per config.
+
+    The same objects, since JAX compiles anew for a function that it has not seen.
+    """
+    module = architecture(config).module(config)
 
     def logits(
         params: Params,
-        prompt: Float[Array, "*b P H"],
+        prompt: Prompt,
         inputs: Int[Array, "B T"],
         targets: Int[Array, "B L"],
-        dropout_key: Array | None = None,
-    ) -> Any:
+        dropout_key: Key[Array, ""] | None = None,
+    ) -> Float[Array, "B L V"]:
         rngs = None if dropout_key is None else {"dropout": dropout_key}
-        return module.apply(
+        scores = module.apply(
             {"params": params}, prompt, inputs, targets, rngs=rngs, method="logits"
         )
+        return cast(Array, scores)
 
     def prefill(
-        params: Params,
-        prompt: Float[Array, "*b P H"],
-        inputs: Int[Array, "B T"],
-        length: int,
-    ) -> Any:
-        return module.apply(
+        params: Params, prompt: Prompt, inputs: Int[Array, "B T"], length: int
+    ) -> tuple[Float[Array, "B V"], Cache]:
+        first = module.apply(
             {"params": params}, prompt, inputs, length, method="prefill"
         )
+        return cast(tuple[Array, Cache], first)
 
-    def decode(params: Params, cache: Any, tokens: Int[Array, " B"]) -> Any:
-        return module.apply({"params": params}, cache, tokens, method="decode")
+    def decode(
+        params: Params, cache: Cache, tokens: Int[Array, " B"]
+    ) -> tuple[Float[Array, "B V"], Cache]:
+        following = module.apply({"params": params}, cache, tokens, method="decode")
+        return cast(tuple[Array, Cache], following)
 
-    def embedding(params: Params) -> Float[Array, "V H"]:
-        return params["token_embedder"]["embedding"]
-
-    return logits, prefill, decode, embedding
+    return Functions(logits, prefill, decode, embedding)
 
 
-def init_params(config: Config, key: Array) -> Params:
+def embedding(params: Params) -> Float[Array, "V H"]:
+    """Gives the input embedding, which every architecture keeps in the same place."""
+    return params["token_embedder"]["embedding"]
+
+
+def init_params(config: Config, key: Key[Array, ""]) -> Params:
     """Draws float32 parameters for a config, as a plain tree."""
-    return jax.jit(lambda key: nn.unbox(_boxed_params(config, key)))(key)
+    draw = architecture(config).init_params
+    return jax.jit(lambda key: nn.unbox(draw(config, key)))(key)
+
+
+def param_shapes(config: Config, dtype: str = "float32") -> Params:
+    """Gives the tree of shapes that a config's parameters have; nothing is drawn."""
+    drawn = jax.eval_shape(lambda: init_params(config, jax.random.key(0)))
+    return jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape, jnp.dtype(dtype)), drawn
+    )
 
 
 def logical_axes(config: Config) -> Params:
     """Gives the tree of sharding names, a PartitionSpec per parameter."""
-    boxed = jax.eval_shape(lambda: _boxed_params(config, jax.random.key(0)))
+    draw = architecture(config).init_params
+    boxed = jax.eval_shape(lambda: draw(config, jax.random.key(0)))
     return nn.get_partition_spec(boxed)
 
 
-def token_loss(logits: Float[Array, "B L V"], targets: Int[Array, "B L"]) -> Array:
+def token_log_probabilities(
+    logits: Float[Array, "B L V"], targets: Int[Array, "B L"]
+) -> Float[Array, "B L"]:
+    """Gives the log-probability of each target token, 0 where there is none."""
+    return jnp.where(targets >= 0, -_cross_entropy(logits, targets), 0.0)
+
+
+def token_loss(
+    logits: Float[Array, "B L V"], targets: Int[Array, "B L"]
+) -> Float[Array, ""]:
     """Averages the cross-entropy over the real target tokens, 0 if there are none."""
     real = targets >= 0
-    scores = jnp.take_along_axis(logits, jnp.maximum(targets, 0)[..., None], axis=-1)
-    losses = jax.nn.logsumexp(logits, axis=-1) - scores[..., 0]
+    losses = _cross_entropy(logits, targets)
     return jnp.sum(losses, where=real) / jnp.maximum(jnp.sum(real), 1)
+
+
+def _cross_entropy(
+    logits: Float[Array, "B L V"], targets: Int[Array, "B L"]
+) -> Float[Array, "B L"]:
+    """Gives each token's loss; at padding that of token 0, to be masked."""
+    scores = jnp.take_along_axis(logits, jnp.maximum(targets, 0)[..., None], axis=-1)
+    return jax.nn.logsumexp(logits, axis=-1) - scores[..., 0]

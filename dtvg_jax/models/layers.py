@@ -159,14 +159,18 @@ class Dense(nn.Module):
 
 
 class RMSNorm(nn.Module):
-    """Divides by the root mean square, taken in float32 with no centring."""
+    """Divides by the root mean square, taken in float32 with no centring.
+
+    `axis` names the last axis for sharding.
+    """
 
     epsilon: float
+    axis: str = "embed"
 
     @nn.compact
     def __call__(self, x: Float[Array, "... H"]) -> Float[Array, "... H"]:
         ones = nn.initializers.ones
-        scale = parameter(self, "scale", ones, ("embed",), (x.shape[-1],))
+        scale = parameter(self, "scale", ones, (self.axis,), (x.shape[-1],))
         wide = x.astype(jnp.float32)
         power = jnp.mean(jnp.square(wide), axis=-1, keepdims=True)
         wide = wide * jax.lax.rsqrt(power + self.epsilon)

@@ -1,4 +1,4 @@
-"""The Llama family: grouped-query attention, rotary positions, tied or untied head.
+"""Llama, Qwen2, Qwen3: grouped queries, rotary positions, tied or untied head.
 
 A row is [prompt | inputs | padding | targets | padding].  Padding is never seen and
 positions count real tokens only, so a row gives the same logits alone and in any
@@ -10,19 +10,33 @@ import dataclasses
 import functools
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, Key
 
 from dtvg_jax.models import layers
 from dtvg_jax.models.layers import KeysValues, Segment
+from dtvg_jax.shapes import Params
 
-Cache = dict[str, Any]
 Angles = tuple[Float[Array, "#b q c"], Float[Array, "#b q c"]]
+
+
+class Cache(NamedTuple):
+    """What decoding keeps between two steps.
+
+    earlier, past: keys and values per layer, of prompt and inputs, and of targets
+    start: positions before the targets, of each row
+    step: the next target's number
+    """
+
+    earlier: list[list[Segment]]
+    past: list[KeysValues]
+    start: Int[Array, " B"]
+    step: Int[Array, ""]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,9 +56,11 @@ class Rope:
 
 @dataclasses.dataclass(frozen=True)
 class LlamaConfig:
-    """Shape and rules of a Llama; the names are those of Hugging Face's config.
+    """Shape and rules of a Llama; most names are those of Hugging Face's config.
 
     The head size is its own: heads times head_dim may differ from hidden_size.
+    `qkv_bias`, `out_bias`: of attention; Llama has both or neither, Qwen2 the first.
+    `qk_norm`: queries and keys are normed head by head before they are rotated (Qwen3).
     """
 
     vocab_size: int
@@ -57,8 +73,10 @@ class LlamaConfig:
     rms_norm_eps: float = 1e-6
     rope: Rope = Rope()
     tied_head: bool = False
-    attention_bias: bool = False
+    qkv_bias: bool = False
+    out_bias: bool = False
     mlp_bias: bool = False
+    qk_norm: bool = False
     dropout_rate: float = 0.0
 
 
@@ -81,18 +99,19 @@ def frequencies(rope: Rope, size: int) -> np.ndarray:
 
 def angles(rope: Rope, size: int, positions: Int[Array, "b q"]) -> Angles:
     """Gives cosines and sines of every position, float32, `c` = size / 2 columns."""
-    turns = (
+    radians = (
         positions[..., None].astype(jnp.float32) * frequencies(rope, size)[None, None]
     )
-    return jnp.cos(turns), jnp.sin(turns)
+    return jnp.cos(radians), jnp.sin(radians)
 
 
 def rotate(x: Float[Array, "N b g q D"], by: Angles) -> Float[Array, "N b g q D"]:
-    """Turns the pairs (i, i + D/2), as Hugging Face's weights are laid out."""
+    """Rotates the pairs (i, i + D/2), as Hugging Face's weights are laid out."""
     cos, sin = (part[None, :, None] for part in by)
+    # In float32: bfloat16 would round the angles of far positions.
     first, second = jnp.split(x.astype(jnp.float32), 2, axis=-1)
-    turned = (first * cos - second * sin, second * cos + first * sin)
-    return jnp.concatenate(turned, axis=-1).astype(x.dtype)
+    rotated = (first * cos - second * sin, second * cos + first * sin)
+    return jnp.concatenate(rotated, axis=-1).astype(x.dtype)
 
 
 class Attention(nn.Module):
@@ -104,7 +123,7 @@ class Attention(nn.Module):
     def __call__(
         self,
         x: Float[Array, "b q H"],
-        turns: Angles,
+        rotation: Angles,
         earlier: Sequence[Segment],
         mask: Bool[Array, "#b q k"],
         past: KeysValues | None,
@@ -114,11 +133,14 @@ class Attention(nn.Module):
 
         def project(name: str, heads: int) -> Float[Array, "N b g q D"]:
             width, axes = heads * c.head_dim, ("embed", "joined_kv")
-            y = layers.Dense(width, axes, c.attention_bias, name=name)(x)
-            return layers.split_heads(y, c.num_key_value_heads, c.head_dim)
+            y = layers.Dense(width, axes, c.qkv_bias, name=name)(x)
+            y = layers.split_heads(y, c.num_key_value_heads, c.head_dim)
+            if c.qk_norm and name != "value":
+                y = layers.RMSNorm(c.rms_norm_eps, "kv", name=f"{name}_norm")(y)
+            return y
 
-        query = rotate(project("query", c.num_attention_heads), turns)
-        key = rotate(project("key", c.num_key_value_heads), turns)[:, :, 0]
+        query = rotate(project("query", c.num_attention_heads), rotation)
+        key = rotate(project("key", c.num_key_value_heads), rotation)[:, :, 0]
         value = project("value", c.num_key_value_heads)[:, :, 0]
         if past is not None and index is not None:
             key = layers.write(past[0], key, index)
@@ -128,9 +150,7 @@ class Attention(nn.Module):
             [*earlier, Segment(key, value, mask)],
             dropout=layers.Dropout(c.dropout_rate),
         )
-        out = layers.Dense(
-            x.shape[-1], ("joined_kv", "embed"), c.attention_bias, name="out"
-        )
+        out = layers.Dense(x.shape[-1], ("joined_kv", "embed"), c.out_bias, name="out")
         return out(layers.join_heads(y)), (key, value)
 
 
@@ -151,7 +171,7 @@ class Layer(nn.Module):
     def __call__(
         self,
         x: Float[Array, "b q H"],
-        turns: Angles,
+        rotation: Angles,
         earlier: Sequence[Segment],
         mask: Bool[Array, "#b q k"],
         past: KeysValues | None = None,
@@ -159,7 +179,7 @@ class Layer(nn.Module):
     ) -> tuple[Float[Array, "b q H"], KeysValues]:
         """Runs the layer; with `past`, on one position that is written at `index`."""
         y, seen = self.attention(
-            self.pre_attention_layer_norm(x), turns, earlier, mask, past, index
+            self.pre_attention_layer_norm(x), rotation, earlier, mask, past, index
         )
         x = x + y
         x = x + self.mlp(self.pre_mlp_layer_norm(x))
@@ -191,11 +211,11 @@ class Llama(nn.Module):
             return [[] for _ in self.layers]
         x = prompt[None] if prompt.ndim == 2 else prompt
         x = x.astype(self.token_embedder.embedding.dtype)
-        turns = angles(c.rope, c.head_dim, jnp.arange(length)[None])
+        rotation = angles(c.rope, c.head_dim, jnp.arange(length)[None])
         mask = jnp.asarray(np.tri(length, dtype=bool))[None]
         segments = []
         for layer in self.layers:
-            x, seen = layer(x, turns, [], mask)
+            x, seen = layer(x, rotation, [], mask)
             segments.append([Segment(*seen)])
         return segments
 
@@ -205,12 +225,12 @@ class Llama(nn.Module):
         """Runs tokens after the prefix; their positions count real ones from start."""
         c, real = self.config, tokens >= 0
         positions = start + jnp.cumsum(real, axis=1) - 1
-        turns = angles(c.rope, c.head_dim, positions)
+        rotation = angles(c.rope, c.head_dim, positions)
         order = jnp.asarray(np.tri(tokens.shape[1], dtype=bool))[None]
         mask = order & real[:, None]
         x, kept = self.token_embedder(tokens), []
         for layer, earlier in zip(self.layers, prefix, strict=True):
-            x, seen = layer(x, turns, earlier, mask)
+            x, seen = layer(x, rotation, earlier, mask)
             kept.append(seen)
         return x, kept
 
@@ -246,32 +266,32 @@ class Llama(nn.Module):
         x, seen = self.run(prefix, prompt.shape[-2], inputs)
         key = seen[0][0]
         empty = jnp.zeros((*key.shape[:2], length, key.shape[3]), key.dtype)
-        cache = {
-            "earlier": [
+        cache = Cache(
+            earlier=[
                 [*segments, Segment(*pair, real[:, None])]
                 for segments, pair in zip(prefix, seen, strict=True)
             ],
-            "past": [(empty, empty)] * len(seen),
-            "count": prompt.shape[-2] + real.sum(axis=1),
-            "index": jnp.zeros((), jnp.int32),
-        }
+            past=[(empty, empty)] * len(seen),
+            start=prompt.shape[-2] + real.sum(axis=1),
+            step=jnp.zeros((), jnp.int32),
+        )
         return self.head(_last(x, inputs))[:, 0], cache
 
     def decode(
         self, cache: Cache, tokens: Int[Array, " B"]
     ) -> tuple[Float[Array, "B V"], Cache]:
         """Scores the token after `tokens` and adds them to the cache."""
-        c, index = self.config, cache["index"]
-        turns = angles(c.rope, c.head_dim, (cache["count"] + index)[:, None])
-        length = cache["past"][0][0].shape[2]
-        mask = (jnp.arange(length) <= index)[None, None]
+        c, step = self.config, cache.step
+        rotation = angles(c.rope, c.head_dim, (cache.start + step)[:, None])
+        length = cache.past[0][0].shape[2]
+        mask = (jnp.arange(length) <= step)[None, None]
         x, kept = self.token_embedder(tokens[:, None]), []
         for layer, earlier, past in zip(
-            self.layers, cache["earlier"], cache["past"], strict=True
+            self.layers, cache.earlier, cache.past, strict=True
         ):
-            x, seen = layer(x, turns, earlier, mask, past, index)
+            x, seen = layer(x, rotation, earlier, mask, past, step)
             kept.append(seen)
-        return self.head(x)[:, 0], cache | {"past": kept, "index": index + 1}
+        return self.head(x)[:, 0], cache._replace(past=kept, step=step + 1)
 
 
 def _last(x: Float[Array, "B S H"], inputs: Int[Array, "B T"]) -> Float[Array, "B 1 H"]:
@@ -286,11 +306,12 @@ def module(config: LlamaConfig) -> Llama:
     return Llama(config)
 
 
-def init_params(config: LlamaConfig, key: Array) -> Any:
+def init_params(config: LlamaConfig, key: Key[Array, ""]) -> Params:
     """Draws float32 parameters, boxed with their sharding names."""
     empty = jnp.zeros((0, config.hidden_size))
     token = jnp.zeros((1, 1), jnp.int32)
-    boxed = module(config).init(key, empty, token, token, method="logits")["params"]
+    drawn = module(config).init(key, empty, token, token, method="logits")
+    boxed = cast(Params, drawn["params"])
     # An embedding of small values: a tied head would else give huge logits.
     embedding = boxed["token_embedder"]["embedding"]
     boxed["token_embedder"]["embedding"] = jax.tree.map(lambda x: x * 0.02, embedding)

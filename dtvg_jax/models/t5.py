@@ -8,18 +8,31 @@ an accelerator could put an edge into another bucket.
 import dataclasses
 import functools
 import math
-from typing import Any
+from typing import NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, Key
 
 from dtvg_jax.models import layers
 from dtvg_jax.models.layers import KeysValues
+from dtvg_jax.shapes import Params
 
-Cache = dict[str, Any]
+
+class Cache(NamedTuple):
+    """What decoding keeps between two steps.
+
+    memory, past: keys and values per decoder layer, of the encoder's output and of the
+        targets
+    step: the next target's number
+    """
+
+    memory: list[KeysValues]
+    memory_mask: Bool[Array, "B 1 m"]
+    past: list[KeysValues]
+    step: Int[Array, ""]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,6 +61,19 @@ class T5Config:
     layer_norm_epsilon: float = 1e-6
     dropout_rate: float = 0.1
     decoder_start_id: int = 0
+
+    # Names that all backbones have, as in Hugging Face's T5Config.attribute_map.
+    @property
+    def hidden_size(self) -> int:
+        return self.d_model
+
+    @property
+    def num_attention_heads(self) -> int:
+        return self.num_heads
+
+    @property
+    def num_hidden_layers(self) -> int:
+        return self.num_layers
 
 
 def buckets(
@@ -212,7 +238,7 @@ class DecoderLayer(nn.Module):
 
 
 def stack_biases(
-    stack: Any, length: int, index: Int[Array, ""] | None = None
+    stack: "Encoder | Decoder", length: int, index: Int[Array, ""] | None = None
 ) -> list[Float[Array, "N q k"]]:
     """Gives each layer's relative positions, with `index` those of one query."""
 
@@ -346,12 +372,8 @@ class T5(nn.Module):
         empty = jnp.zeros(
             (c.num_heads, inputs.shape[0], length, c.d_kv), memory[0][0].dtype
         )
-        cache = {
-            "memory": memory,
-            "memory_mask": mask,
-            "past": [(empty, empty)] * c.num_decoder_layers,
-            "index": jnp.zeros((), jnp.int32),
-        }
+        past = [(empty, empty)] * c.num_decoder_layers
+        cache = Cache(memory, mask, past, jnp.zeros((), jnp.int32))
         return self.decode(
             cache, jnp.full(inputs.shape[:1], c.decoder_start_id, jnp.int32)
         )
@@ -362,13 +384,12 @@ class T5(nn.Module):
         """Scores the token after `tokens` and adds them to the cache."""
         x, past = self.decoder(
             self.token_embedder(tokens[:, None]),
-            cache["memory"],
-            cache["memory_mask"],
-            cache["past"],
-            cache["index"],
+            cache.memory,
+            cache.memory_mask,
+            cache.past,
+            cache.step,
         )
-        cache = cache | {"past": past, "index": cache["index"] + 1}
-        return self.head(x)[:, 0], cache
+        return self.head(x)[:, 0], cache._replace(past=past, step=cache.step + 1)
 
 
 @functools.cache
@@ -377,12 +398,13 @@ def module(config: T5Config) -> T5:
     return T5(config)
 
 
-def init_params(config: T5Config, key: Array) -> Any:
+def init_params(config: T5Config, key: Key[Array, ""]) -> Params:
     """Draws float32 parameters by T5's rules, boxed with their sharding names."""
     empty = jnp.zeros((0, config.d_model))
     token = jnp.zeros((1, 1), jnp.int32)
     model = module(config)
-    boxed = model.init(key, empty, token, token, method="logits")["params"]
+    drawn = model.init(key, empty, token, token, method="logits")
+    boxed = cast(Params, drawn["params"])
     # T5 folds the root of the head size into the query's initialiser.
     for stack in ("encoder", "decoder"):
         for layer in boxed[stack].values():

@@ -5,7 +5,6 @@ import functools
 import os
 import pathlib
 import re
-import shutil
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -84,8 +83,11 @@ def _exported(prompt_store: PromptStore, name: str, to: Target) -> dict[str, byt
         return prompt_files.npy(rows)
     if to.format == "peft":
         return prompt_files.peft(rows, config, to.base_model or str(source.folder))
-    kind = backbone.kind(config)
-    return prompt_files.prompt_tuning(rows, kind, entry.metadata.step or 0)
+    return prompt_files.prompt_tuning(
+        rows,
+        decoder_only=backbone.architecture(config).decoder_only,
+        step=entry.metadata.step or 0,
+    )
 
 
 class Import(NamedTuple):
@@ -130,7 +132,7 @@ def import_prompts(
     read = [prompt_files.read(one.path) for one in wanted]
     for one, prompt in zip(wanted, read, strict=True):
         if source is not None:
-            _check_fit(str(one.path), prompt.rows, source, prompt.kind)
+            _check_fit(str(one.path), prompt.rows, source, prompt.decoder_only)
     start = _start_of(source, dtype, p_init)
     about = _about_backbone(source)
     # All are checked before the first is written.
@@ -193,24 +195,27 @@ def convert_backbone(
         t5x.write(beside, config, params, step)
     else:
         hugging_face.write_t5(beside, config, params)
-    for file in source.vocabulary_files():
-        shutil.copy(file, beside)
+    source.copy_vocabulary(beside)
     beside.rename(out)
 
 
 def _check_fit(
-    what: str, rows: np.ndarray, source: load.Source, kind: str | None = None
+    what: str,
+    rows: np.ndarray,
+    source: load.Source,
+    decoder_only: bool | None = None,
 ) -> None:
     width = source.checkpoint.tensors[EMBEDDING].shape[1]
-    own = backbone.kind(source.checkpoint.config)
+    own = backbone.architecture(source.config).decoder_only
     if rows.shape[1] != width:
         raise InputError(
             f"{what} is of width {rows.shape[1]}, but the backbone {source.name} is of "
             f"width {width}."
         )
-    if kind not in (None, own):
+    if decoder_only not in (None, own):
+        kinds = {True: "decoder-only backbone", False: "backbone with an encoder"}
         raise InputError(
-            f"{what} is for a {kind}, but the backbone {source.name} is a {own}."
+            f"{what} is for a {kinds[not own]}, but {source.name} is a {kinds[own]}."
         )
 
 

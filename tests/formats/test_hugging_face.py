@@ -16,7 +16,7 @@ from dtvg_jax.formats import hugging_face
 from dtvg_jax.formats.load import load_backbone
 from dtvg_jax.models import backbone
 
-CASES = golden.T5_CASES + golden.LLAMA_CASES
+CASES = golden.CASES
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -45,12 +45,13 @@ def test_greedy_tokens_are_those_of_torch(name: str) -> None:
     np.testing.assert_array_equal(got[0], v["greedy"])
 
 
-@pytest.mark.parametrize("name", ["t5_v1_1", "llama_3_tied"])
+@pytest.mark.parametrize("name", ["t5_v1_1", "llama_3_tied", "qwen3_tied"])
 def test_bfloat16_parameters_give_near_logits_in_float32(name: str) -> None:
     v = golden.values(name)
-    config, params, _ = hugging_face.read(golden.GOLDEN / name, "bfloat16")
+    opened = hugging_face.open_checkpoint(golden.GOLDEN / name)
+    params = opened.params("bfloat16")
     assert {x.dtype for x in jax.tree.leaves(params)} == {jnp.dtype("bfloat16")}
-    b = backbone.build(name, config, params, None, "")
+    b = backbone.build(name, opened.config, params, None, "")
     got = jax.jit(b.logits)(params, v["prompt"], v["inputs"], v["targets"])
     assert got.dtype == jnp.float32
     # bfloat16 keeps 8 bits and sharp attention multiplies its errors: no more than
@@ -61,12 +62,12 @@ def test_bfloat16_parameters_give_near_logits_in_float32(name: str) -> None:
 
 @pytest.mark.parametrize("name", golden.T5_CASES)
 def test_a_written_t5_reads_back_the_same(name: str, tmp_path: pathlib.Path) -> None:
-    config, params, digest = hugging_face.read(golden.GOLDEN / name, "float32")
-    hugging_face.write_t5(tmp_path, config, params)
-    again_config, again, again_digest = hugging_face.read(tmp_path, "float32")
-    assert again_config == config
-    jax.tree.map(np.testing.assert_array_equal, again, params)
-    assert len(digest) == 64 and again_digest != digest  # Another config.json.
+    b = golden.load(name)
+    hugging_face.write_t5(tmp_path, b.config, b.params)
+    again = hugging_face.open_checkpoint(tmp_path)
+    assert again.config == b.config
+    jax.tree.map(np.testing.assert_array_equal, again.params("float32"), b.params)
+    assert len(b.digest) == 64 and again.digest() != b.digest  # Another config.json.
 
 
 def test_names_of_sharding_fit_the_parameters() -> None:
@@ -100,25 +101,25 @@ def test_shards_are_read_as_one_file(tmp_path: pathlib.Path) -> None:
         safetensors.save_file(part, tmp_path / file)
     index = {"metadata": {"total_size": 1}, "weight_map": where}
     (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index))
-    _, params, _ = hugging_face.read(tmp_path, "float32")
+    params = hugging_face.open_checkpoint(tmp_path).params("float32")
     jax.tree.map(
         np.testing.assert_array_equal, params, golden.load("llama_3_tied").params
     )
     (tmp_path / file).unlink()
     with pytest.raises(InputError, match=f"not in the folder: {file}"):
-        hugging_face.read(tmp_path, "float32")
+        hugging_face.open_checkpoint(tmp_path)
 
 
 def test_the_digest_follows_config_and_weights(tmp_path: pathlib.Path) -> None:
     tensors = _copy("t5_v1_0", tmp_path)
     safetensors.save_file(tensors, tmp_path / "model.safetensors")
-    first = hugging_face.read(tmp_path, "float32")[2]
-    assert hugging_face.read(tmp_path, "bfloat16")[2] == first
+    first = hugging_face.open_checkpoint(tmp_path).digest()
+    assert hugging_face.open_checkpoint(tmp_path).digest() == first
     tensors["shared.weight"][0, 0] += 1
     safetensors.save_file(tensors, tmp_path / "model.safetensors")
-    second = hugging_face.read(tmp_path, "float32")[2]
+    second = hugging_face.open_checkpoint(tmp_path).digest()
     _set(tmp_path, dropout_rate=0.2)
-    third = hugging_face.read(tmp_path, "float32")[2]
+    third = hugging_face.open_checkpoint(tmp_path).digest()
     assert len({first, second, third}) == 3
 
 
@@ -154,7 +155,7 @@ def test_t5_heads(
     if head is not None:
         tensors["lm_head.weight"] = tensors["shared.weight"] + (head == "other")
     safetensors.save_file(tensors, tmp_path / "model.safetensors")
-    config, params, _ = hugging_face.read(tmp_path, "float32")
+    config, params, _ = hugging_face.open_checkpoint(tmp_path)
     assert (config.tied_head, config.scale_outputs) == want
     assert ("logits_dense" in params["decoder"]) != want[0]
 
@@ -164,7 +165,7 @@ def test_a_saved_again_v1_1_gives_the_logits_of_torch(tmp_path: pathlib.Path) ->
     tensors = _copy("t5_v1_1", tmp_path)
     safetensors.save_file(tensors, tmp_path / "model.safetensors")
     _set(tmp_path, scale_decoder_outputs=False, tie_word_embeddings=True)
-    config, params, digest = hugging_face.read(tmp_path, "float32")
+    config, params, digest = hugging_face.open_checkpoint(tmp_path)
     again = backbone.build("again", config, params, None, digest)
     v = golden.values("t5_v1_1")
     got = again.logits(again.params, v["prompt"], v["inputs"], v["targets"])
@@ -179,18 +180,18 @@ def test_other_names_of_the_embedding(tmp_path: pathlib.Path) -> None:
     tensors["encoder.embed_tokens.weight"] = shared.copy()
     tensors[hugging_face.T5_IGNORED] = np.zeros((32, 4), np.float32)
     safetensors.save_file(tensors, tmp_path / "model.safetensors")
-    _, params, _ = hugging_face.read(tmp_path, "float32")
+    params = hugging_face.open_checkpoint(tmp_path).params("float32")
     np.testing.assert_array_equal(params["token_embedder"]["embedding"], shared)
     tensors["encoder.embed_tokens.weight"] = shared + 1
     safetensors.save_file(tensors, tmp_path / "model.safetensors")
     with pytest.raises(InputError, match="should be equal"):
-        hugging_face.read(tmp_path, "float32")
+        hugging_face.open_checkpoint(tmp_path)
 
 
 def test_old_and_new_names_of_rope_scaling_are_one(tmp_path: pathlib.Path) -> None:
     tensors = _copy("llama_3_tied", tmp_path)
     safetensors.save_file(tensors, tmp_path / "model.safetensors")
-    new = hugging_face.read(tmp_path, "float32")[0]
+    new = hugging_face.open_checkpoint(tmp_path).config
     old = dict(json.loads((tmp_path / "config.json").read_text())["rope_parameters"])
     theta, kind = old.pop("rope_theta"), old.pop("rope_type")
     for key in ("type", "rope_type"):
@@ -200,7 +201,7 @@ def test_old_and_new_names_of_rope_scaling_are_one(tmp_path: pathlib.Path) -> No
             rope_theta=theta,
             rope_scaling=old | {key: kind},
         )
-        assert hugging_face.read(tmp_path, "float32")[0] == new
+        assert hugging_face.open_checkpoint(tmp_path).config == new
 
 
 def _rename(tensors: dict, old: str, new: str) -> None:
@@ -233,7 +234,7 @@ def test_weights_that_do_not_fit_are_named(
     change(tensors)
     safetensors.save_file(tensors, tmp_path / "model.safetensors")
     with pytest.raises(InputError, match=sentence):
-        hugging_face.read(tmp_path, "float32")
+        hugging_face.open_checkpoint(tmp_path)
 
 
 CONFIGS_REFUSED = [
@@ -256,6 +257,11 @@ CONFIGS_REFUSED = [
     ("llama_untied", {"num_attention_heads": 0}, "should not be 0"),
     ("llama_untied", {"attention_bias": True}, "missing: .*q_proj.bias"),
     ("llama_biases_linear", {"mlp_bias": False}, "unexpected: .*down_proj.bias"),
+    ("qwen2_tied", {"model_type": "llama", "layer_types": ...}, "'max_window_layers'"),
+    ("qwen2_tied", {"model_type": "qwen3", "head_dim": 4}, "missing: .*k_norm.weight"),
+    ("qwen2_tied", {"use_sliding_window": True}, "gives layers a sliding window"),
+    ("qwen3_untied", {"attention_bias": True}, "missing: .*k_proj.bias"),
+    ("qwen3_untied", {"head_dim": 8}, "misshapen: .*k_norm.weight"),
 ]
 
 
@@ -267,32 +273,35 @@ def test_configs_that_would_change_the_model_are_refused(
     safetensors.save_file(tensors, tmp_path / "model.safetensors")
     _set(tmp_path, **attributes)
     with pytest.raises(InputError, match=sentence):
-        hugging_face.read(tmp_path, "float32")
+        hugging_face.open_checkpoint(tmp_path)
 
 
 def test_an_early_flan_config_is_understood(tmp_path: pathlib.Path) -> None:
     tensors = _copy("t5_v1_1", tmp_path)
     safetensors.save_file(tensors, tmp_path / "model.safetensors")
     _set(tmp_path, feed_forward_proj="gelu", is_gated_act=True, dense_act_fn="gelu")
-    assert hugging_face.read(tmp_path, "float32")[0].activations == ("gelu", "linear")
+    assert hugging_face.open_checkpoint(tmp_path).config.activations == (
+        "gelu",
+        "linear",
+    )
 
 
 def test_files_that_are_not_there_or_not_whole(tmp_path: pathlib.Path) -> None:
     with pytest.raises(InputError, match="config.json does not exist"):
-        hugging_face.read(tmp_path, "float32")
+        hugging_face.open_checkpoint(tmp_path)
     _copy("t5_v1_0", tmp_path)
     with pytest.raises(InputError, match="has no model.safetensors"):
-        hugging_face.read(tmp_path, "float32")
+        hugging_face.open_checkpoint(tmp_path)
     (tmp_path / "pytorch_model.bin").write_bytes(b"pickle")
     with pytest.raises(InputError, match="save_pretrained"):
-        hugging_face.read(tmp_path, "float32")
+        hugging_face.open_checkpoint(tmp_path)
     whole = (golden.GOLDEN / "t5_v1_0" / "model.safetensors").read_bytes()
     (tmp_path / "model.safetensors").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(InputError, match="not a whole safetensors file"):
-        hugging_face.read(tmp_path, "float32")
+        hugging_face.open_checkpoint(tmp_path)
     (tmp_path / "config.json").write_text("{")
-    with pytest.raises(InputError, match="cannot be read as JSON"):
-        hugging_face.read(tmp_path, "float32")
+    with pytest.raises(InputError, match="config.json is not JSON"):
+        hugging_face.open_checkpoint(tmp_path)
     with pytest.raises(InputError, match="should be a Hugging Face folder"):
         load_backbone(str(tmp_path / "nowhere"))
     with pytest.raises(InputError, match="float32 or bfloat16"):

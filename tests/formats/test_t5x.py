@@ -1,13 +1,17 @@
 """T5X checkpoints: every layout that is read, and what is written."""
 
+import ast
 import importlib.util
 import json
 import pathlib
+import subprocess
+import sys
 from typing import Any
 
 import golden_backbones as golden
 import jax
 import ml_dtypes
+import msgpack
 import numpy as np
 import pytest
 from flax import traverse_util
@@ -41,7 +45,7 @@ def test_version_2_keeps_bfloat16_as_its_bits(tmp_path: pathlib.Path) -> None:
     target[stored] = store_array(checkpoint, stored, target[stored])
     assert target[stored]["metadata"]["dtype"] == "<u2"
     write_index(checkpoint, target, version=2)
-    _, params, _ = t5x.read(tmp_path, "bfloat16")
+    params = t5x.open_checkpoint(tmp_path).params("bfloat16")
     got = traverse_util.flatten_dict(params, sep="/")
     for path, array in want.items():
         np.testing.assert_array_equal(got[path], array)
@@ -108,7 +112,7 @@ def _scan(name: str, split: bool) -> Leaves:
 
 @pytest.mark.parametrize("split", [True, False])
 @pytest.mark.parametrize("name", ["t5_v1_1", "t5_v1_1_narrow", "umt5"])
-def test_scanned_layers_are_those_of_themodel_folder(
+def test_scanned_layers_are_those_of_the_model_folder(
     name: str, split: bool, tmp_path: pathlib.Path
 ) -> None:
     all_stored(model_folder(tmp_path, name), _scan(name, split))
@@ -120,20 +124,23 @@ def test_scanned_layers_are_those_of_themodel_folder(
 def test_a_written_checkpoint_reads_back_the_same(
     name: str, dtype: str, tmp_path: pathlib.Path
 ) -> None:
-    config, params, _ = hugging_face.read(golden.GOLDEN / name, dtype)
+    opened = hugging_face.open_checkpoint(golden.GOLDEN / name)
+    config, params = opened.config, opened.params(dtype)
     assert t5x.write(tmp_path, config, params, 12) == tmp_path / "checkpoint_12"
-    again_config, again, digest = t5x.read(tmp_path, dtype)
-    assert again_config == config
-    jax.tree.map(np.testing.assert_array_equal, again, params)
-    assert {x.dtype for x in jax.tree.leaves(again)} == {jax.numpy.dtype(dtype)}
-    assert digest == t5x.read(tmp_path / "checkpoint_12", dtype)[2]
+    again = t5x.open_checkpoint(tmp_path)
+    assert again.config == config
+    got = again.params(dtype)
+    jax.tree.map(np.testing.assert_array_equal, got, params)
+    assert {x.dtype for x in jax.tree.leaves(got)} == {jax.numpy.dtype(dtype)}
+    named = t5x.open_checkpoint(tmp_path / "checkpoint_12")
+    assert again.digest() == named.digest()
     with pytest.raises(InputError, match="checkpoint_12 is there already"):
         t5x.write(tmp_path, config, params, 12)
 
 
 def test_what_t5x_cannot_hold_is_not_written(tmp_path: pathlib.Path) -> None:
     llama, t5 = golden.load("llama_untied"), golden.load("t5_v1_0")
-    with pytest.raises(InputError, match="T5X has no Llama"):
+    with pytest.raises(InputError, match="only a T5 can be written as T5X"):
         t5x.write(tmp_path, llama.config, llama.params)
     odd = t5.config.__class__(**(vars(t5.config) | {"scale_outputs": False}))
     with pytest.raises(InputError, match="tied_head True and scale_outputs False"):
@@ -161,3 +168,100 @@ def test_another_reader_reads_what_was_written(
     assert got.keys() == want.keys()
     for path, array in want.items():
         np.testing.assert_array_equal(got[path], array)
+
+
+def _types(node: Any, path: str = "") -> dict[str, str]:
+    """Lists what a msgpack file holds where: types, and codes of Flax's own."""
+    if isinstance(node, dict):
+        found = [_types(value, f"{path}/{name}") for name, value in node.items()]
+        return dict(item for part in found for item in part.items())
+    if isinstance(node, msgpack.ExtType):
+        return {path: f"ext {node.code}"}
+    return {path: type(node).__name__}
+
+
+def test_the_index_has_the_keys_and_types_that_t5x_writes(
+    shared: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    theirs = shared / "real" / "t5x_written" / "native"
+    if not theirs.is_dir():
+        pytest.skip(f"{theirs} holds the checkpoint that T5X wrote, and is not there")
+    opened = t5x.open_checkpoint(theirs)
+    made = t5x.write(tmp_path, opened.config, opened.params("float32"), 5)
+    indices = [
+        msgpack.unpackb((folder / "checkpoint").read_bytes(), raw=False)
+        for folder in (theirs / "checkpoint_5", made)
+    ]
+    # Without an optimizer's state T5X restores parameters and step.
+    del indices[0]["optimizer"]["state"]["param_states"]
+    want, got = (_types(index) for index in indices)
+    assert got == want
+    assert got["/optimizer/state/step"] == "ext 1"  # an array without axes
+    assert indices[1]["optimizer"]["state"] == indices[0]["optimizer"]["state"]
+
+
+@pytest.mark.parametrize("name", golden.T5_CASES)
+def test_the_gin_beside_a_checkpoint_reads_back_the_same(
+    name: str, tmp_path: pathlib.Path
+) -> None:
+    b = golden.load(name)
+    t5x.write(tmp_path, b.config, b.params)
+    (tmp_path / "config.json").unlink()
+    if name == "umt5":  # T5X's network has no relative positions per layer.
+        assert not (tmp_path / "config.gin").exists()
+    else:
+        assert t5x.open_checkpoint(tmp_path).config == b.config
+
+
+# T5X's, as far as gin meets it.
+NETWORK = """
+import dataclasses
+@dataclasses.dataclass
+class T5Config:
+    vocab_size: int
+    dtype: str = "float32"
+    emb_dim: int = 512
+    num_heads: int = 8
+    num_encoder_layers: int = 6
+    num_decoder_layers: int = 6
+    head_dim: int = 64
+    mlp_dim: int = 2048
+    mlp_activations: tuple = ("relu",)
+    dropout_rate: float = 0.1
+    logits_via_embedding: bool = False
+    float32_attention_logits: bool = False
+class Transformer:
+    def __init__(self, config):
+        self.config = config
+"""
+READ = """
+import sys, gin
+from gin import config
+from t5x.examples.t5 import network
+gin.parse_config_file(sys.argv[1])
+print(vars(gin.get_configurable("network.Transformer")().config))
+"""
+
+
+def test_gin_makes_the_network_of_a_written_checkpoint(tmp_path: pathlib.Path) -> None:
+    b = golden.load("t5_v1_0")
+    t5x.write(tmp_path, b.config, b.params)
+    package = tmp_path / "t5x" / "examples" / "t5"
+    package.mkdir(parents=True)
+    (package / "network.py").write_text(NETWORK)
+    command = [sys.executable, "-c", READ, str(tmp_path / "config.gin")]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    assert ast.literal_eval(done.stdout or repr(done.stderr)) == {
+        "vocab_size": 60,
+        "dtype": "float32",
+        "emb_dim": 16,
+        "num_heads": 4,
+        "num_encoder_layers": 2,
+        "num_decoder_layers": 2,
+        "head_dim": 4,
+        "mlp_dim": 24,
+        "mlp_activations": ("relu",),
+        "dropout_rate": 0.1,
+        "logits_via_embedding": True,
+        "float32_attention_logits": False,
+    }

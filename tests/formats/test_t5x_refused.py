@@ -56,7 +56,7 @@ def _truncated_inside(checkpoint: pathlib.Path) -> None:
     path.write_bytes(gzip.compress(gzip.decompress(path.read_bytes())[:-4]))
 
 
-def _cut_index(checkpoint: pathlib.Path) -> None:
+def _truncated_index(checkpoint: pathlib.Path) -> None:
     path = checkpoint / "checkpoint"
     path.write_bytes(path.read_bytes()[:-100])
 
@@ -114,7 +114,7 @@ BROKEN = {
         _change_index(lambda t: _spec(t).update(kvstore="gs://bucket/x")),
         f"{HEAD} does not name a zarr array",
     ),
-    "cut index": (_cut_index, "not a whole msgpack file of T5X"),
+    "truncated index": (_truncated_index, "not a whole msgpack file of T5X"),
     "no index": (
         lambda c: (c / "checkpoint").write_bytes(b"model_checkpoint_path: x"),
         "is a TensorFlow checkpoint",
@@ -144,7 +144,7 @@ def test_a_broken_checkpoint_is_refused_with_its_own_sentence(
     change, sentence = BROKEN[what]
     change(checkpoint)
     with pytest.raises(InputError, match=sentence):
-        t5x.read(tmp_path, "float32")
+        t5x.open_checkpoint(tmp_path).params("float32")
 
 
 def test_a_link_out_of_the_checkpoint_is_not_followed(tmp_path: pathlib.Path) -> None:
@@ -153,7 +153,7 @@ def test_a_link_out_of_the_checkpoint_is_not_followed(tmp_path: pathlib.Path) ->
     (checkpoint / FOLDER).rename(tmp_path / "elsewhere")
     (checkpoint / FOLDER).symlink_to(tmp_path / "elsewhere")
     with pytest.raises(InputError, match="out of the checkpoint's folder"):
-        t5x.read(tmp_path, "float32")
+        t5x.open_checkpoint(tmp_path).params("float32")
 
 
 def test_a_damaged_orbax_database_is_refused(tmp_path: pathlib.Path) -> None:
@@ -162,7 +162,7 @@ def test_a_damaged_orbax_database_is_refused(tmp_path: pathlib.Path) -> None:
     path = checkpoint / "state" / "manifest.ocdbt"
     path.write_bytes(path.read_bytes()[:-10])
     with pytest.raises(InputError, match="state is damaged"):
-        t5x.read(tmp_path, "float32")
+        t5x.open_checkpoint(tmp_path).params("float32")
 
 
 def test_the_newest_finished_checkpoint_is_taken(tmp_path: pathlib.Path) -> None:
@@ -260,7 +260,7 @@ def test_gin_configs_that_leave_something_open_are_refused(
     (tmp_path / "config.gin").write_text(WRITTEN.replace(*change))
     inline(checkpoint, leaves_of("t5_v1_1"))
     with pytest.raises(InputError, match=sentence):
-        t5x.read(tmp_path, "float32")
+        t5x.open_checkpoint(tmp_path).params("float32")
 
 
 def test_a_gin_config_is_not_executed(tmp_path: pathlib.Path) -> None:

@@ -31,7 +31,7 @@ def _tensor(step: int = 1) -> tuple[tensors.Tensor, list[int]]:
 
 
 @pytest.mark.parametrize(
-    ("step", "slab", "want"),
+    ("step", "chunk", "want"),
     [
         (1, 1000, [7]),
         (1, 40, [2, 2, 2, 1]),  # A row has 20 bytes.
@@ -40,23 +40,29 @@ def _tensor(step: int = 1) -> tuple[tensors.Tensor, list[int]]:
         (3, 130, [6, 1]),
     ],
 )
-@pytest.mark.parametrize("turned", [False, True])
-def test_a_tensor_is_read_in_slabs_of_whole_steps(
-    step: int, slab: int, want: list[int], turned: bool, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("transposed", [False, True])
+def test_a_tensor_is_read_in_chunks_of_whole_steps(
+    step: int,
+    chunk: int,
+    want: list[int],
+    transposed: bool,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(tensors, "SLAB", slab)
+    monkeypatch.setattr(tensors, "CHUNK", chunk)
     tensor, rows = _tensor(step)
     opened = tensors.Checkpoint(
-        golden.load("t5_v1_0").config, {"a/b": tensor._replace(turned=turned)}, ()
+        golden.load("t5_v1_0").config,
+        {"a/b": tensor._replace(transposed=transposed)},
+        (),
     )
     got = opened.params("bfloat16")["a"]["b"]
     assert rows == want
-    np.testing.assert_array_equal(got, FILE.T if turned else FILE)
+    np.testing.assert_array_equal(got, FILE.T if transposed else FILE)
     assert got.dtype == jax.numpy.bfloat16
 
 
-def test_tensors_are_compared_slab_by_slab(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tensors, "SLAB", 40)
+def test_tensors_are_compared_chunk_by_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tensors, "CHUNK", 40)
     tensor = _tensor()[0]
     other = np.array(FILE)
     changed = tensor._replace(read=lambda box: other[box])
@@ -76,11 +82,11 @@ def test_parameters_go_into_their_sharding(name: str) -> None:
             spec = jax.P(*axes[:1]) if len(axes) == 1 else jax.P(None, axes[1])
             return jax.NamedSharding(mesh, spec)
 
-        shapes = jax.eval_shape(lambda: backbone.init_params(config, jax.random.key(0)))
-        return jax.tree.map(place, shapes)
+        return jax.tree.map(place, backbone.param_shapes(config))
 
-    config, params, _ = hugging_face.read(golden.GOLDEN / name, "float32", shardings)
-    assert jax.tree.map(lambda x: x.sharding, params) == shardings(config)
+    opened = hugging_face.open_checkpoint(golden.GOLDEN / name)
+    params = opened.params("float32", shardings)
+    assert jax.tree.map(lambda x: x.sharding, params) == shardings(opened.config)
     assert sum(not x.is_fully_replicated for x in jax.tree.leaves(params)) > 10
     jax.tree.map(np.testing.assert_array_equal, params, golden.load(name).params)
 
@@ -93,7 +99,7 @@ def test_integers_are_no_weights(tmp_path: pathlib.Path) -> None:
     arrays[name] = arrays[name].astype(np.int8)
     safetensors.save_file(arrays, tmp_path / "model.safetensors")
     with pytest.raises(InputError, match=f"nor float64: {name} is I8"):
-        hugging_face.read(tmp_path, "float32")
+        hugging_face.open_checkpoint(tmp_path)
 
 
 # The child's own peak, so that nothing else of the tests counts.
@@ -107,7 +113,7 @@ def status(field):
             return int(line.split()[1]) * 1024
 jax.device_put(0.0)
 before = status("VmRSS")
-params = hugging_face.read(pathlib.Path(sys.argv[1]), "float32")[1]
+params = hugging_face.open_checkpoint(pathlib.Path(sys.argv[1])).params("float32")
 size = sum(x.nbytes for x in jax.tree.leaves(params))
 print(json.dumps([status("VmHWM") - before, size]))
 """

@@ -4,6 +4,7 @@ import hashlib
 import io
 import json
 import pathlib
+import shutil
 
 import pytest
 import sentencepiece
@@ -11,7 +12,8 @@ import tokenizers
 from tokenizers import models, pre_tokenizers, processors
 
 from dtvg_jax.errors import InputError
-from dtvg_jax.formats.vocabularies import load_vocabulary
+from dtvg_jax.formats import load
+from dtvg_jax.formats.vocabularies import load_vocabulary, tokenizer_config
 
 WORDS = ["<pad>", "</s>", "<unk>", "<s>", "good", "bad", "film", ":", "Label"]
 
@@ -135,3 +137,34 @@ def test_what_is_wrong_is_said(tmp_path: pathlib.Path) -> None:
     (tmp_path / "spiece.model").write_bytes(b"no model")
     with pytest.raises(InputError, match="is not a SentencePiece model"):
         load_vocabulary(tmp_path, decoder_only=False, rows=9)
+
+
+@pytest.mark.parametrize(("room", "extra"), [(0, 0), (99, 0), (100, 100)])
+def test_transformers_is_told_how_many_sentinels_there_are(
+    room: int, extra: int, tmp_path: pathlib.Path
+) -> None:
+    data = _write_pieces(tmp_path)
+    pieces = sentencepiece.SentencePieceProcessor(model_proto=data).get_piece_size()
+    v = load_vocabulary(tmp_path, decoder_only=False, rows=pieces + room)
+    said = tokenizer_config(v, tmp_path / "spiece.model")
+    # T5Tokenizer has the pieces and as many ids more.
+    assert said["extra_ids"] == extra
+    assert pieces + extra == v.size <= pieces + room
+
+
+def test_the_embedded_folder_says_what_a_copy_of_it_says(
+    tmp_path: pathlib.Path,
+) -> None:
+    source = load.open_source("miniature")
+    bare, copy = tmp_path / "bare", tmp_path / "copy"
+    shutil.copytree(source.folder, bare)
+    (bare / "tokenizer_config.json").unlink()
+    copy.mkdir()
+    load.open_source(str(bare)).copy_vocabulary(copy)
+    assert sorted(p.name for p in copy.iterdir()) == [
+        "spiece.model",
+        "tokenizer_config.json",
+    ]
+    said = json.loads((copy / "tokenizer_config.json").read_text())
+    assert said == json.loads((source.folder / "tokenizer_config.json").read_text())
+    assert said["extra_ids"] == 0

@@ -1,17 +1,19 @@
 """Makes the golden values beside it with PyTorch and transformers, on a CPU.
 
-    python tests/golden/make.py
+    python tests/golden/make.py [NAME ...]
 
 in an environment with torch and transformers (made with torch 2.13.0, transformers
 5.24.0), which this package and its tests do not need.  Per case a folder with
 config.json and model.safetensors as transformers writes them, and values.npz:
 prompt [P, H], inputs [B, T] and targets [B, L] padded with -1, logits [B, L, V] with
 the prompt in front (zeros at padded targets), plain_logits without a prompt, and
-greedy [B, 8] with the prompt, which does not stop at an end token.
+greedy [B, 8] with the prompt, which does not stop at an end token.  NAMEs are those of
+the cases to make, all of them if none is given.
 """
 
 import json
 import pathlib
+import sys
 
 import numpy as np
 import torch
@@ -95,21 +97,43 @@ LLAMA_CASES = {
     },
 }
 
+QWEN_SMALL = LLAMA_SMALL | {
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "rope_parameters": {"rope_type": "default", "rope_theta": 1000.0},
+}
+QWEN_CASES = {
+    # Biases of query, key and value; tied as Qwen2.5 0.5B to 3B are, untied as 7B is.
+    "qwen2_tied": ("Qwen2", {"tie_word_embeddings": True}),
+    "qwen2_untied": ("Qwen2", {"tie_word_embeddings": False}),
+    # Heads with norms, and wider together than the model, as in Qwen3 0.6B.
+    "qwen3_tied": ("Qwen3", {"tie_word_embeddings": True, "head_dim": 8}),
+    "qwen3_untied": ("Qwen3", {"tie_word_embeddings": False, "head_dim": 4}),
+}
+
 
 def main() -> None:
+    wanted = sys.argv[1:]
     for number, (name, (changes, untied, length)) in enumerate(T5_CASES.items()):
-        torch.manual_seed(number)
         family = "UMT5" if name == "umt5" else "T5"
-        config = getattr(transformers, f"{family}Config")(**(T5_SMALL | changes))
-        model = getattr(transformers, f"{family}ForConditionalGeneration")(config)
-        save(name, model, untied=untied)
-        write_values(name, reload(name, model), t5_logits, number, length)
-    for number, (name, changes) in enumerate(LLAMA_CASES.items()):
-        torch.manual_seed(10 + number)
-        config = transformers.LlamaConfig(**(LLAMA_SMALL | changes))
-        model = transformers.LlamaForCausalLM(config)
-        save(name, model, untied=False)
-        write_values(name, reload(name, model), llama_logits, 10 + number, 14)
+        config = T5_SMALL | changes
+        if not wanted or name in wanted:
+            make(name, family, config, t5_logits, number, length, untied=untied)
+    decoders = {name: ("Llama", LLAMA_SMALL | c) for name, c in LLAMA_CASES.items()}
+    decoders |= {name: (f, QWEN_SMALL | c) for name, (f, c) in QWEN_CASES.items()}
+    for number, (name, (family, config)) in enumerate(decoders.items(), start=10):
+        if not wanted or name in wanted:
+            make(name, family, config, decoder_logits, number, 14, untied=False)
+
+
+def make(name, family, attributes, logits, seed: int, length: int, *, untied: bool):
+    """Makes a model of random weights by seed, its folder and its values."""
+    torch.manual_seed(seed)
+    kind = "ConditionalGeneration" if family.endswith("T5") else "CausalLM"
+    config = getattr(transformers, f"{family}Config")(**attributes)
+    model = getattr(transformers, f"{family}For{kind}")(config)
+    save(name, model, untied=untied)
+    write_values(name, reload(name, model), logits, seed, length)
 
 
 def save(name: str, model: transformers.PreTrainedModel, *, untied: bool) -> None:
@@ -199,7 +223,7 @@ def t5_logits(model, prompt, inputs, targets) -> np.ndarray:
         return model(inputs_embeds=x, decoder_input_ids=before).logits[0].numpy()
 
 
-def llama_logits(model, prompt, inputs, targets) -> np.ndarray:
+def decoder_logits(model, prompt, inputs, targets) -> np.ndarray:
     tokens = torch.tensor([*inputs, *targets[:-1]])
     x = torch.cat([torch.tensor(prompt), model.get_input_embeddings()(tokens)])[None]
     with torch.no_grad():

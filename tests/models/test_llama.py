@@ -1,4 +1,4 @@
-"""Llama by its properties; its numbers are held against torch in test_hugging_face."""
+"""Llama and its kin by their properties; test_hugging_face has torch's numbers."""
 
 import dataclasses
 
@@ -34,7 +34,7 @@ def test_linear_frequencies_are_divided() -> None:
     np.testing.assert_allclose(slower, plain / 4, rtol=1e-6)
 
 
-@pytest.mark.parametrize("name", golden.LLAMA_CASES)
+@pytest.mark.parametrize("name", [*golden.LLAMA_CASES, "qwen2_untied", "qwen3_tied"])
 def test_cached_decoding_is_the_full_forward_pass(name: str) -> None:
     b = golden.load(name)
     prompts, inputs, targets = golden.lane_batch(b)
@@ -42,12 +42,14 @@ def test_cached_decoding_is_the_full_forward_pass(name: str) -> None:
         golden.assert_cached_equals_full(b, prompt, inputs[0], targets[0])
 
 
-def test_a_row_is_the_same_alone_and_in_any_batch() -> None:
-    golden.assert_rows_are_independent(golden.load("llama_3_tied"))
+@pytest.mark.parametrize("name", ["llama_3_tied", "qwen2_untied", "qwen3_tied"])
+def test_a_row_is_the_same_alone_and_in_any_batch(name: str) -> None:
+    golden.assert_rows_are_independent(golden.load(name))
 
 
-def test_a_lane_is_the_same_alone_and_among_others() -> None:
-    golden.assert_lanes_are_independent(golden.load("llama_3_tied"))
+@pytest.mark.parametrize("name", ["llama_3_tied", "qwen3_tied"])
+def test_a_lane_is_the_same_alone_and_among_others(name: str) -> None:
+    golden.assert_lanes_are_independent(golden.load(name))
 
 
 def test_targets_do_not_see_what_comes_after() -> None:
@@ -81,12 +83,3 @@ def test_attention_dropout_needs_a_key_and_a_rate() -> None:
     dropping = backbone.build("", config, b.params, None, "")
     np.testing.assert_allclose(jax.jit(dropping.logits)(*args), still, rtol=1e-6)
     assert not np.allclose(jax.jit(dropping.logits)(*args, key), still)
-
-
-def test_published_size() -> None:
-    """Llama 3.2 1B has 1,235,814,400 parameters."""
-    config = llama.LlamaConfig(
-        128256, 2048, 8192, 16, 32, 8, 64, 1e-5, LLAMA_3, tied_head=True
-    )
-    tree = jax.eval_shape(lambda: backbone.init_params(config, jax.random.key(0)))
-    assert sum(x.size for x in jax.tree.leaves(tree)) == 1_235_814_400

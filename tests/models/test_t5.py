@@ -94,6 +94,13 @@ def test_loss_is_the_mean_over_real_tokens() -> None:
     assert backbone.token_loss(logits, jnp.full((2, 2), -1)) == 0.0
 
 
+def test_log_probabilities_are_those_of_the_targets() -> None:
+    logits = jnp.log(jnp.array([[[0.5, 0.25, 0.25], [0.1, 0.1, 0.8]]] * 2)) + 7.0
+    got = backbone.token_log_probabilities(logits, jnp.array([[0, 2], [1, -1]]))
+    want = [[np.log(0.5), np.log(0.8)], [np.log(0.25), 0.0]]
+    np.testing.assert_allclose(got, want, rtol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("config", "count"),
     [

@@ -92,7 +92,7 @@ def test_an_adapter_of_peft_is_read(tmp_path: pathlib.Path) -> None:
     for adapter, name in (("t5", "t5_v1_1"), ("llama", "llama_3_tied")):
         got = prompt_files.read(PEFT / adapter)
         np.testing.assert_array_equal(got.rows, golden.values(name)["prompt"])
-        assert (got.kind, got.notes) == (adapter, ())
+        assert (got.decoder_only, got.notes) == (adapter == "llama", ())
 
 
 def test_doubled_rows_are_halved_and_said(
@@ -201,9 +201,9 @@ def test_the_file_of_prompt_tuning(tmp_path: pathlib.Path) -> None:
     for path in (made[0].parents[2], made[0].parents[1], made[0].parent, made[0]):
         got = prompt_files.read(path)
         np.testing.assert_array_equal(got.rows, _prompt())
-        assert got.kind == "t5"
+        assert got.decoder_only is False
     assert prompt_files.read(older).rows.shape == (2, 3)
-    llama = prompt_files.prompt_tuning(_prompt(), "llama", 0)
+    llama = prompt_files.prompt_tuning(_prompt(), decoder_only=True, step=0)
     assert list(llama) == [
         "/numpy_checkpoints/checkpoint_0/decoder.prompt.prompt.prompt"
     ]
@@ -281,7 +281,7 @@ BAD_PROMPTS = {
     ),
     "bad json": (
         lambda p: (_adapter(p), (p / "adapter_config.json").write_text("{")),
-        "cannot be read as JSON",
+        "adapter_config.json is not JSON",
     ),
 }
 
@@ -314,7 +314,10 @@ REFUSED = [
     ("import a={npy} a={npy}", "two of the prompts have the same name"),
     ("import {npy} --p_init {short}", "short.npy is [2, 96], but the prompt [7, 96]"),
     ("import a={peft} --backbone miniature", "width 16, but the backbone miniature"),
-    ("import a={decoder} --backbone miniature", "is for a llama, but the backbone"),
+    (
+        "import a={decoder} --backbone miniature",
+        "is for a decoder-only backbone, but miniature",
+    ),
     ("similarities", "start from 2 different P_init"),
 ]
 

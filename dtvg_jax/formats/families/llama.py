@@ -1,0 +1,141 @@
+"""Llama 2 to 3.2 and any plain LlamaForCausalLM."""
+
+from collections.abc import Callable
+
+from dtvg_jax.errors import InputError
+from dtvg_jax.formats import configs, tensors
+from dtvg_jax.formats.configs import Attributes, Reader
+from dtvg_jax.formats.families.family import HEAD, Family, Weights, one_embedding
+from dtvg_jax.models.backbone import Config
+from dtvg_jax.models.llama import LlamaConfig, Rope
+
+EMBEDDING = "model.embed_tokens.weight"
+# Left over from old code, used by no model.
+LEFTOVER = "rotary_emb.inv_freq"
+FIXED = configs.FIXED | {
+    "is_encoder_decoder": False,
+    "hidden_act": "silu",
+    "is_llama_config": True,
+    "pretraining_tp": 1,
+    "rope_interleaved": False,
+}
+QKVO = ("query", "key", "value", "out")
+MLP = {"gate": "wi_0", "up": "wi_1", "down": "wo"}
+
+
+def config(attributes: Attributes, vocabulary: int) -> LlamaConfig:
+    """Reads a Llama's attributes; `vocabulary` rows are a fact of the weights."""
+    a = Reader(attributes, FIXED)
+    a.take("vocab_size", int, vocabulary)
+    hidden = a.take("hidden_size", int, 4096)
+    heads = a.take("num_attention_heads", int, 32)
+    biases = a.take("attention_bias", bool, False)
+    made = LlamaConfig(
+        vocab_size=vocabulary,
+        hidden_size=hidden,
+        intermediate_size=a.take("intermediate_size", int, 11008),
+        num_hidden_layers=a.take("num_hidden_layers", int, 32),
+        num_attention_heads=heads,
+        num_key_value_heads=a.take("num_key_value_heads", int, heads),
+        head_dim=a.take("head_dim", int, hidden // heads),
+        rms_norm_eps=a.take("rms_norm_eps", float, 1e-6),
+        rope=_rope(a),
+        tied_head=a.take("tie_word_embeddings", bool, False),
+        qkv_bias=biases,
+        out_bias=biases,
+        mlp_bias=a.take("mlp_bias", bool, False),
+        dropout_rate=a.take("attention_dropout", float, 0.0),
+    )
+    a.finish()
+    if heads % made.num_key_value_heads:
+        raise InputError(
+            f"config.json: {heads} attention heads cannot share "
+            f"{made.num_key_value_heads} key/value heads evenly."
+        )
+    return made
+
+
+def tensor_names(config: LlamaConfig) -> dict[str, str]:
+    """Maps each Hugging Face tensor name of a Llama to its path in our tree."""
+    names = {
+        EMBEDDING: "token_embedder/embedding",
+        "model.norm.weight": "decoder_norm/scale",
+    }
+    if not config.tied_head:
+        names[HEAD] = "logits_dense/kernel"
+    for i in range(config.num_hidden_layers):
+        ours, theirs = f"layers_{i}", f"model.layers.{i}"
+        names[f"{theirs}.input_layernorm.weight"] = (
+            f"{ours}/pre_attention_layer_norm/scale"
+        )
+        names[f"{theirs}.post_attention_layernorm.weight"] = (
+            f"{ours}/pre_mlp_layer_norm/scale"
+        )
+        biases = {"out": config.out_bias}
+        for part in QKVO:
+            path, name = (
+                f"{ours}/attention/{part}",
+                f"{theirs}.self_attn.{part[0]}_proj",
+            )
+            names[f"{name}.weight"] = f"{path}/kernel"
+            if biases.get(part, config.qkv_bias):
+                names[f"{name}.bias"] = f"{path}/bias"
+        for part in QKVO[:2] if config.qk_norm else ():
+            path = f"{ours}/attention/{part}_norm/scale"
+            names[f"{theirs}.self_attn.{part[0]}_norm.weight"] = path
+        for name, part in MLP.items():
+            names[f"{theirs}.mlp.{name}_proj.weight"] = f"{ours}/mlp/{part}/kernel"
+            if config.mlp_bias:
+                names[f"{theirs}.mlp.{name}_proj.bias"] = f"{ours}/mlp/{part}/bias"
+    return names
+
+
+def read(
+    attributes: Attributes,
+    weights: Weights,
+    config_of: Callable[[Attributes, int], LlamaConfig] = config,
+) -> tuple[Config, dict[str, str]]:
+    """Reads the config of a Llama, or by `config_of` that of a family near to it."""
+    for name in [name for name in weights if name.endswith(LEFTOVER)]:
+        del weights[name]
+    embedding = one_embedding(weights, (EMBEDDING,))
+    said = config_of(attributes, embedding.shape[0])
+    if said.tied_head and HEAD in weights:
+        if not tensors.same(weights.pop(HEAD), embedding):
+            raise InputError(
+                f"config.json has tie_word_embeddings true, but the tensor {HEAD} "
+                f"differs from {EMBEDDING}; one of them is wrong."
+            )
+    return said, tensor_names(said)
+
+
+def _rope(a: Reader) -> Rope:
+    """Reads `rope_parameters` (new files) or `rope_theta` and `rope_scaling` (old)."""
+    theta = a.take("rope_theta", float, 10000.0)
+    said = a.take("rope_scaling", dict, {}) | a.take("rope_parameters", dict, {})
+    old, kind = said.pop("type", None), said.pop("rope_type", None)
+    r = Reader(said, {"partial_rotary_factor": 1.0})
+    theta = r.take("rope_theta", float, theta)
+    kind = kind or old or "default"
+    if kind not in ("default", "linear", "llama3"):
+        raise InputError(
+            f"config.json: rope scaling of type {kind!r} is not known here; known are "
+            "default, linear and llama3."
+        )
+    rope = Rope(theta, kind)
+    if kind == "linear":
+        rope = Rope(theta, kind, r.take("factor", float, 1.0))
+    if kind == "llama3":
+        rope = Rope(
+            theta,
+            kind,
+            r.take("factor", float, 8.0),
+            r.take("low_freq_factor", float, 1.0),
+            r.take("high_freq_factor", float, 4.0),
+            r.take("original_max_position_embeddings", int, 8192),
+        )
+    r.finish()
+    return rope
+
+
+FAMILY = Family(("llama",), read)

@@ -4,7 +4,7 @@
     python benchmarks/data.py --many_rows=sst2|squad [--vocabulary=DIR]
 
 The first prints a table of all tasks that are prepared under DIR ("miniature":
-generated data), in rows per second of one core: reading and wording, tokenising, and
+generated data), in rows per second of one core: reading and formatting, tokenising, and
 batches from the token table. The rows of a split are repeated up to --rows; the least
 time of three counts. The second writes generated data of 10,000 and of 100,000 rows and
 prints JSON: times and memory of writing the token table, and of a second start, each in
@@ -58,7 +58,7 @@ def vocabulary(folder: str | None) -> Any:
 
 
 def read(task: Any, count: int) -> tuple[str, list[tokenise.TextRow], float, float]:
-    """Words `count` rows of the first split that can be carved, in stored order.
+    """Formats `count` rows of the first split that can be carved, in stored order.
 
     Returns:
       The split, its rows, and the seconds until the first row and from it to the last.
@@ -98,8 +98,9 @@ def measure(info: TaskInfo, folder: pathlib.Path, words: Any, count: int) -> dic
     encode = lambda: [tokenise.tokenise(chunk, words, lengths) for chunk in chunks]
     with tempfile.TemporaryDirectory() as cache:
         made = pathlib.Path(cache) / "table"
-        meta = {"task": info.name, "split": split}
-        token_table_files.write(made, rows, words, lengths, meta)
+        none = token_table_files.Scoring(())
+        origin = token_table_files.Origin(info.name, split, none, {})
+        token_table_files.write(made, rows, words, lengths, origin)
         table = token_table.read_table(made)
         draw = lambda: [
             batches.lanes_batch([table], [0], step, BATCH, lengths)
@@ -193,14 +194,13 @@ def prepare(task: str, count: int, data_dir: str) -> None:
 def table_of(task: str, folder: str, words: str | None) -> token_table.TokenTable:
     """Opens the token table of a train split, making it where there is none."""
     info = TASKS[task]
-    return token_table.token_table(
-        task,
-        "train",
-        vocabulary=vocabulary(words),
-        lengths=(info.inputs_length, info.targets_length),
-        tfds_data_dir=folder,
+    settings = token_table.TableSettings(
+        vocabulary(words),
+        (info.inputs_length, info.targets_length),
         cache_dir=f"{folder}/cache",
+        tfds_data_dir=folder,
     )
+    return token_table.token_table(task, "train", settings)
 
 
 def first_start(task: str, folder: str, words: str | None) -> dict[str, Any]:

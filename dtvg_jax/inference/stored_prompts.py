@@ -1,6 +1,5 @@
 """Stored prompts on task splits: many prompts and tasks in one program."""
 
-import functools
 import os
 import pathlib
 from collections.abc import Callable, Sequence
@@ -84,16 +83,15 @@ def evaluate(
     cache = pathlib.Path(cache_dir).expanduser()
     known = catalogue.known()
     builders = [known[task].builder for task in wanted if task in known]
-    open_table = functools.partial(
-        token_table.token_table,
-        split=split,
-        label_style=passport["label_style"],
+    settings = token_table.TableSettings(
         vocabulary=backbone.vocabulary,
         lengths=passport["lengths"],
-        tfds_data_dir=prepared.folder(data_dir, cache, builders),
         cache_dir=cache / "token_tables",
+        tfds_data_dir=prepared.folder(data_dir, cache, builders),
+        label_style=passport["label_style"],
         tasks_module=tasks_module,
     )
+    open_table = lambda task: token_table.token_table(task, split, settings)
     found = run_trials(
         planned,
         entries,
@@ -166,7 +164,7 @@ def run_trials(
                 "split": pair.table.split,
                 "examples": len(pair.table),
                 "metrics": scoring.score(pair.table, given),
-                "headline": (pair.table.meta["metric_names"] or ["mean"])[0],
+                "headline": (pair.table.metadata.scoring.metric_names or ["mean"])[0],
                 "predictions": file,
             }
         )

@@ -242,7 +242,7 @@ def _entry(
         "label_style": work.job.label_style,
         "lengths": [work.job.inputs_length, work.job.targets_length],
         "split_digests": {
-            name: work.evaluator.tables[split].meta["split_digest"]
+            name: work.evaluator.tables[split].metadata.split_digest
             for name, split in splits.items()
         },
     } | _fits(work, lane.seed)

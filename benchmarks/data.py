@@ -99,8 +99,9 @@ def measure(info: TaskInfo, folder: pathlib.Path, words: Any, count: int) -> dic
     encode = lambda: [tokenise.tokenise(chunk, words, lengths) for chunk in chunks]
     with tempfile.TemporaryDirectory() as cache:
         made = pathlib.Path(cache) / "table"
-        meta = {"task": info.name, "split": split}
-        token_table_files.write(made, rows, words, lengths, meta)
+        none = token_table_files.Scoring(())
+        origin = token_table_files.Origin(info.name, split, none, {})
+        token_table_files.write(made, rows, words, lengths, origin)
         table = token_table.read_table(made)
         draw = lambda: [
             batches.lanes_batch([table], [0], step, BATCH, lengths)
@@ -194,14 +195,13 @@ def prepare(task: str, count: int, data_dir: str) -> None:
 def table_of(task: str, folder: str, words: str | None) -> token_table.TokenTable:
     """Opens the token table of a training split, building it if it is absent."""
     info = TASKS[task]
-    return token_table.token_table(
-        task,
-        "train",
-        vocabulary=vocabulary(words),
-        lengths=(info.inputs_length, info.targets_length),
-        tfds_data_dir=folder,
+    settings = token_table.TableSettings(
+        vocabulary(words),
+        (info.inputs_length, info.targets_length),
         cache_dir=f"{folder}/cache",
+        tfds_data_dir=folder,
     )
+    return token_table.token_table(task, "train", settings)
 
 
 def first_start(task: str, folder: str, words: str | None) -> dict[str, Any]:

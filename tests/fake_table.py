@@ -3,9 +3,10 @@
 import dataclasses
 import pathlib
 from collections.abc import Iterable
-from typing import Any
 
 from dtvg_jax.data import token_table, token_table_files, tokenise
+
+NO_SCORING = token_table_files.Scoring(())
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,17 +42,12 @@ def make(
     content: Iterable[tokenise.TextRow],
     vocabulary: tokenise.Tokeniser | None = None,
     lengths: tuple[int, int] = (8, 4),
-    **meta: Any,
+    task: str = "toy",
+    scoring: token_table_files.Scoring = NO_SCORING,
 ) -> token_table.TokenTable:
     """Writes a table and opens it."""
-    meta = {
-        "task": "toy",
-        "split": "train",
-        "metrics": [],
-        "metric_names": None,
-        "postprocess": None,
-    } | meta
+    origin = token_table_files.Origin(task, "train", scoring, {})
     token_table_files.write(
-        folder, content, vocabulary or ByteVocabulary(), lengths, meta
+        folder, content, vocabulary or ByteVocabulary(), lengths, origin
     )
     return token_table.read_table(folder)

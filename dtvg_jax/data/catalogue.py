@@ -11,7 +11,7 @@ import pathlib
 import sys
 import types
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from dtvg_jax import errors
 
@@ -21,6 +21,7 @@ ALL = "tasks.all"  # in settings, the tasks of the catalogue
 OURS = "dtvg_tasks"
 
 
+@runtime_checkable
 class TaskInfo(Protocol):
     """What the package needs to know of a task; see `tasks.task_info.TaskInfo`."""
 

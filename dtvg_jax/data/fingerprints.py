@@ -8,7 +8,8 @@ import pathlib
 from typing import NamedTuple
 
 from dtvg_jax.data import catalogue, prepared
-from dtvg_jax.errors import InputError
+from dtvg_jax.errors import InputError, check_field_types
+from dtvg_jax.files import JsonObject
 
 
 class Reads(NamedTuple):
@@ -20,6 +21,17 @@ class Reads(NamedTuple):
 
     builder: str | None
     files: tuple[str, ...] = ()
+
+
+def parse_reads(content: JsonObject) -> Reads:
+    """Makes a `Reads` of its JSON.
+
+    Raises InputError for a field that is missing or of another type.
+    """
+    builder, files = content.get("builder"), content.get("files")
+    reads = Reads(builder, tuple(files) if isinstance(files, list) else files)  # pyright: ignore[reportArgumentType]
+    check_field_types(reads)
+    return reads
 
 
 def code_digest(tasks_module: str) -> str:

@@ -2,7 +2,7 @@
 
 import collections
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from dtvg_jax.data import catalogue
@@ -23,20 +23,26 @@ def score(table: TokenTable, predictions: Sequence[str]) -> dict[str, float]:
     if len(predictions) != len(table):
         raise ValueError(f"{len(predictions)} predictions for {len(table)} rows")
     answers = list(predictions)
-    if name := table.meta["postprocess"]:
-        postprocess = _function(name)
+    how = table.metadata.scoring
+    if how.postprocess:
+        postprocess = _function(how.postprocess)
         answers = [postprocess(a, example=None, is_target=False) for a in answers]
     scores: dict[str, float] = {}
-    for name in table.meta["metrics"]:
+    for name in how.metrics:
         values = _function(name)(table.golds, answers)
         scores |= {metric: float(value) for metric, value in values.items()}
-    counted = [n for n in table.meta["metric_names"] or scores if n in scores]
+    counted = [n for n in how.metric_names or scores if n in scores]
     if not counted:
         raise InputError(
             f"The metrics of task '{table.name}' returned none of "
-            f"{', '.join(table.meta['metric_names'] or ['any name'])}."
+            f"{', '.join(how.metric_names or ['any name'])}."
         )
     return scores | {"mean": sum(scores[n] for n in counted) / len(counted)}
+
+
+def primary_metric(table: TokenTable, scores: Mapping[str, float]) -> str:
+    """Names the metric that a task is reported by: the first of its own."""
+    return (table.metadata.scoring.metric_names or tuple(scores))[0]
 
 
 def majority(train: TokenTable, test: TokenTable) -> dict[str, float] | None:
@@ -45,9 +51,10 @@ def majority(train: TokenTable, test: TokenTable) -> dict[str, float] | None:
     Returns:
       None where gold answers are not single texts, so that none is most frequent.
     """
-    if not all(isinstance(gold, str) for gold in train.golds):
+    texts = [gold for gold in train.golds if isinstance(gold, str)]
+    if len(texts) < len(train):
         return None
-    [(answer, _)] = collections.Counter(train.golds).most_common(1)
+    [(answer, _)] = collections.Counter(texts).most_common(1)
     return score(test, [answer] * len(test))
 
 

@@ -7,18 +7,24 @@ a process that finds its token tables made never pays for them.
 import contextlib
 import functools
 import importlib
-import importlib.util
 import json
 import os
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, TypeAlias
+
+import numpy as np
 
 from dtvg_jax import errors
 from dtvg_jax.data import catalogue, fingerprints, tokenise
+from dtvg_jax.data.token_table_files import Scoring
 from dtvg_jax.errors import InputError
 
+Task: TypeAlias = Any  # SeqIO's, which is imported late
+Row: TypeAlias = dict[str, Any]  # of NumPy values, as tf.data gives them
+Shots = tuple[str, int, int]  # rule, k, seed, as in `tasks.few_shot.Shots`
 
-def reads(task: Any, split: str) -> fingerprints.Reads:
+
+def reads(task: Task, split: str) -> fingerprints.Reads:
     """Says what a SeqIO task reads for a split: a TFDS data set, files, or neither."""
     loader = getattr(task.source, "tfds_dataset", None)
     # SeqIO has no public name for the paths and patterns of a file source. They are
@@ -30,7 +36,7 @@ def reads(task: Any, split: str) -> fingerprints.Reads:
 
 def open_task(
     name: str, tasks_module: str, tfds_data_dir: str | os.PathLike[str] | None
-) -> Any:
+) -> Task:
     """Imports `tasks_module` and returns its SeqIO task `name`, reading that folder.
 
     Raises:
@@ -50,7 +56,10 @@ def open_task(
         ) from error
     names = list(seqio.TaskRegistry.names())
     if name not in names:
-        raise InputError(unknown_task(name, names, f"the module '{tasks_module}'"))
+        raise InputError(
+            f"The module '{tasks_module}' registers no SeqIO task "
+            f"{name!r}{errors.nearest(name, names, 0.0)}"
+        )
     task = seqio.TaskRegistry.get(name)
     if tfds_data_dir is not None:
         seqio.set_tfds_data_dir_override(os.fspath(tfds_data_dir))
@@ -59,12 +68,7 @@ def open_task(
     return task
 
 
-def unknown_task(name: str, names: list[str], where: str) -> str:
-    """Says that a task is unknown and which known name is nearest."""
-    return f"there is no task {name!r} in {where}{errors.nearest(name, names, 0.0)}"
-
-
-def qualified_name(function: Callable[..., Any], task: str) -> str:
+def qualified_name(function: Callable[..., object], task: str) -> str:
     """Names a function as "module:name", by which a later process can import it.
 
     Raises:
@@ -86,8 +90,8 @@ def qualified_name(function: Callable[..., Any], task: str) -> str:
     return f"{catalogue.stored_name(module)}:{name}"
 
 
-def describe(task: Any) -> dict[str, Any]:
-    """Returns what scoring needs of a task: its metrics and postprocessor, by name.
+def scoring(task: Task, metric_names: tuple[str, ...] | None) -> Scoring:
+    """Names the functions that score a task; `metric_names` are those that count.
 
     Raises:
       InputError: where it has no metric of predictions, or one without a name.
@@ -98,16 +102,17 @@ def describe(task: Any) -> dict[str, Any]:
             "give it one, metric objects and scores are not used."
         )
     postprocess = task.postprocessor
-    return {
-        "metrics": [qualified_name(f, task.name) for f in task.predict_metric_fns],
-        "postprocess": postprocess and qualified_name(postprocess, task.name),
-    }
+    return Scoring(
+        tuple(qualified_name(f, task.name) for f in task.predict_metric_fns),
+        postprocess and qualified_name(postprocess, task.name),
+        metric_names,
+    )
 
 
 def text_rows(
-    task: Any, split: str, shots: tuple[str, int, int] | None = None
+    task: Task, split: str, shots: Shots | None = None
 ) -> Iterator[tokenise.TextRow]:
-    """Streams a split's rows, in stored order, as the task words them.
+    """Streams a split's rows, in stored order, as the task formats them.
 
     The preprocessors up to `seqio.preprocessors.tokenize` are run; tokenising is the
     backbone's affair. Of a task with few shots only the chosen rows come.
@@ -141,9 +146,7 @@ def text_rows(
         ) from error
 
 
-def _few_rows(
-    task: Any, split: str, shots: tuple[str, int, int]
-) -> Iterator[tokenise.TextRow]:
+def _few_rows(task: Task, split: str, shots: Shots) -> Iterator[tokenise.TextRow]:
     few_shot = catalogue.module("few_shot")
     wanted = few_shot.Shots(*shots)
     if isinstance(task.source, few_shot.splits.SplitSource):
@@ -156,7 +159,7 @@ def _few_rows(
         raise InputError(f"Task '{task.name}': {error}") from None
 
 
-def _untokenised(task: Any) -> Any:
+def _untokenised(task: Task) -> Task:
     import seqio
     import tensorflow as tf
 
@@ -185,7 +188,7 @@ def _untokenised(task: Any) -> Any:
     return task.replace(preprocessors=made[:first], output_features=features)
 
 
-def _text_row(task: Any, example: dict[str, Any], number: int) -> tokenise.TextRow:
+def _text_row(task: Task, example: Row, number: int) -> tokenise.TextRow:
     inputs, targets = (_decode(example, name, number) for name in ("inputs", "targets"))
     # what a SeqIO evaluator would hand over: the text under the names of after tokenize
     kept = {f"{name}_pretokenized": example[name] for name in ("inputs", "targets")}
@@ -200,7 +203,7 @@ def _text_row(task: Any, example: dict[str, Any], number: int) -> tokenise.TextR
     return tokenise.TextRow(inputs, targets, gold)
 
 
-def _decode(example: dict[str, Any], name: str, number: int) -> str:
+def _decode(example: Row, name: str, number: int) -> str:
     try:
         return example[name].decode()
     except UnicodeDecodeError as error:
@@ -209,9 +212,9 @@ def _decode(example: dict[str, Any], name: str, number: int) -> str:
         ) from None
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> object:
     if isinstance(value, bytes):
         return value.decode()
-    if hasattr(value, "tolist"):  # arrays and scalars of NumPy
+    if isinstance(value, np.ndarray | np.generic):
         return value.tolist()
     raise TypeError

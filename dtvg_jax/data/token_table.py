@@ -11,115 +11,117 @@ import json
 import logging
 import os
 import pathlib
-from collections.abc import Callable, Mapping
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Int
 
+from dtvg_jax import files
 from dtvg_jax.data import catalogue, fingerprints, source, token_table_files, tokenise
+from dtvg_jax.data.token_table_files import TableMetadata
 from dtvg_jax.errors import InputError
+from dtvg_jax.files import JsonObject
 
-FORMAT = 1  # raise it when the same text would give another table
+FORMAT = 2  # raise it when the same text would give another table
 
 _log = logging.getLogger(__name__)
+
+Path = str | os.PathLike[str]
 
 
 @dataclasses.dataclass(frozen=True)
 class TokenTable:
-    """The rows of one split as ids; row i is `inputs[input_offsets[i]:...[i + 1]]`.
+    """The rows of one split as ids; row i is `inputs[input_offsets[i]:...[i + 1]]`."""
 
-    `meta` names what made the table, the number of rows, the longest input and
-    target, a digest of the members, and the functions that score predictions.
-    """
-
-    name: str
-    split: str
-    inputs: np.ndarray
-    input_offsets: np.ndarray
-    targets: np.ndarray
-    target_offsets: np.ndarray
-    meta: Mapping[str, Any]
+    inputs: Int[np.ndarray, " inputs"]
+    input_offsets: Int[np.ndarray, " offsets"]
+    targets: Int[np.ndarray, " targets"]
+    target_offsets: Int[np.ndarray, " offsets"]
+    metadata: TableMetadata
     folder: pathlib.Path
+
+    @property
+    def name(self) -> str:
+        """The task's name, as the catalogue or the user's module has it."""
+        return self.metadata.task
+
+    @property
+    def split(self) -> str:
+        return self.metadata.split
 
     def __len__(self) -> int:
         return len(self.input_offsets) - 1
 
     @functools.cached_property
-    def golds(self) -> list[Any]:
+    def golds(self) -> list[tokenise.Gold]:
         """The gold answer of every row, as the task's postprocessor made it."""
         return token_table_files.read_golds(self.folder)[: len(self)]
 
 
+@dataclasses.dataclass(frozen=True)
+class TableSettings:
+    """What the tables of a run have in common.
+
+    Attributes:
+      vocabulary: the backbone's.
+      lengths: (T, L), the most ids of an input and of a target.
+      cache_dir: where tables are kept; any number of jobs may share it.
+      tfds_data_dir: where TensorFlow Datasets lie prepared; None for tasks that read
+        something else.
+      label_style: "digits", "words" or "reference", for tasks of the catalogue.
+      tasks_module: its import registers the tasks that the catalogue lacks.
+    """
+
+    vocabulary: tokenise.Tokeniser
+    lengths: tuple[int, int]
+    cache_dir: Path
+    tfds_data_dir: Path | None = None
+    label_style: str = "digits"
+    tasks_module: str = catalogue.ALL
+
+
+class _Task(NamedTuple):
+    """A task by its name in SeqIO, the module that registers it, and its metrics."""
+
+    seqio_name: str
+    tasks_module: str
+    info: catalogue.TaskInfo | None
+
+
 def token_table(
-    task: str,
-    split: str,
-    *,
-    label_style: str = "digits",
-    vocabulary: tokenise.Tokeniser,
-    lengths: tuple[int, int],
-    tfds_data_dir: str | os.PathLike[str] | None,
-    cache_dir: str | os.PathLike[str],
-    tasks_module: str = "tasks.all",
-    shots: tuple[str, int, int] | None = None,
+    task: str, split: str, settings: TableSettings, shots: source.Shots | None = None
 ) -> TokenTable:
     """Opens the token table of a split, making it where the cache has none.
 
     Args:
       task: a name of the catalogue, such as "superglue-rte", or a SeqIO task that
-        `tasks_module` registers.
+        `settings.tasks_module` registers.
       split: "train", "validation" or "test".
-      label_style: "digits", "words" or "reference", for tasks of the catalogue.
-      vocabulary: the backbone's.
-      lengths: (T, L), the most ids of an input and of a target.
-      tfds_data_dir: where TensorFlow Datasets lie prepared; None for a task that
-        reads something else.
-      cache_dir: where tables are kept; any number of jobs may share it.
-      tasks_module: the module whose import registers the tasks that the catalogue
-        lacks.
-      shots: (rule, k, seed) of `tasks.few_shot.Shots`, to take k rows of the split;
-        None for all.
+      settings: see there.
+      shots: to take k rows of the split; None for all.
 
     Raises:
       InputError: for an unknown task or split, missing data, or an unusable cache.
     """
-    _check_lengths(lengths, vocabulary)
-    catalogue.check_label_style(label_style)
-    entry = _catalogue_entry(task, tasks_module)
-    name = task
-    if entry is not None:
-        name = catalogue.seqio_name(entry, label_style)
-        tasks_module = catalogue.ALL
-    request = {
-        "format": FORMAT,
-        "task": task,
-        "seqio_name": name,
-        "split": split,
-        "label_style": label_style,
-        "lengths": list(lengths),
-        "code": fingerprints.code_digest(tasks_module),
-        "shots": shots and list(shots),
-    } | _vocabulary_entries(vocabulary)
-    open_task = functools.partial(source.open_task, name, tasks_module, tfds_data_dir)
-    cache = pathlib.Path(cache_dir)
-    if entry is not None:
-        reads = fingerprints.Reads(entry.builder)
-    else:
-        reads = _own_source(request, open_task, cache)
-    request |= {
-        "source": reads._asdict(),
-        "data": fingerprints.data_digest(reads, tfds_data_dir),
-    }
+    _check_lengths(settings.lengths, settings.vocabulary)
+    found = _find(task, settings)
+    request = _request(task, split, found, settings, shots)
     key = hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()
-    part = split if shots is None else f"{split}-{shots[0]}-{shots[1]}-{shots[2]}"
-    folder = cache / f"{name}-{part}-{key[:16]}"
+    part = "-".join([split, *map(str, shots or ())])
+    folder = pathlib.Path(settings.cache_dir, f"{found.seqio_name}-{part}-{key[:16]}")
     if not folder.is_dir():
         _log.info("tokenising %s %s into %s", task, split, folder)
-        opened = open_task()
-        made_by = source.describe(opened) | {
-            "metric_names": None if entry is None else list(entry.metrics)
-        }
-        rows = source.text_rows(opened, split, shots)
-        token_table_files.write(folder, rows, vocabulary, lengths, request | made_by)
+        opened = _open(found, settings)
+        scoring = source.scoring(
+            opened, None if found.info is None else found.info.metrics
+        )
+        token_table_files.write(
+            folder,
+            source.text_rows(opened, split, shots),
+            settings.vocabulary,
+            settings.lengths,
+            token_table_files.Origin(task, split, scoring, request),
+        )
     return read_table(folder)
 
 
@@ -136,19 +138,9 @@ def head(table: TokenTable, rows: int | None) -> TokenTable:
 
 def read_table(folder: pathlib.Path) -> TokenTable:
     """Opens a table that was written before, after checking its files."""
-    meta = token_table_files.read_meta(folder)
+    metadata = token_table_files.read_metadata(folder)
     arrays = token_table_files.read_arrays(folder)
-    return TokenTable(meta["task"], meta["split"], **arrays, meta=meta, folder=folder)
-
-
-def _vocabulary_entries(vocabulary: tokenise.Tokeniser) -> dict[str, Any]:
-    return {
-        "vocabulary": vocabulary.digest,
-        "vocabulary_size": vocabulary.size,
-        "prefix_ids": list(vocabulary.prefix_ids),
-        "input_suffix": vocabulary.input_suffix,
-        "eos_id": vocabulary.eos_id,
-    }
+    return TokenTable(**arrays, metadata=metadata, folder=folder)
 
 
 def _check_lengths(lengths: tuple[int, int], vocabulary: tokenise.Tokeniser) -> None:
@@ -163,24 +155,62 @@ def _check_lengths(lengths: tuple[int, int], vocabulary: tokenise.Tokeniser) -> 
             )
 
 
-def _catalogue_entry(task: str, tasks_module: str) -> catalogue.TaskInfo | None:
-    known = catalogue.known()
-    if task not in known and tasks_module == catalogue.ALL:
-        raise InputError(
-            source.unknown_task(task, list(known), "the catalogue of tasks")
-        )
-    return known.get(task)
+def _find(task: str, settings: TableSettings) -> _Task:
+    catalogue.check_label_style(settings.label_style)
+    catalogue.check_task(task, settings.tasks_module)
+    info = catalogue.known().get(task)
+    if info is None:
+        return _Task(task, settings.tasks_module, None)
+    # A name of the catalogue means its own task, whatever else is registered.
+    return _Task(catalogue.seqio_name(info, settings.label_style), catalogue.ALL, info)
 
 
-def _own_source(
-    request: dict[str, Any], open_task: Callable[[], Any], cache: pathlib.Path
+def _open(task: _Task, settings: TableSettings) -> source.Task:
+    return source.open_task(task.seqio_name, task.tasks_module, settings.tfds_data_dir)
+
+
+def _request(
+    task: str,
+    split: str,
+    found: _Task,
+    settings: TableSettings,
+    shots: source.Shots | None,
+) -> JsonObject:
+    """Names everything that the content of a table depends on."""
+    vocabulary = settings.vocabulary
+    code = fingerprints.code_digest(found.tasks_module)
+    if found.info is not None:
+        reads = fingerprints.Reads(found.info.builder)
+    else:
+        reads = _own_reads(found, split, code, settings)
+    return {
+        "format": FORMAT,
+        "task": task,
+        "seqio_name": found.seqio_name,
+        "split": split,
+        "label_style": settings.label_style,
+        "lengths": list(settings.lengths),
+        "code": code,
+        "shots": shots and list(shots),
+        "vocabulary": vocabulary.digest,
+        "vocabulary_size": vocabulary.size,
+        "prefix_ids": list(vocabulary.prefix_ids),
+        "input_suffix": vocabulary.input_suffix,
+        "eos_id": vocabulary.eos_id,
+        "source": reads._asdict(),
+        "data": fingerprints.data_digest(reads, settings.tfds_data_dir),
+    }
+
+
+def _own_reads(
+    found: _Task, split: str, code: str, settings: TableSettings
 ) -> fingerprints.Reads:
     # What a task outside the catalogue reads is known only to SeqIO: it is asked once
     # and kept beside the tables, for as long as the code of the task stays the same.
-    name = f"{request['seqio_name']}-{request['split']}-{request['code'][:16]}"
-    note = cache / f"{name}.source.json"
+    note = pathlib.Path(
+        settings.cache_dir, f"{found.seqio_name}-{split}-{code[:16]}.source.json"
+    )
     if not note.exists():
-        reads = source.reads(open_task(), request["split"])
+        reads = source.reads(_open(found, settings), split)
         token_table_files.write_note(note, reads._asdict())
-    kept = json.loads(note.read_text())
-    return fingerprints.Reads(kept["builder"], tuple(kept["files"]))
+    return fingerprints.parse_reads(files.read_json(note, "delete it"))

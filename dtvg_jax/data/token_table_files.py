@@ -5,11 +5,11 @@ A table is a folder:
     inputs.npy  input_offsets.npy     int32 ids of all rows end to end; row i is
     targets.npy target_offsets.npy    ids[offsets[i] : offsets[i + 1]], offsets int64
     golds.jsonl                       the gold answer of row i in line i
-    meta.json                         what made it, and a digest of every other file
+    meta.json                         a `TableMetadata`
 """
 
 import contextlib
-import fcntl
+import dataclasses
 import hashlib
 import json
 import os
@@ -17,15 +17,70 @@ import pathlib
 import shutil
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, BinaryIO
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
+from jaxtyping import Int
 
+from dtvg_jax import errors, files
 from dtvg_jax.data import tokenise
 from dtvg_jax.errors import InputError
+from dtvg_jax.files import JsonObject
 
 ARRAYS = ("inputs", "input_offsets", "targets", "target_offsets")
 _FILES = (*(f"{name}.npy" for name in ARRAYS), "golds.jsonl")
+_REMEDY = "delete that folder and it will be made again"
+
+
+@dataclasses.dataclass(frozen=True)
+class Scoring:
+    """How predictions on a table are scored.
+
+    metrics: functions as "module:name", see `catalogue.stored_name`.
+    postprocess: the same of the postprocessor, None where there is none.
+    metric_names: the values that count, primary metric first; None: all.
+    """
+
+    metrics: tuple[str, ...]
+    postprocess: str | None = None
+    metric_names: tuple[str, ...] | None = None
+
+
+class Origin(NamedTuple):
+    """What a table is made of; `request` is all that its key is a digest of."""
+
+    task: str
+    split: str
+    scoring: Scoring
+    request: JsonObject
+
+
+@dataclasses.dataclass(frozen=True)
+class TableMetadata:
+    """What is known of a table.
+
+    `split_digest` tells the rows' texts and their order, whatever the vocabulary and
+    the lengths; `files` has a digest of every other file.
+    """
+
+    task: str
+    split: str
+    scoring: Scoring
+    rows: int
+    longest_input: int
+    longest_target: int
+    inputs_truncated: int
+    targets_truncated: int
+    split_digest: str
+    files: dict[str, str]
+    request: JsonObject
+
+
+class _Column(NamedTuple):
+    """The ids of one feature as they are written, and where each row ends."""
+
+    file: BinaryIO
+    ends: array
 
 
 def write(
@@ -33,88 +88,97 @@ def write(
     rows: Iterable[tokenise.TextRow],
     vocabulary: tokenise.Tokeniser,
     lengths: tuple[int, int],
-    meta: dict[str, Any],
+    origin: Origin,
 ) -> None:
     """Tokenises `rows` into the table `folder`, which appears only when complete.
 
     Rows stream through in chunks, so memory does not grow with their number (but for
-    8 bytes a row of offsets). `meta` is kept with counts and digests added.
-    A second process that wants the same table waits for the first and uses its work.
+    8 bytes a row of offsets). A second process that wants the same table waits for the
+    first and uses its work.
 
     Raises:
       InputError: where there are no rows, or the folder cannot be written.
     """
     building = folder.with_name(folder.name + ".building")
-    try:
+    with _writable(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with _lock(folder.with_name(folder.name + ".lock")):
+        with files.locked(folder.with_name(folder.name + ".lock"), wait=True):
             if folder.exists():
                 return
             # With the lock in hand, whatever lies there was left by a killed process.
             shutil.rmtree(building, ignore_errors=True)
             building.mkdir()
             try:
-                _fill(building, rows, vocabulary, lengths, meta)
+                _fill(building, rows, vocabulary, lengths, origin)
                 os.rename(building, folder)
-                _sync(folder.parent)
+                files.sync(folder.parent)
             finally:
                 shutil.rmtree(building, ignore_errors=True)
-    except OSError as error:
-        raise _unwritable(folder, error) from error
 
 
-def write_note(path: pathlib.Path, content: dict[str, Any]) -> None:
+def write_note(path: pathlib.Path, content: JsonObject) -> None:
     """Writes a small JSON file beside the tables, whole or not at all.
 
     Raises:
       InputError: where the folder cannot be written.
     """
-    writing = path.with_name(f"{path.name}.{os.getpid()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        writing.write_text(json.dumps(content))
-        _sync(writing)
-        os.replace(writing, path)
-    except OSError as error:
-        raise _unwritable(path, error) from error
+    with _writable(path):
+        files.write_json(path, content)
 
 
-def read_meta(folder: pathlib.Path) -> dict[str, Any]:
-    """Reads a table's meta.json after comparing every other file with its digest.
+def read_metadata(folder: pathlib.Path) -> TableMetadata:
+    """Reads a table's metadata after comparing every other file with its digest.
 
     Raises:
       InputError: where the folder is not what was once written there.
     """
+    content = files.read_json(folder / "meta.json", _REMEDY)
     try:
-        meta = json.loads((folder / "meta.json").read_text())
-        damaged = [f for f in _FILES if _digest(folder / f) != meta["files"][f]]
-    except (OSError, ValueError, KeyError) as error:
-        damaged = [f"meta.json or a file it names ({error})"]
-        meta = {}
+        metadata = _parse(content)
+        damaged = [f for f in _FILES if files.sha256(folder / f) != metadata.files[f]]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise _damaged(folder, f"meta.json or a file it names ({error})") from None
     if damaged:
-        raise InputError(
-            f"The token table {folder} is damaged in {', '.join(damaged)}: "
-            "delete that folder and it will be made again."
-        )
-    return meta
+        raise _damaged(folder, ", ".join(damaged))
+    return metadata
 
 
-def read_arrays(folder: pathlib.Path) -> dict[str, np.ndarray]:
-    """Maps the four arrays of a table into memory, read only."""
+def read_arrays(folder: pathlib.Path) -> dict[str, Int[np.ndarray, " ids"]]:
+    """Maps a table's arrays into memory, read only."""
     return {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in ARRAYS}
 
 
-def read_golds(folder: pathlib.Path) -> list[Any]:
+def read_golds(folder: pathlib.Path) -> list[tokenise.Gold]:
     """Reads the gold answers of all rows."""
     with (folder / "golds.jsonl").open() as lines:
         return [json.loads(line) for line in lines]
 
 
-def _unwritable(path: pathlib.Path, error: OSError) -> InputError:
-    return InputError(
-        f"The token table {path} cannot be written: {error.strerror or error}. "
-        "Choose a cache folder that is writable and has room."
-    )
+def _parse(content: JsonObject) -> TableMetadata:
+    """Makes the record; TypeError or KeyError where fields are missing or unknown."""
+    scoring = content["scoring"]
+    if not isinstance(scoring, dict):
+        raise TypeError(f"scoring = {scoring!r}")
+    frozen = {k: tuple(v) if isinstance(v, list) else v for k, v in scoring.items()}
+    fields = content | {"scoring": Scoring(**frozen)}  # pyright: ignore
+    metadata = TableMetadata(**fields)  # pyright: ignore[reportArgumentType]
+    errors.check_field_types(metadata)
+    return metadata
+
+
+def _damaged(folder: pathlib.Path, what: str) -> InputError:
+    return InputError(f"The token table {folder} is damaged in {what}: {_REMEDY}.")
+
+
+@contextlib.contextmanager
+def _writable(path: pathlib.Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise InputError(
+            f"The token table {path} cannot be written: {error.strerror or error}. "
+            "Choose a cache folder that is writable and has room."
+        ) from error
 
 
 def _fill(
@@ -122,49 +186,58 @@ def _fill(
     rows: Iterable[tokenise.TextRow],
     vocabulary: tokenise.Tokeniser,
     lengths: tuple[int, int],
-    meta: dict[str, Any],
+    origin: Origin,
 ) -> None:
-    ends = {"input": array("q", [0]), "target": array("q", [0])}
-    cut = {"inputs_cut": 0, "targets_cut": 0}
+    truncated = np.zeros(2, int)
     members = hashlib.sha256()
     with (
-        _array_file(building / "inputs.npy", ends["input"]) as inputs,
-        _array_file(building / "targets.npy", ends["target"]) as targets,
+        _column(building / "inputs.npy") as inputs,
+        _column(building / "targets.npy") as targets,
         (building / "golds.jsonl").open("w") as golds,
     ):
         for chunk in tokenise.chunks(rows):
             tokens = tokenise.tokenise(chunk, vocabulary, lengths)
-            _append(inputs, tokens.inputs, ends["input"])
-            _append(targets, tokens.targets, ends["target"])
-            cut["inputs_cut"] += tokens.inputs_cut
-            cut["targets_cut"] += tokens.targets_cut
+            _append(inputs, tokens.inputs)
+            _append(targets, tokens.targets)
+            truncated += (tokens.inputs_truncated, tokens.targets_truncated)
             for row in chunk:
                 golds.write(json.dumps(row.gold, ensure_ascii=False) + "\n")
                 members.update(json.dumps([row.inputs, row.targets]).encode() + b"\n")
-    if len(ends["input"]) == 1:
+    if len(inputs.ends) == 1:
         raise InputError(
-            f"The split '{meta['split']}' of task '{meta['task']}' has no rows: "
+            f"The split '{origin.split}' of task '{origin.task}' has no rows: "
             "prepare its data again, or choose another split."
         )
-    counts: dict[str, int] = {"rows": len(ends["input"]) - 1, **cut}
-    for name, values in ends.items():
-        offsets = np.frombuffer(values, np.int64)
-        np.save(building / f"{name}_offsets.npy", offsets)
-        counts[f"longest_{name}"] = int(np.diff(offsets).max())
-    files = {name: _digest(building / name) for name in _FILES}
-    meta = meta | counts | {"split_digest": members.hexdigest(), "files": files}
-    (building / "meta.json").write_text(json.dumps(meta, indent=1) + "\n")
+    metadata = TableMetadata(
+        **origin._asdict(),
+        rows=len(inputs.ends) - 1,
+        longest_input=_write_offsets(building / "input_offsets.npy", inputs),
+        longest_target=_write_offsets(building / "target_offsets.npy", targets),
+        inputs_truncated=int(truncated[0]),
+        targets_truncated=int(truncated[1]),
+        split_digest=members.hexdigest(),
+        files={name: files.sha256(building / name) for name in _FILES},
+    )
+    files.write_json(building / "meta.json", dataclasses.asdict(metadata))
     for path in [*building.iterdir(), building]:
-        _sync(path)
+        files.sync(path)
+
+
+def _write_offsets(path: pathlib.Path, column: _Column) -> int:
+    """Writes where rows begin and end; returns the length of the longest row."""
+    offsets = np.frombuffer(column.ends, np.int64)
+    np.save(path, offsets)
+    return int(np.diff(offsets).max())
 
 
 @contextlib.contextmanager
-def _array_file(path: pathlib.Path, ends: array) -> Iterator[BinaryIO]:
+def _column(path: pathlib.Path) -> Iterator[_Column]:
     # NumPy pads the header of an .npy file so that the first axis can still grow:
     # it is written for no rows, and over again when the number of ids is known.
+    ends = array("q", [0])
     with path.open("wb") as file:
         _write_header(file, 0)
-        yield file
+        yield _Column(file, ends)
         file.seek(0)
         _write_header(file, ends[-1])
 
@@ -174,28 +247,8 @@ def _write_header(file: BinaryIO, length: int) -> None:
     np.lib.format.write_array_header_1_0(file, header)
 
 
-def _append(file: BinaryIO, rows: Sequence[Sequence[int]], ends: array) -> None:
+def _append(column: _Column, rows: Sequence[Sequence[int]]) -> None:
     for row in rows:
-        ends.append(ends[-1] + len(row))
+        column.ends.append(column.ends[-1] + len(row))
     flat = np.fromiter((i for row in rows for i in row), np.dtype("<i4"))
-    file.write(flat.tobytes())
-
-
-@contextlib.contextmanager
-def _lock(path: pathlib.Path) -> Iterator[None]:
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-
-
-def _sync(path: pathlib.Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _digest(path: pathlib.Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    column.file.write(flat.tobytes())

@@ -1,12 +1,17 @@
-"""Text rows to token rows: what is cut, and where the end-of-sequence id goes."""
+"""Text rows to token rows: what is truncated, and where the end-of-sequence id goes."""
 
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 CHUNK_ROWS = 1024  # rows tokenised by one call and held in memory at once
 
 
+# A gold answer as JSON has it: a text, a number, or a list or dict of these.
+Gold: TypeAlias = object
+
+
+@runtime_checkable
 class Tokeniser(Protocol):
     """What a token table needs of a vocabulary."""
 
@@ -28,16 +33,16 @@ class TextRow(NamedTuple):
 
     inputs: str
     targets: str
-    gold: Any
+    gold: Gold
 
 
 class TokenRows(NamedTuple):
-    """Some rows as ids, in order, and how many inputs and targets had to be cut."""
+    """Some rows as ids, in order, and how many inputs and targets were too long."""
 
     inputs: list[list[int]]
     targets: list[list[int]]
-    inputs_cut: int
-    targets_cut: int
+    inputs_truncated: int
+    targets_truncated: int
 
 
 def chunks(rows: Iterable[TextRow], size: int = CHUNK_ROWS) -> Iterator[list[TextRow]]:
@@ -52,10 +57,10 @@ def tokenise(
 ) -> TokenRows:
     """Encodes rows so that no input is longer than T and no target longer than L.
 
-    Targets, and the inputs of an encoder, are cut first and then end with the
+    Targets, and the inputs of an encoder, are truncated first and then end with the
     end-of-sequence id, as SeqIO's `append_eos_after_trim` does. An input that is
     followed by its answer in the same sequence (a vocabulary with `input_suffix`)
-    has no such end: it is prefix ids, text, suffix, and only the text is cut.
+    has no such end: it is prefix ids, text, suffix, and only the text is truncated.
 
     Args:
       rows: the text of one chunk.
@@ -63,15 +68,15 @@ def tokenise(
       lengths: (T, L), counted in ids, with prefix, suffix and end included.
     """
     if vocabulary.input_suffix:
-        inputs, inputs_cut = _prompting_inputs(rows, vocabulary, lengths[0])
+        inputs, inputs_truncated = _prompting_inputs(rows, vocabulary, lengths[0])
     else:
         ids = vocabulary.encode([row.inputs for row in rows])
         room = lengths[0] - len(vocabulary.prefix_ids)
-        inputs, inputs_cut = _with_end(ids, vocabulary.eos_id, room)
+        inputs, inputs_truncated = _with_end(ids, vocabulary.eos_id, room)
         inputs = [[*vocabulary.prefix_ids, *row] for row in inputs]
     ids = vocabulary.encode([row.targets for row in rows])
-    targets, targets_cut = _with_end(ids, vocabulary.eos_id, lengths[1])
-    return TokenRows(inputs, targets, inputs_cut, targets_cut)
+    targets, targets_truncated = _with_end(ids, vocabulary.eos_id, lengths[1])
+    return TokenRows(inputs, targets, inputs_truncated, targets_truncated)
 
 
 def suffix_length(vocabulary: Tokeniser) -> int:
@@ -85,8 +90,8 @@ def suffix_length(vocabulary: Tokeniser) -> int:
 def _with_end(
     rows: list[list[int]], eos_id: int, length: int
 ) -> tuple[list[list[int]], int]:
-    cut = sum(len(ids) >= length for ids in rows)
-    return [[*ids[: length - 1], eos_id] for ids in rows], cut
+    truncated = sum(len(ids) >= length for ids in rows)
+    return [[*ids[: length - 1], eos_id] for ids in rows], truncated
 
 
 def _prompting_inputs(
@@ -97,10 +102,10 @@ def _prompting_inputs(
     ids = vocabulary.encode([row.inputs + vocabulary.input_suffix for row in rows])
     end = suffix_length(vocabulary)
     room = length - len(vocabulary.prefix_ids)
-    inputs, cut = [], 0
+    inputs, truncated = [], 0
     for row in ids:
         if len(row) > room:
             row = row[: room - end] + row[len(row) - end :]
-            cut += 1
+            truncated += 1
         inputs.append([*vocabulary.prefix_ids, *row])
-    return inputs, cut
+    return inputs, truncated

@@ -2,7 +2,6 @@
 
 import dataclasses
 import enum
-import functools
 import os
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
@@ -197,17 +196,18 @@ def _open_tables(
     cache = files.expand(settings.cache_dir)
     known = catalogue.known()
     builders = [known[task].builder for task in wanted if task in known]
-    open_table = functools.partial(
-        token_table.token_table,
-        split=settings.split,
-        label_style=shared.label_style,
+    common = token_table.TableSettings(
         vocabulary=backbone.vocabulary,
         lengths=shared.lengths,
-        tfds_data_dir=prepared.folder(settings.data_dir, cache, builders),
         cache_dir=cache / "token_tables",
+        tfds_data_dir=prepared.folder(settings.data_dir, cache, builders),
+        label_style=shared.label_style,
         tasks_module=settings.tasks_module,
     )
-    return {task: token_table.head(open_table(task), settings.rows) for task in wanted}
+    opened = {
+        task: token_table.token_table(task, settings.split, common) for task in wanted
+    }
+    return {task: token_table.head(t, settings.rows) for task, t in opened.items()}
 
 
 def _result(
@@ -217,13 +217,14 @@ def _result(
     name = entries.parse(trial.entry).flat
     file = f"predictions/{name}-on-{trial.task}.jsonl"
     predictions.write(folder / file, table, given)
+    scores = scoring.score(table, given)
     return TrialResult(
         entry=trial.entry,
         task=trial.task,
         split=table.split,
         examples=len(table),
-        metrics=scoring.score(table, given),
-        primary_metric=(table.meta["metric_names"] or ["mean"])[0],
+        metrics=scores,
+        primary_metric=scoring.primary_metric(table, scores),
         predictions=file,
     )
 

@@ -66,7 +66,7 @@ def planned(job: Job, facts: JsonObject) -> JsonObject:
 def split_digests(tables: Tables) -> JsonObject:
     """Gives the digests of the rows that a job reads, by "task/split"."""
     return {
-        f"{task}/{split}": table.meta["split_digest"]
+        f"{task}/{split}": table.metadata.split_digest
         for (task, split), table in tables.items()
     }
 

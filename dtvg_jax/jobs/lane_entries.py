@@ -50,7 +50,7 @@ def metadata(
         label_style=job.label_style,
         lengths=[job.inputs_length, job.targets_length],
         split_digests={
-            name: tables[run.task, split].meta["split_digest"]
+            name: tables[run.task, split].metadata.split_digest
             for name, split in splits.items()
         },
         **fit._asdict(),

@@ -27,21 +27,19 @@ def open_tables(job: Job, vocabulary: Any, check: Callable[[], None]) -> Tables:
     data_dir = prepared.folder(
         job.data_dir, cache, list(dict.fromkeys(builders)), job.download
     )
+    settings = token_table.TableSettings(
+        vocabulary=vocabulary,
+        lengths=(job.inputs_length, job.targets_length),
+        cache_dir=cache / "token_tables",
+        tfds_data_dir=data_dir,
+        label_style=job.label_style,
+        tasks_module=job.tasks_module,
+    )
     rows = {"validation": job.validation_rows, "test": job.test_rows}
 
     def open_table(task: str, split: str, shots: tuple[str, int, int] | None = None):
         check()
-        table = token_table.token_table(
-            task,
-            split,
-            label_style=job.label_style,
-            vocabulary=vocabulary,
-            lengths=(job.inputs_length, job.targets_length),
-            tfds_data_dir=data_dir,
-            cache_dir=cache / "token_tables",
-            tasks_module=job.tasks_module,
-            shots=shots,
-        )
+        table = token_table.token_table(task, split, settings, shots)
         return token_table.head(table, rows.get(split))
 
     tables = {

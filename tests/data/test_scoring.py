@@ -7,6 +7,7 @@ import fake_table
 import pytest
 
 from dtvg_jax.data import scoring
+from dtvg_jax.data.token_table_files import Scoring
 from dtvg_jax.data.tokenise import TextRow
 from dtvg_jax.errors import InputError
 
@@ -32,10 +33,10 @@ def scores_module(monkeypatch):
     monkeypatch.setitem(sys.modules, "toy_scores", module)
 
 
-def table_of(folder, golds, **meta):
+def table_of(folder, golds, **changes):
     rows = [TextRow("a", str(gold), gold) for gold in golds]
-    names = {"metrics": ["toy_scores:accuracy"], "postprocess": "toy_scores:stripped"}
-    return fake_table.make(folder, rows, **names | meta)
+    names = {"metrics": ("toy_scores:accuracy",), "postprocess": "toy_scores:stripped"}
+    return fake_table.make(folder, rows, scoring=Scoring(**names | changes))
 
 
 @pytest.mark.parametrize(
@@ -49,13 +50,13 @@ def table_of(folder, golds, **meta):
         ),
         (
             ["accuracy", "ones"],
-            ["ones", "accuracy", "absent"],
+            ("ones", "accuracy", "absent"),
             {"accuracy": 75.0, "ones": 3.0, "rows": 4.0, "mean": 39.0},
         ),
     ],
 )
 def test_score(tmp_path, metrics, listed, want):
-    metrics = [f"toy_scores:{name}" for name in metrics]
+    metrics = tuple(f"toy_scores:{name}" for name in metrics)
     table = table_of(
         tmp_path / "t", ["1", "0", "1", "0"], metrics=metrics, metric_names=listed
     )
@@ -74,7 +75,7 @@ def test_every_row_needs_a_prediction(tmp_path):
 
 
 def test_metrics_that_return_nothing_listed_are_a_sentence(tmp_path):
-    table = table_of(tmp_path / "t", ["1"], metric_names=["f1", "em"])
+    table = table_of(tmp_path / "t", ["1"], metric_names=("f1", "em"))
     with pytest.raises(InputError, match="metrics of task 'toy' returned none of f1"):
         scoring.score(table, ["1"])
 

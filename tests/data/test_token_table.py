@@ -103,11 +103,11 @@ def open_own(task, cache, split="train", **changes):
     settings = {
         "vocabulary": fake_table.ByteVocabulary(),
         "lengths": (16, 4),
-        "tfds_data_dir": None,
         "cache_dir": cache,
         "tasks_module": "toy_tasks.all",
     }
-    return token_table.token_table(task, split, **settings | changes)
+    made = token_table.TableSettings(**settings | changes)
+    return token_table.token_table(task, split, made)
 
 
 def test_an_own_task(own_tasks, tmp_path):
@@ -116,19 +116,19 @@ def test_an_own_task(own_tasks, tmp_path):
     assert fake_table.text_of(table.targets) == "1|1|1|"
     assert table.golds[2] == {"text": "1", "all": [1, 2], "name": "q: three"}
     assert (table.name, table.split, len(table)) == ("toy_function", "train", 3)
-    assert table.meta["metrics"] == ["toy_tasks.all:share"]
-    assert table.meta["postprocess"] == "toy_tasks.all:gold"
+    assert table.metadata.scoring.metrics == ("toy_tasks.all:share",)
+    assert table.metadata.scoring.postprocess == "toy_tasks.all:gold"
 
 
 def test_a_second_start_imports_no_tensorflow(own_tasks, tmp_path):
     program = textwrap.dedent("""
         import sys, fake_table
         from dtvg_jax.data import scoring, token_table
-        table = token_table.token_table(
-            "toy_function", "train", vocabulary=fake_table.ByteVocabulary(),
-            lengths=(16, 4), tfds_data_dir=None, cache_dir=sys.argv[1],
+        settings = token_table.TableSettings(
+            fake_table.ByteVocabulary(), (16, 4), sys.argv[1],
             tasks_module="toy_tasks.all",
         )
+        table = token_table.token_table("toy_function", "train", settings)
         assert len(table) == 3
         assert not {"tensorflow", "seqio", "toy_tasks"} & set(sys.modules)
     """)
@@ -160,7 +160,7 @@ def test_another_request_has_another_table(own_tasks, tmp_path, changes):
 def test_changed_files_have_another_table(own_tasks, tmp_path):
     first = open_own("toy_lines", tmp_path)
     assert fake_table.text_of(first.inputs) == "first|second line|"
-    assert first.golds == ["1", "1"] and first.meta["postprocess"] is None
+    assert first.golds == ["1", "1"] and first.metadata.scoring.postprocess is None
     (own_tasks / "toy_tasks" / "lines.txt").write_text("changed\n")
     second = open_own("toy_lines", tmp_path)
     assert fake_table.text_of(second.inputs) == "changed|"
@@ -182,7 +182,7 @@ def test_changed_code_has_another_table(own_tasks, tmp_path):
         (
             "toy_functoin",
             {},
-            "no task 'toy_functoin' .* did you mean 'toy_function'",
+            "no SeqIO task 'toy_functoin': did you mean 'toy_function'",
         ),
         ("toy_function", {"split": "test"}, "no split 'test': it has train, validat"),
         ("toy_function", {"split": "validation"}, "split 'validation' .* has no rows"),
@@ -199,7 +199,11 @@ def test_changed_code_has_another_table(own_tasks, tmp_path):
         ("toy_function", {"lengths": (0, 4)}, "0 for inputs leaves no room"),
         ("toy_function", {"lengths": (4, 0)}, "0 for targets leaves no room"),
         ("toy_function", {"label_style": "word"}, "unknown label style .word."),
-        ("rtee", {"tasks_module": "tasks.all"}, "'rtee' in the catalogue.*mean 'rte'"),
+        (
+            "rtee",
+            {"tasks_module": "tasks.all"},
+            "unknown task 'rtee': did you mean 'rte'",
+        ),
     ],
 )
 def test_what_cannot_be_used_is_a_sentence(
@@ -255,7 +259,7 @@ def test_a_catalogue_task_agrees_with_seqio(rte, tmp_path, split, rows, length):
         tfds_data_dir=rte,
         tasks_module="tasks.all",
     )
-    assert len(made) == made.meta["rows"] == rows
+    assert len(made) == made.metadata.rows == rows
     lengths = {"inputs": length, "targets": 2}
     dataset = seqio.get_mixture_or_task("dtvg_rte").get_dataset(
         lengths, split, shuffle=False
@@ -290,7 +294,7 @@ def test_label_words_are_another_table(rte, tmp_path):
         frozenset({"0", "1"}),
         frozenset({"entailment", "not_entailment"}),
     }
-    assert made[0].meta["metric_names"] == ["accuracy"]
+    assert made[0].metadata.scoring.metric_names == ("accuracy",)
 
 
 def test_a_split_that_is_not_prepared_is_a_sentence(rte, tmp_path):

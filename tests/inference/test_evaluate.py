@@ -34,16 +34,12 @@ def backbone():
 def tables(backbone, cache):
     builders = [task_info.TASKS[task].builder for task in TASKS]
     data_dir = prepared.folder("miniature", cache, builders)
+    settings = token_table.TableSettings(
+        backbone.vocabulary, LENGTHS, cache / "token_tables", data_dir
+    )
     return {
         task: token_table.head(
-            token_table.token_table(
-                task,
-                "test",
-                vocabulary=backbone.vocabulary,
-                lengths=LENGTHS,
-                tfds_data_dir=data_dir,
-                cache_dir=cache / "token_tables",
-            ),
+            token_table.token_table(task, "test", settings),
             20 + 7 * number,
         )
         for number, task in enumerate(TASKS)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import dtvg_jax as dtvg
-from dtvg_jax.data.token_table import token_table
+from dtvg_jax.data.token_table import TableSettings, token_table
 from dtvg_jax.errors import InputError
 from dtvg_jax.inference.predict_lines import PredictSettings
 from tasks import files
@@ -50,10 +50,10 @@ def open_table(task, cache, split="train", **changes):
     settings = {
         "vocabulary": fake_table.ByteVocabulary(),
         "lengths": (64, 8),
-        "tfds_data_dir": None,
         "cache_dir": cache,
-    }
-    return token_table(task, split, **settings | changes)
+    } | changes
+    shots = settings.pop("shots", None)
+    return token_table(task, split, TableSettings(**settings), shots)
 
 
 @pytest.mark.parametrize("name", MODULES)
@@ -75,7 +75,7 @@ def test_json_lines(folder, tmp_path):
         )
         assert fake_table.text_of(table.targets) == "bad|good|"
         assert table.golds == ["bad", "good"]
-        assert table.meta["metrics"] == ["dtvg_tasks.metrics:accuracy"]
+        assert table.metadata.scoring.metrics == ("dtvg_tasks.metrics:accuracy",)
 
 
 def test_few_shots_of_json_lines(folder, tmp_path):
@@ -90,7 +90,7 @@ def test_csv(folder, tmp_path):
     text = fake_table.text_of(table.inputs)
     assert text == "Ann lives in Rome, Ida drinks beer|"
     assert fake_table.text_of(table.targets) == "beer|"
-    assert table.meta["metrics"] == ["my_csv_tasks:words"]
+    assert table.metadata.scoring.metrics == ("my_csv_tasks:words",)
 
 
 def test_tfds(folder, tmp_path):

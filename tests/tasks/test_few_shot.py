@@ -147,7 +147,7 @@ def test_a_job_gives_each_seed_its_own_shots_and_sources_all_rows(cache):
         for seed in (0, 1)
     )
     assert (len(first), len(second)) == (4, 4)
-    assert first.meta["split_digest"] != second.meta["split_digest"]
+    assert first.metadata.split_digest != second.metadata.split_digest
     assert len(opened["mnli", "train"]) == 4003
     more = dataclasses.replace(few, shots=16, shot_rule="balanced_k")
     opened = token_tables.open_tables(more, vocabulary, lambda: None)

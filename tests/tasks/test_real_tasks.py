@@ -142,12 +142,12 @@ def open_tables(shared, cache):
     def tables(task):
         """Opens what can be carved; the official sets are larger."""
         found = {}
+        settings = token_table.TableSettings(
+            vocabulary, LENGTHS, cache / "real", shared / "real/tfds"
+        )
         for split in SPLITS:
             try:
-                found[split] = token_table.token_table(
-                    task, split, vocabulary=vocabulary, lengths=LENGTHS,
-                    tfds_data_dir=shared / "real/tfds", cache_dir=cache / "real",
-                )  # fmt: skip
+                found[split] = token_table.token_table(task, split, settings)
             except InputError as error:
                 assert re.search("too few|is not prepared", str(error)), error
         return found

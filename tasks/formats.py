@@ -1,4 +1,4 @@
-"""Raw rows to texts, in the graph of tf.data: the wording of the reference and of T5.
+"""Raw rows to texts, in the graph of tf.data, as the reference and T5 format them.
 
 Every function takes and returns a dataset, so that it can be a SeqIO preprocessor once
 `functools.partial` has bound the rest. Rows leave with `inputs` and `targets` as text,
@@ -24,7 +24,7 @@ _SPACES = r"[\s\pZ]{2,}|[^\S ]|[^\PZ ]"
 def label(
     dataset: tf.data.Dataset, prefix: str, fields: Fields, labels: Sequence[str]
 ) -> tf.data.Dataset:
-    """Word classification: "prefix field: text field: text" and a label's text.
+    """Format classification: "prefix field: text field: text" and a label's text.
 
     Rows with the hidden label -1 are left out.
 
@@ -36,20 +36,20 @@ def label(
     """
     shown = fields if isinstance(fields, Mapping) else {name: name for name in fields}
 
-    def word(row: Row) -> Row:
+    def formatted(row: Row) -> Row:
         texts = [part for name, key in shown.items() for part in (f"{name}:", row[key])]
         return {
             "inputs": tf.strings.join([prefix, *texts], separator=" "),
             "targets": tf.gather(tf.constant(labels), row["label"]),
         }
 
-    return _map(dataset.filter(lambda row: row["label"] >= 0), word)
+    return _map(dataset.filter(lambda row: row["label"] >= 0), formatted)
 
 
 def similarity(
     dataset: tf.data.Dataset, prefix: str, steps: int, rounded: tf.DType
 ) -> tf.data.Dataset:
-    """Word a pair of sentences and their similarity, 0.0 to 5.0, as STS-B has them.
+    """Format a pair of sentences and their similarity, 0.0 to 5.0, as STS-B has them.
 
     Rows also get `similarity`, as it is before it is rounded.
 
@@ -60,7 +60,7 @@ def similarity(
       rounded: the precision in which the score is rounded.
     """
 
-    def word(row: Row) -> Row:
+    def formatted(row: Row) -> Row:
         texts = [prefix, "sentence1:", row["sentence1"], "sentence2:", row["sentence2"]]
         score = tf.round(tf.cast(row["label"], rounded) * steps) / steps
         return {
@@ -69,13 +69,13 @@ def similarity(
             "similarity": tf.strings.as_string(row["label"]),
         }
 
-    return _map(dataset.filter(lambda row: row["label"] >= 0), word)
+    return _map(dataset.filter(lambda row: row["label"] >= 0), formatted)
 
 
 def multirc(
     dataset: tf.data.Dataset, prefix: str, labels: Sequence[str]
 ) -> tf.data.Dataset:
-    """Word whether an answer to a question on a paragraph is true; drop the markup.
+    """Format an answer to a question on a paragraph, to be judged; drop the markup.
 
     Rows also get `group`, a name of their question.
     """
@@ -102,7 +102,7 @@ def multirc(
 def coreference(
     dataset: tf.data.Dataset, prefix: str, labels: Sequence[str]
 ) -> tf.data.Dataset:
-    """Word whether "# it #" means "* a thing *", both marked in the text (WSC).
+    """Format the question whether "# it #" means "* a thing *", as marked in the text.
 
     A span that does not stand at its word stays unmarked.
 
@@ -123,7 +123,7 @@ def coreference(
 
 
 def question(dataset: tf.data.Dataset, task: str) -> tf.data.Dataset:
-    """Word a question on a context as the reference does.
+    """Format a question on a context as the reference does.
 
     Args:
       dataset: rows with `question`, `context` and `answers`, several texts (in SQuAD
@@ -134,23 +134,23 @@ def question(dataset: tf.data.Dataset, task: str) -> tf.data.Dataset:
 
 
 def question_t5(dataset: tf.data.Dataset) -> tf.data.Dataset:
-    """Word what `question` takes as T5 does: no task name, ASCII punctuation only."""
+    """Format what `question` takes as T5 does: no task name, ASCII punctuation only."""
 
-    def word(row: Row) -> Row:
+    def formatted(row: Row) -> Row:
         row = _question(row, [], pad_ascii_punctuation)
         return row | {"inputs": _squeeze(row["inputs"], _ASCII_SPACES)}
 
-    return _map(dataset, word)
+    return _map(dataset, formatted)
 
 
 def question_of_structure(dataset: tf.data.Dataset, task: str) -> tf.data.Dataset:
-    """Word SQuAD as the reference does by mistake: the target is a printed dict.
+    """Format SQuAD as the reference does by mistake: the target is a printed dict.
 
     That is "{'text': ['A', ...], 'answer_start': [0, ...]}" as Python prints it, with
     its punctuation padded.
     """
 
-    def word(row: Row) -> Row:
+    def formatted(row: Row) -> Row:
         texts = tf.strings.reduce_join(_printed(row["answers"]["text"]), separator=", ")
         starts = tf.strings.as_string(row["answers"]["answer_start"])
         starts = tf.strings.reduce_join(starts, separator=", ")
@@ -158,13 +158,13 @@ def question_of_structure(dataset: tf.data.Dataset, task: str) -> tf.data.Datase
         target = pad_punctuation(tf.strings.join(printed))
         return _question(row, [task], pad_punctuation) | {"targets": target}
 
-    return _map(dataset, word)
+    return _map(dataset, formatted)
 
 
 def text(
     dataset: tf.data.Dataset, opening: str, feature: str, separator: str = ""
 ) -> tf.data.Dataset:
-    """Word the writing of a text on data; `target` is learned, `references` are gold.
+    """Format data to write a text on; `target` is learned, `references` are gold.
 
     Args:
       dataset: rows with `target`, and `references` where they are for evaluation.
@@ -173,7 +173,7 @@ def text(
       separator: stands between several.
     """
 
-    def word(row: Row) -> Row:
+    def formatted(row: Row) -> Row:
         data = tf.strings.reduce_join(row[feature], separator=separator)
         target = row["target"]
         return {
@@ -182,11 +182,11 @@ def text(
             "answers": _or_else(row["references"], target),
         }
 
-    return _map(dataset, word)
+    return _map(dataset, formatted)
 
 
 def record(dataset: tf.data.Dataset, prefix: str) -> tf.data.Dataset:
-    """Word a query with a blank on a passage: an entity of the passage fills it.
+    """Format a query with a blank on a passage: an entity of the passage fills it.
 
     Args:
       dataset: rows with `query`, `entities`, `passage` and `answers`; with `answer`
@@ -194,7 +194,7 @@ def record(dataset: tf.data.Dataset, prefix: str) -> tf.data.Dataset:
       prefix: what opens the input.
     """
 
-    def word(row: Row) -> Row:
+    def formatted(row: Row) -> Row:
         answers = _or_unknown(row["answers"])
         entities = tf.strings.reduce_join(row["entities"], separator=", ")
         texts = [prefix, row["query"], "entities:", entities, "passage:"]
@@ -206,7 +206,7 @@ def record(dataset: tf.data.Dataset, prefix: str) -> tf.data.Dataset:
             "answers": answers,
         }
 
-    return _map(dataset, word)
+    return _map(dataset, formatted)
 
 
 def row_per_answer(dataset: tf.data.Dataset) -> tf.data.Dataset:
@@ -283,5 +283,5 @@ def _squeeze(text: tf.Tensor, spaces: str) -> tf.Tensor:
     return tf.strings.regex_replace(text, spaces, " ")
 
 
-def _map(dataset: tf.data.Dataset, word: Callable[[Row], Row]) -> tf.data.Dataset:
-    return dataset.map(word, num_parallel_calls=tf.data.AUTOTUNE)
+def _map(dataset: tf.data.Dataset, change: Callable[[Row], Row]) -> tf.data.Dataset:
+    return dataset.map(change, num_parallel_calls=tf.data.AUTOTUNE)

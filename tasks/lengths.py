@@ -1,4 +1,4 @@
-"""What cutting texts to a task's lengths costs: rows cut, and answers cut away."""
+"""What truncating texts costs: rows that are truncated, and answers that are lost."""
 
 from collections.abc import Iterable
 from typing import Any, NamedTuple
@@ -18,8 +18,8 @@ class Cost(NamedTuple):
 
     rows: int
     longest: int
-    inputs_cut: float
-    targets_cut: float
+    inputs_truncated: float
+    targets_truncated: float
     answers_lost: float | None
 
 
@@ -45,23 +45,23 @@ def _cost(
     info: TaskInfo, rows: Iterable[dict[str, Any]], vocabulary: seqio.Vocabulary
 ) -> Cost:
     in_text = info.labels is None and info.metrics == SPAN
-    count = longest = inputs_cut = targets_cut = lost = 0
+    count = longest = inputs_truncated = targets_truncated = lost = 0
     for row in rows:
         ids = vocabulary.encode(row["inputs"].decode())
         kept = ids[: info.inputs_length - 1]  # the end takes one
         count += 1
         longest = max(longest, len(ids) + 1)
         target = vocabulary.encode(row["targets"].decode())
-        targets_cut += len(target) >= info.targets_length
+        targets_truncated += len(target) >= info.targets_length
         if len(kept) < len(ids):
-            inputs_cut += 1
+            inputs_truncated += 1
             lost += in_text and _lost(row, ids, kept, vocabulary)
     share = lambda number: 100 * number / count
     return Cost(
         count,
         longest,
-        share(inputs_cut),
-        share(targets_cut),
+        share(inputs_truncated),
+        share(targets_truncated),
         share(lost) if in_text else None,
     )
 

@@ -2,7 +2,7 @@
 
 With a folder of prepared data, the rows of every split that is prepared there are
 counted; without one, the official sizes are shown. `--lengths` measures there what
-cutting the texts costs, in the tokens of `--vocabulary`.
+truncating the texts costs, in the tokens of `--vocabulary`.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from .task_info import SPLITS, TASKS, TaskInfo
 _HEAD = ("task", "builder", "role", "metrics", "lengths", *SPLITS)
 _COST_HEAD = (
     ("task", "lengths", "split")
-    + ("rows", "longest", "inputs cut", "targets cut", "answers lost")
+    + ("rows", "longest", "inputs truncated", "targets truncated", "answers lost")
 )  # fmt: skip
 Rows = Sequence[Sequence[str]]
 
@@ -26,7 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tasks.list")
     parser.add_argument("--tfds_data_dir", help="folder of prepared TFDS data")
     parser.add_argument(
-        "--lengths", action="store_true", help="measure what cutting the texts costs"
+        "--lengths", action="store_true", help="measure what truncating the texts costs"
     )
     parser.add_argument("--vocabulary", help="SentencePiece model; bytes without one")
     args = parser.parse_args(argv)
@@ -92,7 +92,11 @@ def _costs(folder: str, model: str | None) -> list[str]:
             continue
         cost = lengths.measure(info, split, folder, vocabulary)
         lost = "-" if cost.answers_lost is None else f"{cost.answers_lost:.1f} %"
-        shares = (f"{cost.inputs_cut:.1f} %", f"{cost.targets_cut:.1f} %", lost)
+        shares = (
+            f"{cost.inputs_truncated:.1f} %",
+            f"{cost.targets_truncated:.1f} %",
+            lost,
+        )
         counts = (f"{cost.rows:,}", f"{cost.longest:,}")
         rows.append((info.name, _lengths(info), split, *counts, *shares))
     last = (

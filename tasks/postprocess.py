@@ -3,7 +3,7 @@
 A function takes SeqIO's arguments: `text` decoded by the model's vocabulary, `example`
 a row as NumPy values, `is_target` where the gold answer is asked for. Gold answers are
 read from the example, not from decoded ids: those would have lost what the vocabulary
-lacks and what was cut.
+lacks and what was truncated.
 """
 
 from collections.abc import Mapping

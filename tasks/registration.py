@@ -24,7 +24,7 @@ FEATURES = {
 
 
 class Convention(NamedTuple):
-    """How a task is worded and scored.
+    """How a task is formatted and scored.
 
     texts: makes texts of raw rows, one preprocessor or several.
     postprocess_fn: one of `tasks.postprocess`.

@@ -1,9 +1,10 @@
 """Which rows are in which split: the rule of the reference, row by row.
 
-The reference permutes rows by PyTorch's generator with seed 42 and cuts the permuted
-rows. TFDS stores rows in another order, so where it keeps `idx` a row's position is its
-rank by `idx`, and the members are the reference's very rows. Where it keeps none, the
-stored order, itself a fixed shuffle, is cut: the same sizes with other rows.
+The reference permutes rows by PyTorch's generator with seed 42 and carves splits out
+of the permuted rows. TFDS stores rows in another order, so where it keeps `idx` a row's
+position is its rank by `idx`, and the members are the reference's very rows. Where it
+keeps none, splits are carved out of the stored order, itself a fixed shuffle: the same
+sizes with other rows.
 """
 
 import functools

@@ -1,4 +1,4 @@
-"""The catalogue of tasks: what each is called, read from, scored by and cut to.
+"""The catalogue of tasks: what each is called, read from, scored by and truncated to.
 
 Nothing here imports SeqIO or TensorFlow, so a job can be planned without them. Sizes
 are those of the official sets after the split rule (see `tasks.splits`).
@@ -21,7 +21,7 @@ class TaskInfo:
       family: the group of the paper's tables.
       builder: name, configuration and version of the TFDS data.
       labels: label words in the order of their digits; None where answers are text.
-      metrics: names of the scores, headline first.
+      metrics: names of the scores, primary metric first.
       rule: how splits are carved, a key of `tasks.splits.RULES`.
       ids: features that order the rows as the original files do, most significant
         first ("idx/query" is `query` under `idx`); None where TFDS keeps none.

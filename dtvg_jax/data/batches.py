@@ -10,7 +10,7 @@ import hashlib
 import itertools
 from collections.abc import Callable, Generator, Sequence
 from concurrent import futures
-from typing import Any
+from typing import TypeVar
 
 import jax
 import numpy as np
@@ -21,6 +21,8 @@ from dtvg_jax.data.token_table import TokenTable
 PADDING = -1  # in every vocabulary; 0 is a real id in some
 
 Batch = dict[str, np.ndarray]
+Made = TypeVar("Made")
+Put = TypeVar("Put")
 
 
 @functools.lru_cache(maxsize=256)
@@ -92,7 +94,7 @@ def lanes_batch(
     """
     if batch_size % process_count:
         raise ValueError(
-            f"a batch of {batch_size} rows cannot be cut into {process_count} equal "
+            f"a batch of {batch_size} rows cannot be split into {process_count} equal "
             "slices, one per process"
         )
     share = batch_size // process_count
@@ -107,7 +109,7 @@ def lanes_batch(
 def blocks(
     table: TokenTable, rows: Int[np.ndarray, " R"] | None, batch_size: int
 ) -> Int[np.ndarray, "N B"]:
-    """Cuts rows (None: all of the table) into blocks of B, the last filled with -1."""
+    """Splits rows (None: all of the table) into blocks of B, the last padded by -1."""
     if rows is None:
         rows = np.arange(len(table), dtype=np.int32)
     filling = np.full(-len(rows) % batch_size, PADDING, np.int32)
@@ -115,12 +117,12 @@ def blocks(
 
 
 def prefetch(
-    make: Callable[[int], Any],
+    make: Callable[[int], Made],
     start: int,
     stop: int,
     depth: int = 2,
-    put: Callable[[Any], Any] = jax.device_put,
-) -> Generator[Any]:
+    put: Callable[[Made], Put] = jax.device_put,
+) -> Generator[Put]:
     """Yields put(make(step)) for start <= step < stop, made ahead by a thread.
 
     At most `depth` batches wait. What `make` raises is raised here, at its step.
@@ -145,7 +147,10 @@ def prefetch(
 
 
 def _lay_out(
-    ids: np.ndarray, offsets: np.ndarray, rows: np.ndarray, length: int
+    ids: Int[np.ndarray, " ids"],
+    offsets: Int[np.ndarray, " offsets"],
+    rows: Int[np.ndarray, " B"],
+    length: int,
 ) -> Int[np.ndarray, "B length"]:
     starts = offsets[rows]
     sizes = np.where(rows == PADDING, 0, offsets[rows + 1] - starts)

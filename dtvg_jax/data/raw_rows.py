@@ -1,8 +1,8 @@
-"""Rows as users send them, worded by the task's own preprocessor."""
+"""Rows as users send them, formatted by the task's own preprocessor."""
 
 import functools
 import importlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,9 @@ from dtvg_jax.errors import InputError
 
 
 @functools.cache
-def wording(task: str, label_style: str) -> tuple[Any, tuple[str, ...]]:
+def preprocessor(
+    task: str, label_style: str
+) -> tuple[Callable[..., Any], tuple[str, ...]]:
     """Gives the preprocessor of a task of labels, and the fields of a row it shows.
 
     Raises InputError where a task's rows are not plain texts and a label: such a line
@@ -31,11 +33,13 @@ def wording(task: str, label_style: str) -> tuple[Any, tuple[str, ...]]:
 
 
 def texts(task: str, label_style: str, rows: Sequence[Mapping[str, str]]) -> list[str]:
-    """Words rows as inputs, as training did; every row has all fields of `wording`."""
+    """Formats rows as training did; every row has all fields of `preprocessor`."""
     import tensorflow as tf
 
-    preprocess, fields = wording(task, label_style)
-    columns: Any = {name: [row[name] for row in rows] for name in fields}
+    preprocess, fields = preprocessor(task, label_style)
+    columns: Any = {  # TensorFlow types no nested structure
+        name: [row[name] for row in rows] for name in fields
+    }
     columns["label"] = np.zeros(len(rows), np.int64)
     dataset = preprocess(tf.data.Dataset.from_tensor_slices(columns))
     return [row["inputs"].decode() for row in dataset.as_numpy_iterator()]

@@ -66,7 +66,7 @@ def _parse(number: int, text: str, defaults: Defaults) -> Request:
         return Request(number, entry, task, _text(given, "inputs"))
     if task is None:
         raise InputError('the line has neither "task" nor "inputs"')
-    _, fields = raw_rows.wording(task, defaults.label_style)
+    _, fields = raw_rows.preprocessor(task, defaults.label_style)
     return Request(number, entry, task, None, {f: _text(given, f) for f in fields})
 
 

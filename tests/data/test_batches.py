@@ -126,7 +126,7 @@ def test_processes_share_the_rows_of_a_step(table, other):
     shares = [batches.lanes_batch(*lanes, i, 3) for i in range(3)]
     joined = np.concatenate([share["inputs"] for share in shares], axis=1)
     np.testing.assert_array_equal(joined, whole["inputs"])
-    with pytest.raises(ValueError, match="6 rows cannot be cut into 4"):
+    with pytest.raises(ValueError, match="6 rows cannot be split into 4"):
         batches.lanes_batch(*lanes, 0, 4)
 
 

@@ -89,9 +89,9 @@ def test_rows_are_worded_as_in_training():
         "mrpc sentence1: a b sentence2: c",
         "mrpc sentence1: d sentence2: ",
     ]
-    assert raw_rows.wording("mrpc", "digits")[1] == ("sentence1", "sentence2")
+    assert raw_rows.preprocessor("mrpc", "digits")[1] == ("sentence1", "sentence2")
     with pytest.raises(InputError, match='rows of squad are not plain texts: give "in'):
-        raw_rows.wording("squad", "digits")
+        raw_rows.preprocessor("squad", "digits")
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from dtvg_jax.formats import vocabularies
 from tasks.splits import RULES, SPLITS
 from tasks.task_info import TASKS
 
-LENGTHS = (8192, 256)  # nothing is cut
+LENGTHS = (8192, 256)  # nothing is truncated
 DOCS = pathlib.Path(__file__).resolve().parents[2] / "docs" / "tasks.md"
 
 

@@ -1,4 +1,4 @@
-"""What cutting costs, counted by hand on bytes."""
+"""What truncation costs, counted by hand on bytes."""
 
 import dataclasses
 
@@ -30,7 +30,7 @@ def data_dir(tmp_path_factory):
     return folder
 
 
-def test_rows_cut_and_answers_lost_are_counted(data_dir):
+def test_truncated_rows_and_answers_lost_are_counted(data_dir):
     # "squad question: Who context: Ann" has 32 bytes, and the end takes one
     info = dataclasses.replace(TASKS["squad"], inputs_length=33, targets_length=4)
     cost = lengths.measure(info, "test", data_dir, seqio.ByteVocabulary())
@@ -38,14 +38,14 @@ def test_rows_cut_and_answers_lost_are_counted(data_dir):
     assert (
         cost.longest == len("squad question: Who context: ") + 41 + 1
     )  # the comma is padded
-    assert cost.inputs_cut == 75.0
+    assert cost.inputs_truncated == 75.0
     assert cost.answers_lost == 25.0
-    assert cost.targets_cut == 0.0
+    assert cost.targets_truncated == 0.0
     short = dataclasses.replace(info, targets_length=3)
     assert lengths.measure(short, "test", data_dir, seqio.ByteVocabulary())[3] == 100.0
 
 
-def test_the_list_prints_what_cutting_costs(data_dir, capsys):
+def test_the_list_prints_what_truncation_costs(data_dir, capsys):
     assert task_list.main(["--lengths", "--tfds_data_dir", data_dir]) == 0
     lines = {
         line.split()[0]: line.split()[1:]

@@ -133,7 +133,7 @@ def test_record_is_carved_by_query_before_answers_become_rows(data_dir):
     assert len(read("test")) == 2
 
 
-def test_stored_order_is_cut_where_there_is_no_idx(data_dir):
+def test_stored_order_is_carved_where_there_is_no_idx(data_dir):
     stored = tfds.builder("squad/v1.1:3.0.0", data_dir=data_dir).as_dataset(
         split="train"
     )

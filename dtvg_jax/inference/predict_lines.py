@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, Int
 from dtvg_jax.data import tokenise
 from dtvg_jax.errors import InputError
 from dtvg_jax.inference import decoding, request_lines
-from dtvg_jax.models.backbone import Backbone
+from dtvg_jax.models.backbone import Backbone, token_log_probabilities
 from dtvg_jax.shapes import Params
 from dtvg_jax.store import entries
 from dtvg_jax.store.entries import Entry, Fit
@@ -206,8 +206,6 @@ def _make_answer(backbone: Backbone, length: int) -> Answer:
             backbone, params, prompts[None], inputs[None], length
         )
         logits = backbone.logits(params, prompts, inputs, tokens, None)
-        chosen = jnp.maximum(tokens, 0)[..., None]
-        found = jnp.take_along_axis(jax.nn.log_softmax(logits), chosen, axis=-1)[..., 0]
-        return tokens, jnp.sum(found, axis=-1, where=tokens >= 0)
+        return tokens, jnp.sum(token_log_probabilities(logits, tokens), axis=-1)
 
     return jax.jit(answer)

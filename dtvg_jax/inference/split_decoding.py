@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Int
 from dtvg_jax.data import batches
 from dtvg_jax.data.token_table import TokenTable
 from dtvg_jax.inference import decoding
-from dtvg_jax.models.backbone import Backbone
+from dtvg_jax.models.backbone import Backbone, token_log_probabilities
 from dtvg_jax.shapes import Params
 from dtvg_jax.training.placement import Placement
 
@@ -71,9 +71,7 @@ def make_rank(backbone: Backbone) -> Rank:
     ) -> Float[Array, " B"]:
         targets = jnp.broadcast_to(label, (inputs.shape[0], label.size))
         logits = backbone.logits(params, prompt, inputs, targets, None)
-        chosen = jnp.maximum(targets, 0)[..., None]
-        found = jnp.take_along_axis(jax.nn.log_softmax(logits), chosen, axis=-1)[..., 0]
-        total = jnp.sum(found, axis=-1, where=targets >= 0)
+        total = jnp.sum(token_log_probabilities(logits, targets), axis=-1)
         return jnp.where(jnp.any(label >= 0), total, -jnp.inf)
 
     labels = jax.vmap(one, in_axes=(None, None, None, 0), out_axes=-1)

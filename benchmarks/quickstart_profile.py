@@ -24,7 +24,7 @@ from dtvg_jax.formats.load import load_backbone
 from dtvg_jax.inference import split_decoding
 from dtvg_jax.jobs import job, plan, stage_inputs, token_tables
 from dtvg_jax.methods import METHODS, initial_prompt
-from dtvg_jax.training import lanes, optimisers
+from dtvg_jax.training import lanes, optimisers, placement
 from dtvg_jax.training.stages import Stage
 
 QUICKSTART = job.Job(  # as gin/runs/quickstart.gin
@@ -91,14 +91,16 @@ def answering(settings: job.Job, backbone: Any, opened: token_tables.Tables):
         for k, lane in enumerate(lanes_of)
     ]
     decode = split_decoding.make_decode(backbone, settings.targets_length)
-    lengths = (settings.inputs_length, settings.targets_length)
+    setup = split_decoding.Setup(
+        backbone,
+        placement.make(),
+        settings.evaluation_batch_size,
+        (settings.inputs_length, settings.targets_length),
+    )
     stacked = jnp.stack([jnp.asarray(start)] * len(lanes_of))
 
     def answer() -> None:
-        split_decoding.predict(
-            decode, backbone, stacked, pairs, lengths=lengths,
-            batch_size=settings.evaluation_batch_size,
-        )  # fmt: skip
+        split_decoding.predict(decode, setup, stacked, pairs)
 
     return answer, sum(len(pair.table) for pair in pairs)
 

@@ -13,6 +13,7 @@ from benchmarks.promptable import training, world
 from dtvg_jax.inference import split_decoding, stored_prompts
 from dtvg_jax.methods import initial_prompt
 from dtvg_jax.models.backbone import Backbone
+from dtvg_jax.training import placement
 
 PROMPT_LENGTH = 16
 # Untrained draws of P_init: each prefers some label by ten points, so five are too few.
@@ -122,14 +123,15 @@ def _untrained(work: Work) -> Found:
         for k in p_init
         for task in labels
     ]
+    setup = split_decoding.Setup(
+        work.backbone, placement.make(), training.ROWS_AT_ONCE, world.LENGTHS
+    )
     values = split_decoding.rank(
         split_decoding.make_rank(work.backbone),
-        work.backbone,
+        setup,
         np.stack(list(p_init.values())),
         pairs,
         [labels[pair.table.name] for pair in pairs],
-        batch_size=training.ROWS_AT_ONCE,
-        lengths=world.LENGTHS,
     )
     for pair, likelihoods in zip(pairs, values, strict=True):
         texts = labels[pair.table.name]
@@ -141,12 +143,12 @@ def _untrained(work: Work) -> Found:
 
 def tune_on_own_data(work: Work) -> list[Case]:
     """Tunes P_init on every task's own training rows."""
-    runs = [
-        _run(work, task, "tuned", seed, work.p_init[seed])
+    tunings = [
+        _tuning(work, task, "tuned", seed, work.p_init[seed])
         for seed in work.p_init
         for task in world.TASKS
     ]
-    return _tune(work, runs)
+    return _tune(work, tunings)
 
 
 def tune_again(work: Work, learned: dict[tuple[str, int], Prompt]) -> list[Case]:
@@ -156,13 +158,13 @@ def tune_again(work: Work, learned: dict[tuple[str, int], Prompt]) -> list[Case]
         source = _source(task, kind)
         return work.p_init[seed] if source is None else learned[source, seed]
 
-    runs = [
-        _run(work, task, kind, seed, start(task, kind, seed))
+    tunings = [
+        _tuning(work, task, kind, seed, start(task, kind, seed))
         for seed in work.p_init
         for kind in TUNED_AGAIN
         for task in world.TARGETS
     ]
-    return _tune(work, runs)
+    return _tune(work, tunings)
 
 
 def _untuned(work: Work, learned: dict[tuple[str, int], Prompt]) -> list[Case]:
@@ -181,9 +183,11 @@ def _source(task: str, kind: str) -> str | None:
     return world.UNRELATED[task] if kind.startswith("unrelated") else None
 
 
-def _run(work: Work, task: str, kind: str, seed: int, start: Prompt) -> training.Run:
+def _tuning(
+    work: Work, task: str, kind: str, seed: int, start: Prompt
+) -> training.Tuning:
     train = "train_x10" if kind.endswith("x10") else "train"
-    return training.Run(
+    return training.Tuning(
         task,
         kind,
         seed,
@@ -193,11 +197,13 @@ def _run(work: Work, task: str, kind: str, seed: int, start: Prompt) -> training
     )
 
 
-def _tune(work: Work, runs: Sequence[training.Run]) -> list[Case]:
+def _tune(work: Work, tunings: Sequence[training.Tuning]) -> list[Case]:
     tuned = training.tune(
-        runs, work.p_init, work.backbone, work.answer, world.LENGTHS, work.steps
+        tunings, work.p_init, work.backbone, work.answer, world.LENGTHS, work.steps
     )
-    return [Case(r.task, r.kind, r.seed, p) for r, p in zip(runs, tuned, strict=True)]
+    return [
+        Case(r.task, r.kind, r.seed, p) for r, p in zip(tunings, tuned, strict=True)
+    ]
 
 
 def _full(work: Work) -> Found:
@@ -208,7 +214,7 @@ def _full(work: Work) -> Found:
     for column, tasks in (("full", world.TASKS), ("full_x10", world.TARGETS)):
         for seed, start in work.p_init.items():
             for task in tasks:
-                tuned = fine_tune(_run(work, task, column, seed, start))
+                tuned = fine_tune(_tuning(work, task, column, seed, start))
                 case = Case(task, column, seed, start)
                 score = _test(work._replace(backbone=tuned), [case])[task][column]
                 found[task].setdefault(column, []).extend(score)

@@ -18,7 +18,7 @@ from dtvg_jax.data.token_table import TokenTable
 from dtvg_jax.inference import split_decoding
 from dtvg_jax.models.backbone import Backbone, token_loss
 from dtvg_jax.shapes import Params
-from dtvg_jax.training import lanes, loop, stages
+from dtvg_jax.training import lanes, loop, placement, runs, stages
 from dtvg_jax.training.metrics_log import MetricsLog
 
 BATCH_SIZE = 16
@@ -26,10 +26,12 @@ ROWS_AT_ONCE = 64  # sharing a prompt when decoding
 PROMPT_RATE = 0.2  # as gin/runs/quickstart.gin
 WEIGHTS_RATE = 3e-3  # the best of 3e-4, 1e-3, 3e-3 on most tasks, seed 0
 
-Answer = Callable[..., list[list[str]]]  # answer(backbone, prompts, pairs)
+Answer = Callable[
+    [Backbone, split_decoding.Prompts, Sequence[split_decoding.Pair]], list[list[str]]
+]
 
 
-class Run(NamedTuple):
+class Tuning(NamedTuple):
     """One prompt to tune: its identity, its initial value, its data."""
 
     task: str
@@ -42,10 +44,17 @@ class Run(NamedTuple):
 
 def make_answer(backbone: Backbone, lengths: tuple[int, int]) -> Answer:
     """Builds the decoder for prompts, and for tuned weights given as a backbone."""
-    decode = split_decoding.make_decode(backbone, lengths[1])
-    return functools.partial(
-        split_decoding.predict, decode, batch_size=ROWS_AT_ONCE, lengths=lengths
-    )
+    decode, where = split_decoding.make_decode(backbone, lengths[1]), placement.make()
+
+    def answer(
+        backbone: Backbone,
+        prompts: split_decoding.Prompts,
+        pairs: Sequence[split_decoding.Pair],
+    ) -> list[list[str]]:
+        setup = split_decoding.Setup(backbone, where, ROWS_AT_ONCE, lengths)
+        return split_decoding.predict(decode, setup, prompts, pairs)
+
+    return answer
 
 
 def primary_score(table: TokenTable, answers: Sequence[str]) -> float:
@@ -56,49 +65,59 @@ def primary_score(table: TokenTable, answers: Sequence[str]) -> float:
 
 
 def tune(
-    runs: Sequence[Run],
+    tunings: Sequence[Tuning],
     p_init: dict[int, Float[np.ndarray, "P H"]],
     backbone: Backbone,
     answer: Answer,
     lengths: tuple[int, int],
     steps: int,
 ) -> Float[np.ndarray, "K P H"]:
-    """Tunes the prompts of all runs in one program; returns the best by validation.
+    """Tunes all prompts in one program; returns the best by validation.
 
-    `runs` are sorted by seed, with equally many per seed.
+    `tunings` are sorted by seed, with equally many per seed.
     """
-    none = jnp.zeros((len(p_init), 0, *runs[0].start.shape))
+    none = jnp.zeros((len(p_init), 0, *tunings[0].start.shape))
     training = loop.Training(
-        name=f"{len(runs)} prompts",
-        method=methods.by_name("prompt_tuning"),
+        name=f"{len(tunings)} prompts",
+        method=methods.by_name("prompt_tuning").method,
         stage=stages.Stage(steps, PROMPT_RATE, batch_size=BATCH_SIZE),
-        lanes=[stages.Lane(1, run.task, run.kind, run.seed, steps) for run in runs],
-        context=methods.Context(
+        lanes=[
+            runs.Lane(runs.Run(1, one.task, one.kind, one.seed), steps)
+            for one in tunings
+        ],
+        context=lanes.LaneContexts(
             p_init=jnp.asarray(np.stack(list(p_init.values()))),
             sources=none,
-            start=jnp.asarray(np.stack([run.start for run in runs])),
-            available=jnp.zeros((len(runs), 0), bool),
+            start=jnp.asarray(np.stack([one.start for one in tunings])),
+            available=jnp.zeros((len(tunings), 0), bool),
         ),
-        tables=[run.train for run in runs],
+        tables=[one.train for one in tunings],
         sources=(),
         lengths=lengths,
     )
-    pairs = [split_decoding.Pair(k, run.validation) for k, run in enumerate(runs)]
+    pairs = [split_decoding.Pair(k, one.validation) for k, one in enumerate(tunings)]
 
-    def validate(prompts: Any) -> loop.Scores:
+    def validate(prompts: loop.Prompts) -> loop.Scores:
         texts = answer(backbone, prompts, pairs)
         return [scoring.score(p.table, t) for p, t in zip(pairs, texts, strict=True)]
 
     with tempfile.TemporaryDirectory() as folder, MetricsLog(folder) as log:
-        place = pathlib.Path(folder) / "checkpoints"
-        trained = loop.train(training, backbone, validate, place, log, lambda: None)
+        trained = loop.train(
+            training=training,
+            backbone=backbone,
+            validate=validate,
+            folder=pathlib.Path(folder) / "checkpoints",
+            log=log,
+            placement=placement.make(),
+            check=lambda: None,
+        )
     return np.asarray(trained.best.prompt)
 
 
 def make_fine_tune(
     backbone: Backbone, answer: Answer, lengths: tuple[int, int], steps: int
-) -> Callable[[Run], Backbone]:
-    """Builds fine_tune(run), which trains all weights with the run's prompt frozen.
+) -> Callable[[Tuning], Backbone]:
+    """Builds fine_tune(tuning): it trains all weights, with the start as frozen prompt.
 
     AdamW with the lanes' loss, batches, order of rows, linear decay, clipping and
     choice of the best step by validation.
@@ -124,18 +143,21 @@ def make_fine_tune(
 
         return jax.lax.scan(step, state, many)[0]
 
-    def fine_tune(run: Run) -> Backbone:
-        prompt, key = jnp.asarray(run.start), lanes.lane_key(run.seed, "full", run.task)
+    def fine_tune(tuning: Tuning) -> Backbone:
+        prompt, key = (
+            jnp.asarray(tuning.start),
+            lanes.lane_key(tuning.seed, "full", tuning.task),
+        )
         params = jax.tree.map(jnp.copy, backbone.params)
         state = (params, optimiser.init(params), jnp.zeros((), jnp.int32))
         best, best_score = params, -np.inf
         for start, stop in _chunks(steps):
-            many = _stack(run, range(start, stop), lengths)
+            many = _stack(tuning, range(start, stop), lengths)
             state = advance(state, prompt, many, key)
             tuned = backbone._replace(params=state[0])
-            pair = split_decoding.Pair(0, run.validation)
-            [texts] = answer(tuned, run.start[None], [pair])
-            score = scoring.score(run.validation, texts)["mean"]
+            pair = split_decoding.Pair(0, tuning.validation)
+            [texts] = answer(tuned, tuning.start[None], [pair])
+            score = scoring.score(tuning.validation, texts)["mean"]
             if score > best_score:
                 best, best_score = jax.tree.map(jnp.copy, state[0]), score
         return backbone._replace(params=best)
@@ -149,12 +171,12 @@ def _chunks(steps: int) -> list[tuple[int, int]]:
     return [(at, min(at + every, steps)) for at in range(0, steps, every)]
 
 
-def _stack(run: Run, steps: range, lengths: tuple[int, int]) -> batches.Batch:
+def _stack(tuning: Tuning, steps: range, lengths: tuple[int, int]) -> batches.Batch:
     """Stacks the batches of several steps, [N, B, T] and [N, B, L]."""
     made = [
         batches.gather(
-            run.train,
-            batches.batch_rows(run.train, run.seed, step, BATCH_SIZE),
+            tuning.train,
+            batches.batch_rows(tuning.train, tuning.seed, step, BATCH_SIZE),
             *lengths,
         )
         for step in steps

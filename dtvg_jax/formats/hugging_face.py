@@ -6,7 +6,7 @@ config understood, or nothing is loaded.
 
 import json
 import pathlib
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import jax
 import numpy as np
@@ -126,6 +126,7 @@ def _open_weights(paths: list[pathlib.Path]) -> dict[str, Tensor]:
     return weights
 
 
+@runtime_checkable
 class _Slice(Protocol):
     """A tensor in a safetensors file that is not read yet."""
 

@@ -5,8 +5,8 @@ and logits are float32.  Heads come first, `[N, B, ...]`, so that keys shared by
 rows and keys of one row give scores of one layout without a transpose.
 """
 
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, cast
+from collections.abc import Sequence
+from typing import NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -104,7 +104,7 @@ def write(
 def parameter(
     module: nn.Module,
     name: str,
-    init: Callable[..., Any],
+    init: nn.initializers.Initializer,
     axes: tuple[str, ...],
     shape: tuple[int, ...],
 ) -> Array:

@@ -125,7 +125,7 @@ def inline(checkpoint: pathlib.Path, leaves: Leaves) -> None:
 
 
 def _chunked(checkpoint: pathlib.Path, leaves: Leaves) -> None:
-    """Inline arrays cut into pieces, as those over a gigabyte are."""
+    """Inline arrays split into pieces, as those over a gigabyte are."""
     target: dict[str, Any] = dict(leaves)
     for path in ("token_embedder/embedding", "decoder/logits_dense/kernel"):
         flat = leaves[path].ravel()

@@ -6,7 +6,7 @@ config understood, or nothing is loaded.
 
 import json
 import pathlib
-from typing import Protocol, runtime_checkable
+from collections.abc import Sequence
 
 import jax
 import numpy as np
@@ -112,9 +112,10 @@ def _open_weights(paths: list[pathlib.Path]) -> dict[str, Tensor]:
     for path in paths:
         try:
             with safetensors.safe_open(path, framework="np") as file:
+                headers = {name: file.get_slice(name) for name in file.keys()}
                 found = {
-                    name: _tensor(path, name, file.get_slice(name))
-                    for name in file.keys()
+                    name: _tensor(path, name, header.get_shape(), header.get_dtype())
+                    for name, header in headers.items()
                 }
         except (safetensors.SafetensorError, OSError) as error:
             raise InputError(
@@ -126,23 +127,13 @@ def _open_weights(paths: list[pathlib.Path]) -> dict[str, Tensor]:
     return weights
 
 
-@runtime_checkable
-class _Slice(Protocol):
-    """A tensor in a safetensors file that is not read yet."""
-
-    def get_shape(self) -> list[int]: ...
-    def get_dtype(self) -> str: ...
-
-
-def _tensor(path: pathlib.Path, name: str, header: _Slice) -> Tensor:
+def _tensor(path: pathlib.Path, name: str, shape: Sequence[int], stored: str) -> Tensor:
     def read(box: Box) -> np.ndarray:
         # Opened anew each time: pages of a mapped file count as memory till it closes.
         with safetensors.safe_open(path, framework="np") as file:
             return file.get_slice(name)[box]
 
-    stored = str(header.get_dtype())
-    dtype = DTYPES.get(stored, stored)
-    return Tensor(tuple(header.get_shape()), dtype, read)
+    return Tensor(tuple(shape), DTYPES.get(stored, stored), read)
 
 
 def _as_is(path: str) -> bool:

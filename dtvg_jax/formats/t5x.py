@@ -96,16 +96,8 @@ def write(
     """
     folder = pathlib.Path(folder)
     target = folder / f"checkpoint_{step}"
-    if not isinstance(config, t5.T5Config):
-        raise InputError("only a T5 can be written as T5X, which has no other models.")
-    if config.tied_head != config.scale_outputs:
-        raise InputError(
-            "T5X scales the decoder's output exactly where the head is tied to the "
-            f"embedding; this T5 has tied_head {config.tied_head} and scale_outputs "
-            f"{config.scale_outputs}, so it cannot be written as T5X."
-        )
     leaves = tensors.by_path(params)
-    described = _descriptions(config, str(leaves[t5x_files.EMBEDDING].dtype))
+    described = _descriptions(_writable(config), str(leaves[t5x_files.EMBEDDING].dtype))
     paths = {folder / name: content for name, content in described.items()}
     there = [
         p for p, content in paths.items() if p.exists() and p.read_bytes() != content
@@ -127,6 +119,19 @@ def write(
     for path, content in paths.items():
         files.write_bytes(path, content)
     return beside.rename(target)
+
+
+def _writable(config: backbone.Config) -> t5.T5Config:
+    """Gives a config back that T5X has a network for, or raises InputError."""
+    if not isinstance(config, t5.T5Config):
+        raise InputError("only a T5 can be written as T5X, which has no other models.")
+    if config.tied_head != config.scale_outputs:
+        raise InputError(
+            "T5X scales the decoder's output exactly where the head is tied to the "
+            f"embedding; this T5 has tied_head {config.tied_head} and scale_outputs "
+            f"{config.scale_outputs}, so it cannot be written as T5X."
+        )
+    return config
 
 
 def _descriptions(config: t5.T5Config, dtype: str) -> dict[str, bytes]:

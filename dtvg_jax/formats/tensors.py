@@ -90,7 +90,7 @@ class Checkpoint(NamedTuple):
 
 
 def by_path(tree: Params) -> dict[str, Any]:
-    """Lists the leaves of a tree like the parameters', whatever they are, by path."""
+    """Lists the leaves of a tree like the parameters' by path."""
     return traverse_util.flatten_dict(tree, sep="/")
 
 

@@ -60,7 +60,7 @@ def load_vocabulary(
     """Loads spiece.model or sentencepiece.model (of a T5), else tokenizer.json.
 
     `rows` is the size of the backbone's embedding, which must cover the vocabulary; a
-    T5 gets the 100 sentinels of its pretraining where its embedding has room for them.
+    T5 gets the 100 sentinels of its pretraining where its embedding has rows for them.
     """
     suffix = LABEL_SUFFIX if decoder_only else ""
     pieces = [folder / name for name in PIECES if (folder / name).is_file()]
@@ -103,6 +103,7 @@ def with_sentinels(model: bytes, count: int) -> bytes:
 
     So do SeqIO and Hugging Face.  The sentinels match at the start of a word.
     """
+    # Any: the module is made by protobuf when it is imported.
     proto = cast(Any, messages).ModelProto.FromString(model)
     for i in reversed(range(count)):
         proto.pieces.add(piece=f"▁<extra_id_{i}>", score=0.0, type=4)  # user defined

@@ -5,8 +5,8 @@ and logits are float32.  Heads come first, `[N, B, ...]`, so that keys shared by
 rows and keys of one row give scores of one layout without a transpose.
 """
 
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, cast
+from collections.abc import Sequence
+from typing import NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -54,16 +54,19 @@ def attend(
             form, key = "nbgqd,nkd->nbgqk", key[:, 0]
         else:
             form = "nbgqd,nbkd->nbgqk"
+        # Accumulated in float32: sums of bfloat16 products would lose the small ones.
         score = jnp.einsum(form, query, key, preferred_element_type=jnp.float32)
         if bias is not None:
             score = score + bias.astype(jnp.float32)[:, None, None]
         if mask is not None:
+            # Not -inf, which gives NaN for a row of padding that sees nothing.
             score = jnp.where(mask[None, :, None], score, jnp.finfo(jnp.float32).min)
         scores.append(score)
     weights = jax.nn.softmax(jnp.concatenate(scores, -1), axis=-1)
     if dropout is not None:
         weights = dropout(weights)
     weights = weights.astype(query.dtype)
+    # Segment by segment, since a shared one has another shape than those of each row.
     total, start = jnp.zeros_like(query), 0
     for _, value, _ in segments:
         part = weights[..., start : start + value.shape[2]]
@@ -104,7 +107,7 @@ def write(
 def parameter(
     module: nn.Module,
     name: str,
-    init: Callable[..., Any],
+    init: nn.initializers.Initializer,
     axes: tuple[str, ...],
     shape: tuple[int, ...],
 ) -> Array:
@@ -130,7 +133,7 @@ class Dropout(nn.Module):
 def dropout_mask(key: Array, rate: float, shape: tuple[int, ...]) -> Bool[Array, "..."]:
     """Draws which elements stay, with probability 1 - `rate` to within 1e-5.
 
-    Two 16-bit draws are cut from each random word: the generator is what dropout costs.
+    Two 16-bit draws come from each random word: the generator is what dropout costs.
     """
     words = jax.random.bits(key, (*shape[:-1], -(-shape[-1] // 2)), jnp.uint32)
     draws = jax.lax.bitcast_convert_type(words, jnp.uint16)
@@ -151,6 +154,7 @@ class Dense(nn.Module):
         init = nn.initializers.normal(x.shape[-1] ** -0.5)
         kernel = parameter(self, "kernel", init, self.axes, shape)
         y = jnp.dot(x, kernel)
+        # Ranks are made equal by hand: the tests forbid JAX to promote them.
         if self.use_bias:
             zeros = nn.initializers.zeros
             bias = parameter(self, "bias", zeros, self.axes[1:], (self.features,))
@@ -171,6 +175,7 @@ class RMSNorm(nn.Module):
     def __call__(self, x: Float[Array, "... H"]) -> Float[Array, "... H"]:
         ones = nn.initializers.ones
         scale = parameter(self, "scale", ones, (self.axis,), (x.shape[-1],))
+        # As transformers: float32 until the root, the scale in the dtype of `x`.
         wide = x.astype(jnp.float32)
         power = jnp.mean(jnp.square(wide), axis=-1, keepdims=True)
         wide = wide * jax.lax.rsqrt(power + self.epsilon)
@@ -221,7 +226,7 @@ class Mlp(nn.Module):
     """A feed-forward layer, gated if there are two activations.
 
     One activation: `wi`; two: `wi_0` is activated by the first, `wi_1` by the second,
-    and their product goes on.
+    and their product is passed on.
     """
 
     width: int

@@ -28,15 +28,15 @@ Angles = tuple[Float[Array, "#b q c"], Float[Array, "#b q c"]]
 class Cache(NamedTuple):
     """What decoding keeps between two steps.
 
-    earlier, past: keys and values per layer, of prompt and inputs, and of targets
     start: positions before the targets, of each row
     step: the next target's number
+    earlier, past: keys and values per layer, of prompt and inputs, and of targets
     """
 
-    earlier: list[list[Segment]]
-    past: list[KeysValues]
     start: Int[Array, " B"]
+    earlier: list[list[Segment]]
     step: Int[Array, ""]
+    past: list[KeysValues]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,6 +135,7 @@ class Attention(nn.Module):
             width, axes = heads * c.head_dim, ("embed", "joined_kv")
             y = layers.Dense(width, axes, c.qkv_bias, name=name)(x)
             y = layers.split_heads(y, c.num_key_value_heads, c.head_dim)
+            # Over one head, and before rotation, as Qwen3 was trained.
             if c.qk_norm and name != "value":
                 y = layers.RMSNorm(c.rms_norm_eps, "kv", name=f"{name}_norm")(y)
             return y
@@ -224,6 +225,7 @@ class Llama(nn.Module):
     ) -> tuple[Float[Array, "B S H"], list[KeysValues]]:
         """Runs tokens after the prefix; their positions count real ones from start."""
         c, real = self.config, tokens >= 0
+        # Padding between inputs and targets takes no position.
         positions = start + jnp.cumsum(real, axis=1) - 1
         rotation = angles(c.rope, c.head_dim, positions)
         order = jnp.asarray(np.tri(tokens.shape[1], dtype=bool))[None]
@@ -252,6 +254,7 @@ class Llama(nn.Module):
         """Scores every target token given the ones before it; inputs are not empty."""
         tokens = jnp.concatenate([inputs, targets[:, :-1]], axis=1)
         x, _ = self.run(self.prefix(prompt), prompt.shape[-2], tokens)
+        # The head is the largest product: only positions before a target reach it.
         x = jnp.concatenate([_last(x, inputs), x[:, inputs.shape[1] :]], axis=1)
         return self.head(x)
 

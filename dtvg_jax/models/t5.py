@@ -24,15 +24,15 @@ from dtvg_jax.shapes import Params
 class Cache(NamedTuple):
     """What decoding keeps between two steps.
 
+    step: the next target's number
     memory, past: keys and values per decoder layer, of the encoder's output and of the
         targets
-    step: the next target's number
     """
 
+    step: Int[Array, ""]
     memory: list[KeysValues]
     memory_mask: Bool[Array, "B 1 m"]
     past: list[KeysValues]
-    step: Int[Array, ""]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -303,6 +303,7 @@ class Decoder(nn.Module):
     ) -> tuple[Float[Array, "B q H"], list[KeysValues]]:
         length = x.shape[1] if past is None else past[0][0].shape[2]
         biases = stack_biases(self, length, index)
+        # The whole mask, of which a step takes its row: `index` is traced.
         mask = jnp.asarray(np.tri(length, dtype=bool))[None]
         if index is not None:
             mask = jnp.take(mask, index[None], axis=1, mode="clip")
@@ -333,12 +334,14 @@ class T5(nn.Module):
     ) -> tuple[list[KeysValues], Bool[Array, "B 1 m"]]:
         """Encodes prompt and inputs into the decoder's keys, values and mask."""
         x = layers.prepend(prompt, self.token_embedder(inputs))
+        # Prompt rows are never padding, whatever the batch.
         real = jnp.ones((x.shape[0], prompt.shape[-2]), bool)
         mask = jnp.concatenate([real, inputs >= 0], axis=1)[:, None]
         return self.decoder.project(self.encoder(x, mask)), mask
 
     def head(self, x: Float[Array, "B q H"]) -> Float[Array, "B q V"]:
         """Gives float32 logits of the decoder's output."""
+        # T5 1.0 only: its tied embedding is of unit variance, too large for a head.
         if self.config.scale_outputs:
             x = x * self.config.d_model**-0.5
         if self.config.tied_head:
@@ -373,7 +376,7 @@ class T5(nn.Module):
             (c.num_heads, inputs.shape[0], length, c.d_kv), memory[0][0].dtype
         )
         past = [(empty, empty)] * c.num_decoder_layers
-        cache = Cache(memory, mask, past, jnp.zeros((), jnp.int32))
+        cache = Cache(jnp.zeros((), jnp.int32), memory, mask, past)
         return self.decode(
             cache, jnp.full(inputs.shape[:1], c.decoder_start_id, jnp.int32)
         )
@@ -389,7 +392,8 @@ class T5(nn.Module):
             cache.past,
             cache.step,
         )
-        return self.head(x)[:, 0], cache._replace(past=past, step=cache.step + 1)
+        cache = cache._replace(past=past, step=cache.step + 1)
+        return self.head(x)[:, 0], cache
 
 
 @functools.cache

@@ -12,6 +12,8 @@ from dtvg_jax.models.backbone import Config
 # Tensors of a folder's files, by the names they have there.
 Weights: TypeAlias = dict[str, Tensor]
 HEAD = "lm_head.weight"
+# Our names of what files call q, k, v and o.
+QKVO = ("query", "key", "value", "out")
 
 
 class Family(NamedTuple):

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dtvg_jax.errors import InputError
 from dtvg_jax.formats import configs, tensors
 from dtvg_jax.formats.configs import Attributes, Reader
-from dtvg_jax.formats.families.family import HEAD, Family, Weights, one_embedding
+from dtvg_jax.formats.families.family import HEAD, QKVO, Family, Weights, one_embedding
 from dtvg_jax.models.backbone import Config
 from dtvg_jax.models.llama import LlamaConfig, Rope
 
@@ -19,7 +19,6 @@ FIXED = configs.FIXED | {
     "pretraining_tp": 1,
     "rope_interleaved": False,
 }
-QKVO = ("query", "key", "value", "out")
 MLP = {"gate": "wi_0", "up": "wi_1", "down": "wo"}
 
 
@@ -71,22 +70,18 @@ def tensor_names(config: LlamaConfig) -> dict[str, str]:
         names[f"{theirs}.post_attention_layernorm.weight"] = (
             f"{ours}/pre_mlp_layer_norm/scale"
         )
-        biases = {"out": config.out_bias}
         for part in QKVO:
-            path, name = (
-                f"{ours}/attention/{part}",
-                f"{theirs}.self_attn.{part[0]}_proj",
-            )
+            name, path = f"{theirs}.self_attn.{part[0]}", f"{ours}/attention/{part}"
+            names[f"{name}_proj.weight"] = f"{path}/kernel"
+            if config.out_bias if part == "out" else config.qkv_bias:
+                names[f"{name}_proj.bias"] = f"{path}/bias"
+            if config.qk_norm and part in ("query", "key"):
+                names[f"{name}_norm.weight"] = f"{path}_norm/scale"
+        for their, our in MLP.items():
+            name, path = f"{theirs}.mlp.{their}_proj", f"{ours}/mlp/{our}"
             names[f"{name}.weight"] = f"{path}/kernel"
-            if biases.get(part, config.qkv_bias):
-                names[f"{name}.bias"] = f"{path}/bias"
-        for part in QKVO[:2] if config.qk_norm else ():
-            path = f"{ours}/attention/{part}_norm/scale"
-            names[f"{theirs}.self_attn.{part[0]}_norm.weight"] = path
-        for name, part in MLP.items():
-            names[f"{theirs}.mlp.{name}_proj.weight"] = f"{ours}/mlp/{part}/kernel"
             if config.mlp_bias:
-                names[f"{theirs}.mlp.{name}_proj.bias"] = f"{ours}/mlp/{part}/bias"
+                names[f"{name}.bias"] = f"{path}/bias"
     return names
 
 

@@ -6,7 +6,7 @@ from dtvg_jax.errors import InputError
 from dtvg_jax.files import JsonObject
 from dtvg_jax.formats import configs, tensors
 from dtvg_jax.formats.configs import Attributes, Reader
-from dtvg_jax.formats.families.family import HEAD, Family, Weights, one_embedding
+from dtvg_jax.formats.families.family import HEAD, QKVO, Family, Weights, one_embedding
 from dtvg_jax.models.backbone import Config
 from dtvg_jax.models.t5 import T5Config
 
@@ -19,7 +19,6 @@ EMBEDDINGS = (
 )
 BIAS = "layer.0.SelfAttention.relative_attention_bias.weight"
 # Left over from old code, used by no model.
-QKVO = ("query", "key", "value", "out")
 LEFTOVER = "decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.weight"
 FIXED = configs.FIXED | {"is_encoder_decoder": True, "scalable_attention": True}
 # feed_forward_proj -> our activations, the name torch has for the first.

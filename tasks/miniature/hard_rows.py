@@ -15,7 +15,7 @@ LONG = " ".join(f"Nina walked past house {i} ." for i in range(200))
 FOREIGN = "Zoë’s naïve café “Łódź” — 北京 😀"
 
 
-def _pair(first: str, second: str, *rows: tuple[str, str, int]) -> list[Row]:
+def _pair(first: str, second: str, *rows: tuple[str, str, int | float]) -> list[Row]:
     return [{first: a, second: b, "label": label} for a, b, label in rows]
 
 
@@ -209,7 +209,7 @@ ROWS: dict[str, dict[str, list[Row]]] = {
     "glue/mrpc:2.0.0": _train_and_test(_pair(*_SENTENCES, (FOREIGN, FOREIGN, 1))),
     "glue/cola:2.0.0": _train_and_test([{"sentence": FOREIGN, "label": 1}]),
     "glue/stsb:2.0.0": _train_and_test(
-        _pair(*_SENTENCES, ("A cat runs.", "A dog runs.", 2.45), ("", FOREIGN, 0.0))  # pyright: ignore[reportArgumentType]
+        _pair(*_SENTENCES, ("A cat runs.", "A dog runs.", 2.45), ("", FOREIGN, 0.0))
     ),
     "super_glue/boolq:1.0.2": _train_and_test(
         _pair("question", "passage", ("did Nina walk", LONG, 1))

@@ -18,7 +18,8 @@ from dtvg_jax.errors import InputError, Stopped
 from dtvg_jax.jobs import job
 from dtvg_jax.training.stages import Stage
 
-NAMES = ["train", "evaluate", "predict", "convert", "pretrain", "report"]
+NAMES = ["train", "verify_resume", "evaluate", "predict", "convert", "pretrain"]
+NAMES += ["report"]
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 SMALL = "--gin_file=gin/test/small_job.gin"
 TEXT = (ROOT / "gin/test/small_job.gin").read_text()
@@ -340,7 +341,8 @@ Flags:
 def test_every_command_has_a_console_script():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert project["scripts"] == {
-        f"dtvg-{name}": f"dtvg_jax.cli.commands.{name}:run" for name in NAMES
+        "dtvg-" + name.replace("_", "-"): f"dtvg_jax.cli.commands.{name}:run"
+        for name in NAMES
     }
 
 

@@ -6,6 +6,7 @@ a process that finds its token tables made never pays for them.
 
 import contextlib
 import functools
+import glob
 import importlib
 import json
 import os
@@ -15,28 +16,30 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from dtvg_jax import errors
-from dtvg_jax.data import catalogue, fingerprints, tokenise
+from dtvg_jax.data import catalogue, prepared, tokenise
 from dtvg_jax.data.token_table_files import Scoring
 from dtvg_jax.errors import InputError
 
+Path = str | os.PathLike[str]
 Task: TypeAlias = Any  # SeqIO's, which is imported late
 Row: TypeAlias = dict[str, Any]  # of NumPy values, as tf.data gives them
 Shots = tuple[str, int, int]  # rule, k, seed, as in `tasks.few_shot.Shots`
 
 
-def reads(task: Task, split: str) -> fingerprints.Reads:
-    """Says what a SeqIO task reads for a split: a TFDS data set, files, or neither."""
-    loader = getattr(task.source, "tfds_dataset", None)
-    # SeqIO has no public name for the paths and patterns of a file source. They are
-    # kept as they are: what they stand for may change from one start to the next.
+def check_present(task: Task, split: str, tfds_data_dir: Path | None) -> None:
+    """Raises InputError where the data set or a file that a task reads is missing."""
+    if loader := getattr(task.source, "tfds_dataset", None):
+        prepared.dataset(loader.name, tfds_data_dir)
+    # SeqIO has no public name for the paths and patterns of a file source.
     patterns = getattr(task.source, "_split_to_filepattern", {}).get(split, ())
-    files = [patterns] if isinstance(patterns, str) else patterns
-    return fingerprints.Reads(loader and loader.name, tuple(map(str, files)))
+    for pattern in [patterns] if isinstance(patterns, str) else map(str, patterns):
+        # A path may hold brackets, which a pattern would take for a set of letters.
+        found = [pattern] if os.path.isfile(pattern) else glob.glob(pattern)
+        if not found or not all(map(os.path.isfile, found)):
+            raise InputError(f"There is no file {pattern}, which a task reads.")
 
 
-def open_task(
-    name: str, tasks_module: str, tfds_data_dir: str | os.PathLike[str] | None
-) -> Task:
+def open_task(name: str, tasks_module: str, tfds_data_dir: Path | None) -> Task:
     """Imports `tasks_module` and returns its SeqIO task `name`, reading that folder.
 
     Raises:

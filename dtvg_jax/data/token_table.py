@@ -1,7 +1,8 @@
 """Token tables: a split of a task, tokenised once and mapped into memory.
 
-A table is keyed by a digest of everything that made it, all of it known without SeqIO:
-a second start reads its tables in milliseconds and never imports TensorFlow.
+A table is keyed by a digest of everything that made it. For tasks of the catalogue all
+of it is known without SeqIO: a second start reads its tables in milliseconds and never
+imports TensorFlow. A task of a user may depend on anything, so its rows are the key.
 """
 
 import dataclasses
@@ -11,12 +12,12 @@ import json
 import logging
 import os
 import pathlib
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Int
 
-from dtvg_jax import files
 from dtvg_jax.data import catalogue, fingerprints, source, token_table_files, tokenise
 from dtvg_jax.data.token_table_files import TableMetadata
 from dtvg_jax.errors import InputError
@@ -80,12 +81,11 @@ class TableSettings:
     tasks_module: str = catalogue.ALL
 
 
-class _Task(NamedTuple):
-    """A task by its name in SeqIO, the module that registers it, and its metrics."""
+class _Opened(NamedTuple):
+    """A task that SeqIO has opened: its rows, made anew by each call, and scoring."""
 
-    seqio_name: str
-    tasks_module: str
-    info: catalogue.TaskInfo | None
+    rows: Callable[[], Iterator[tokenise.TextRow]]
+    scoring: token_table_files.Scoring
 
 
 def token_table(
@@ -104,25 +104,50 @@ def token_table(
       InputError: for an unknown task or split, missing data, or an unusable cache.
     """
     _check_lengths(settings.lengths, settings.vocabulary)
-    found = _find(task, settings)
-    request = _request(task, split, found, settings, shots)
+    catalogue.check_label_style(settings.label_style)
+    catalogue.check_task(task, settings.tasks_module)
+    # A name of the catalogue means its own task, whatever else is registered.
+    info = catalogue.known().get(task)
+    request = _request(task, split, settings, shots)
+    if info is not None:
+        request |= _of_catalogue(info, settings)
+        opened = None
+    else:
+        opened = _open(task, split, settings, shots, None)
+        request |= _of_rows(opened)
     key = hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()
-    part = "-".join([split, *map(str, shots or ())])
-    folder = pathlib.Path(settings.cache_dir, f"{found.seqio_name}-{part}-{key[:16]}")
+    part = "-".join([task, split, *map(str, shots or ())])
+    folder = pathlib.Path(settings.cache_dir, f"{part}-{key[:16]}")
     if not folder.is_dir():
         _log.info("tokenising %s %s into %s", task, split, folder)
-        opened = _open(found, settings)
-        scoring = source.scoring(
-            opened, None if found.info is None else found.info.metrics
-        )
+        opened = opened or _open(task, split, settings, shots, info)
         token_table_files.write(
             folder,
-            source.text_rows(opened, split, shots),
+            opened.rows(),
             settings.vocabulary,
             settings.lengths,
-            token_table_files.Origin(task, split, scoring, request),
+            token_table_files.Origin(task, split, opened.scoring, request),
         )
     return read_table(folder)
+
+
+def _open(
+    task: str,
+    split: str,
+    settings: TableSettings,
+    shots: source.Shots | None,
+    info: catalogue.TaskInfo | None,
+) -> _Opened:
+    """Finds a task with SeqIO, which takes seconds to import."""
+    name, module = task, settings.tasks_module
+    if info is not None:
+        name, module = catalogue.seqio_name(info, settings.label_style), catalogue.ALL
+    opened = source.open_task(name, module, settings.tfds_data_dir)
+    source.check_present(opened, split, settings.tfds_data_dir)
+    return _Opened(
+        functools.partial(source.text_rows, opened, split, shots),
+        source.scoring(opened, None if info is None else info.metrics),
+    )
 
 
 def head(table: TokenTable, rows: int | None) -> TokenTable:
@@ -155,62 +180,42 @@ def _check_lengths(lengths: tuple[int, int], vocabulary: tokenise.Tokeniser) -> 
             )
 
 
-def _find(task: str, settings: TableSettings) -> _Task:
-    catalogue.check_label_style(settings.label_style)
-    catalogue.check_task(task, settings.tasks_module)
-    info = catalogue.known().get(task)
-    if info is None:
-        return _Task(task, settings.tasks_module, None)
-    # A name of the catalogue means its own task, whatever else is registered.
-    return _Task(catalogue.seqio_name(info, settings.label_style), catalogue.ALL, info)
-
-
-def _open(task: _Task, settings: TableSettings) -> source.Task:
-    return source.open_task(task.seqio_name, task.tasks_module, settings.tfds_data_dir)
-
-
 def _request(
-    task: str,
-    split: str,
-    found: _Task,
-    settings: TableSettings,
-    shots: source.Shots | None,
+    task: str, split: str, settings: TableSettings, shots: source.Shots | None
 ) -> JsonObject:
-    """Names everything that the content of a table depends on."""
+    """Names what the content of any table depends on."""
     vocabulary = settings.vocabulary
-    code = fingerprints.code_digest(found.tasks_module)
-    if found.info is not None:
-        reads = fingerprints.Reads(found.info.builder)
-    else:
-        reads = _own_reads(found, split, code, settings)
     return {
         "format": FORMAT,
         "task": task,
-        "seqio_name": found.seqio_name,
         "split": split,
-        "label_style": settings.label_style,
         "lengths": list(settings.lengths),
-        "code": code,
         "shots": shots and list(shots),
         "vocabulary": vocabulary.digest,
         "vocabulary_size": vocabulary.size,
         "prefix_ids": list(vocabulary.prefix_ids),
         "input_suffix": vocabulary.input_suffix,
         "eos_id": vocabulary.eos_id,
-        "source": reads._asdict(),
-        "data": fingerprints.data_digest(reads, settings.tfds_data_dir),
     }
 
 
-def _own_reads(
-    found: _Task, split: str, code: str, settings: TableSettings
-) -> fingerprints.Reads:
-    # What a task outside the catalogue reads is known only to SeqIO: it is asked once
-    # and kept beside the tables, for as long as the code of the task stays the same.
-    note = pathlib.Path(
-        settings.cache_dir, f"{found.seqio_name}-{split}-{code[:16]}.source.json"
-    )
-    if not note.exists():
-        reads = source.reads(_open(found, settings), split)
-        token_table_files.write_note(note, reads._asdict())
-    return fingerprints.parse_reads(files.read_json(note, "delete it"))
+def _of_catalogue(info: catalogue.TaskInfo, settings: TableSettings) -> JsonObject:
+    """Names what a table of the catalogue depends on; SeqIO is not needed for it."""
+    return {
+        "seqio_name": catalogue.seqio_name(info, settings.label_style),
+        "code": fingerprints.code_digest(),
+        "data": fingerprints.data_digest(info.builder, settings.tfds_data_dir),
+    }
+
+
+def _of_rows(opened: _Opened) -> JsonObject:
+    """Names what a table of another task depends on: its rows, whatever makes them.
+
+    Such a task may read files, other modules or the environment; so its rows are made
+    at every start, and nothing that changed is missed.
+    """
+    digest = hashlib.sha256()
+    for row in opened.rows():
+        digest.update(json.dumps(row).encode() + b"\n")
+    scoring = json.dumps(dataclasses.asdict(opened.scoring))
+    return {"rows": digest.hexdigest(), "scoring": scoring}

@@ -116,16 +116,6 @@ def write(
                 shutil.rmtree(building, ignore_errors=True)
 
 
-def write_note(path: pathlib.Path, content: JsonObject) -> None:
-    """Writes a small JSON file beside the tables, whole or not at all.
-
-    Raises:
-      InputError: where the folder cannot be written.
-    """
-    with _writable(path):
-        files.write_json(path, content)
-
-
 def read_metadata(folder: pathlib.Path) -> TableMetadata:
     """Reads a table's metadata after comparing every other file with its digest.
 

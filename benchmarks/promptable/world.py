@@ -1,7 +1,6 @@
 """Which tasks there are, what is related to what, and their data, tenfold too."""
 
 import dataclasses
-import functools
 import itertools
 import pathlib
 from collections.abc import Iterable, Iterator, Sequence
@@ -49,14 +48,15 @@ def tables(
 
     Raises InputError where new rows run out.
     """
-    open_table = functools.partial(
-        token_table.token_table,
-        vocabulary=backbone.vocabulary,
-        lengths=LENGTHS,
-        cache_dir=cache / "token_tables",
-    )
+
+    def open_table(task: str, split: str, data_dir: pathlib.Path) -> TokenTable:
+        settings = token_table.TableSettings(
+            backbone.vocabulary, LENGTHS, cache / "token_tables", data_dir
+        )
+        return token_table.token_table(task, split, settings)
+
     found = {
-        (task, split): open_table(task, split, tfds_data_dir=_world(cache, 0, TASKS))
+        (task, split): open_table(task, split, _world(cache, 0, TASKS))
         for task in TASKS
         for split in SPLITS
     }
@@ -64,7 +64,7 @@ def tables(
         found[task, "train"] = token_table.head(found[task, "train"], target_rows)
         own = [found[task, split] for split in SPLITS]
         others = (
-            open_table(task, "train", tfds_data_dir=_world(cache, seed, TARGETS))
+            open_table(task, "train", _world(cache, seed, TARGETS))
             for seed in range(1, 3 * TIMES)  # more than needed: rows may come twice
         )
         found[task, "train_x10"] = enlarge(own, others, TIMES)
@@ -80,7 +80,7 @@ def enlarge(
     """Adds to the first of the `own` splits rows of `others`, up to `times` its rows.
 
     No input comes twice, and none is taken that another of the own splits has, as the
-    backbone reads it: with the vocabulary's unknown words, and cut.
+    backbone reads it: with the vocabulary's unknown words, and truncated.
     """
     train, *rest = own
     known = {row for table in rest for row, _ in rows(table)}

@@ -1,8 +1,11 @@
 """Token tables made from a few lines of text, without SeqIO."""
 
 import dataclasses
+import itertools
 import pathlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+
+import numpy as np
 
 from dtvg_jax.data import token_table, token_table_files, tokenise
 
@@ -51,3 +54,30 @@ def make(
         folder, content, vocabulary or ByteVocabulary(), lengths, origin
     )
     return token_table.read_table(folder)
+
+
+def of_ids(
+    inputs: Sequence[Sequence[int]], targets: Sequence[Sequence[int]]
+) -> token_table.TokenTable:
+    """Holds ids in memory as a table that was never written."""
+    metadata = token_table_files.TableMetadata(
+        task="toy",
+        split="train",
+        scoring=NO_SCORING,
+        rows=len(inputs),
+        longest_input=max(map(len, inputs)),
+        longest_target=max(map(len, targets)),
+        inputs_truncated=0,
+        targets_truncated=0,
+        split_digest="",
+        files={},
+        request={},
+    )
+    return token_table.TokenTable(
+        *_laid_out(inputs), *_laid_out(targets), metadata, pathlib.Path()
+    )
+
+
+def _laid_out(rows: Sequence[Sequence[int]]) -> tuple[np.ndarray, np.ndarray]:
+    ids = np.array(list(itertools.chain.from_iterable(rows)), np.int32)
+    return ids, np.cumsum([0, *map(len, rows)])

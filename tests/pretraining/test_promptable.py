@@ -1,8 +1,6 @@
 """The table of what a backbone can be prompted to do: its marks, and tenfold data."""
 
-import pathlib
-
-import numpy as np
+import fake_table
 import pytest
 
 from benchmarks.promptable import marks, world
@@ -121,13 +119,7 @@ def test_marks_are_named_as_met_or_missed():
 
 def table(*rows: tuple[list[int], list[int]]) -> TokenTable:
     """A table of these inputs and targets."""
-    inputs, targets = zip(*rows, strict=True)
-    return TokenTable(
-        "task", "train",
-        np.array(sum(inputs, []), np.int32), np.cumsum([0, *map(len, inputs)]),
-        np.array(sum(targets, []), np.int32), np.cumsum([0, *map(len, targets)]),
-        {}, pathlib.Path(),
-    )  # fmt: skip
+    return fake_table.of_ids(*zip(*rows, strict=True))
 
 
 def test_more_rows_are_new_ones_that_are_tested_nowhere():

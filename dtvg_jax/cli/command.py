@@ -92,6 +92,12 @@ def run(command: Command, arguments: Sequence[str]) -> NoReturn:
     sys.exit(0)
 
 
+def say_strays(strays: Sequence[str]) -> None:
+    """Says on standard error which folders of a store are no entries."""
+    if strays:
+        print(f"skipped, not entries: {', '.join(strays)}", file=sys.stderr)
+
+
 def fail(sentence: str) -> NoReturn:
     """Ends the process with a sentence on what the user can put right."""
     print(f"error: {sentence}", file=sys.stderr)

@@ -22,6 +22,8 @@ from dtvg_jax.store.entries import Entry, Fit
 from dtvg_jax.store.prompt_store import PromptStore
 from dtvg_jax.training import placement
 
+MADE_BY = "dtvg_jax.evaluate"
+
 
 class Scoring(enum.StrEnum):
     """How a row is answered: by decoding, or by comparing the task's labels."""
@@ -103,11 +105,12 @@ def evaluate(
     names = list(settings.prompts) or prompt_store.names()
     if not names:
         raise InputError(f"{prompt_store.folder} holds no learned prompts")
+    folder = files.expand(out)
+    _check_replaceable(folder / "results.json")
     fit = Fit(backbone.digest, backbone.vocabulary.digest)
     found = {name: prompt_store.read(name, fit) for name in names}
     shared = _shared(found)
     trials = plan_trials(found, settings.tasks, settings.matrix)
-    folder = files.expand(out)
     setup = Setup(
         backbone, placement.make(), settings.batch_size, shared.lengths, check
     )
@@ -121,8 +124,17 @@ def evaluate(
         for trial, given in zip(trials, answers, strict=True)
     ]
     rows = [dataclasses.asdict(result) for result in results]
-    files.write_json(folder / "results.json", {"rows": rows})
+    files.write_json(folder / "results.json", {"made_by": MADE_BY, "rows": rows})
     return results
+
+
+def _check_replaceable(path: pathlib.Path) -> None:
+    """Raises InputError where a file is there that an evaluation did not write."""
+    if path.exists() and files.read_json(path).get("made_by") != MADE_BY:
+        raise InputError(
+            f"{path} was not written by an evaluation (a job's results, say), and is "
+            "not replaced: give another --out"
+        )
 
 
 def plan_trials(

@@ -94,6 +94,7 @@ def run(
         environment = job_folder.describe_environment(command)
         files.write_json(folder / "environment.json", environment)
         store = PromptStore(folder / "store")
+        store.remove_leftovers()
         for start in p_init.values():
             store.write_p_init(start)
         with MetricsLog(folder) as log:

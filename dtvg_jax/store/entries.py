@@ -51,6 +51,11 @@ def parse(name: str) -> EntryName:
     return EntryName(found["task"], found["method"], int(found["seed"]))
 
 
+def is_name(name: str) -> bool:
+    """Tells whether a text is the name of an entry."""
+    return _NAME.fullmatch(name) is not None
+
+
 @dataclasses.dataclass(frozen=True)
 class Metadata:
     """What is in entry.json: what a prompt is, what it fits, how it was learned.

@@ -42,15 +42,24 @@ class PromptStore:
         self.folder = files.expand(folder)
 
     def names(self) -> list[str]:
-        """Lists the entries, "<task>/<method>-seed<n>"; other folders do not count."""
-        found = []
-        for path in self.folder.glob(f"*/*/{METADATA_FILE}"):
-            name = path.parent.relative_to(self.folder).as_posix()
-            try:
-                found.append(str(entries.parse(name)))
-            except InputError:
-                continue  # a copy, or what a killed process left behind
-        return sorted(found)
+        """Lists the entries, "<task>/<method>-seed<n>"."""
+        return sorted(name for name in self._folders() if entries.is_name(name))
+
+    def strays(self) -> list[str]:
+        """Lists folders that look like entries and are none: copies, leftovers."""
+        return sorted(name for name in self._folders() if not entries.is_name(name))
+
+    def remove_leftovers(self) -> None:
+        """Removes what killed processes had begun to write.
+
+        To be called while no other process writes: under the lock of the job.
+        """
+        for folder in self.folder.glob("*/.*-seed*.*"):
+            shutil.rmtree(folder)
+
+    def _folders(self) -> list[str]:
+        found = self.folder.glob(f"*/*/{METADATA_FILE}")
+        return [path.parent.relative_to(self.folder).as_posix() for path in found]
 
     def write_p_init(self, p_init: Prompt) -> str:
         """Keeps a P_init under its digest, and returns that."""

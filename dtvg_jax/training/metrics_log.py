@@ -214,11 +214,16 @@ def _record(line: bytes, where: str) -> LogRecord:
         raise InputError(f"{where} is {content!r}: it must be a JSON object")
     match content.get("kind"):
         case Kind.TRAIN:
-            return files.record(TrainRecord, content, where)
+            record = files.record(TrainRecord, content, where)
         case Kind.VALIDATION:
-            return files.record(ValidationRecord, content, where)
+            record = files.record(ValidationRecord, content, where)
         case kind:
             raise InputError(f"{where}: {unknown('kind', kind, list(Kind))}")
+    for field in ("task", "method", "variant"):
+        # Names of files are made of these, which must not lead out of a folder.
+        if "/" in (name := getattr(record, field)) or name.startswith("."):
+            raise InputError(f"{where}: {field} = {name!r} is not a name")
+    return record
 
 
 def _end_of_whole_lines(path: pathlib.Path) -> int:

@@ -142,3 +142,13 @@ def test_the_command(prompts, tables, cache, tmp_path):
     wrong = command(*flags, "--prompts=mrpc/dtgv-seed0")
     assert wrong.returncode == 2
     assert "error: no entry 'mrpc/dtgv-seed0'" in wrong.stderr
+
+
+@pytest.mark.parametrize("content", ['{"format": 2, "rows": []}', "not JSON"])
+def test_results_of_a_job_are_not_replaced(prompts, backbone, tmp_path, content):
+    (tmp_path / "results.json").write_text(content)
+    with pytest.raises(
+        InputError, match="is not (replaced|JSON)"
+    ):
+        stored_prompts.evaluate(backbone, prompts, tmp_path)
+    assert (tmp_path / "results.json").read_text() == content

@@ -184,7 +184,15 @@ def test_the_same_prompt_gives_the_same_bytes(tmp_path):
 )
 def test_copies_and_leftovers_are_no_entries(prompts, stray):
     shutil.copytree(prompts.folder / NAME, prompts.folder / "mrpc" / stray)
+    assert prompts.names() == [NAME] and prompts.strays() == [f"mrpc/{stray}"]
+
+
+def test_what_a_killed_process_left_is_removed(prompts):
+    shutil.copytree(prompts.folder / NAME, prompts.folder / "mrpc/.dtvg-seed1.4662")
+    shutil.copytree(prompts.folder / NAME, prompts.folder / "mrpc/dtvg-seed1-backup")
+    prompts.remove_leftovers()
     assert prompts.names() == [NAME]
+    assert prompts.strays() == ["mrpc/dtvg-seed1-backup"]
 
 
 def test_an_entry_under_another_name_is_refused(prompts):

@@ -124,6 +124,10 @@ def test_a_validation_is_read_and_what_a_newer_version_logs_is_left_out(tmp_path
         (b'{"step": 1}', "line 2: unknown kind None: known are train, validation"),
         (json.dumps(train("1")).encode(), "line 2: step = '1': it must be a whole"),
         (b'{"kind": "train", "step": 1}', "line 2: the field 'program' is missing"),
+        (
+            json.dumps(train(1) | {"method": "/../x"}).encode(),
+            "line 2: method = '/../x' is not a name",
+        ),
     ],
 )
 def test_a_broken_line_is_named(tmp_path, line, said):

@@ -69,9 +69,11 @@ def main(words: list[str], check: signals.Check) -> None:
         tasks_module=TASKS_MODULE.value,
         cache_dir=MODEL.cache_dir.value,
     )
+    learned = PromptStore(STORE.value)
+    command.say_strays(learned.strays())
     results = stored_prompts.evaluate(
         load_backbone(MODEL.backbone.value, MODEL.dtype.value),
-        PromptStore(STORE.value),
+        learned,
         OUT.value,
         settings,
         check,

@@ -53,6 +53,8 @@ def main(words: list[str], check: signals.Check) -> None:
     compilation_cache.enable(MODEL.cache_dir.value)
     backbone = load_backbone(MODEL.backbone.value, MODEL.dtype.value)
     learned = PromptStore(STORE.value) if STORE.value else None
+    if learned is not None:
+        command.say_strays(learned.strays())
     settings = predict_lines.PredictSettings(
         prompt=PROMPT.value,
         method=METHOD.value,

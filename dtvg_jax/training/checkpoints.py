@@ -2,15 +2,19 @@
 
 A checkpoint is a folder named by its step. `state` in it holds the arrays under the
 names of their paths in the state, nested dicts of strings, so that any Orbax program
-can read them; `progress` is JSON, what the loop must know besides.
+can read them; `progress` is JSON, what the loop must know besides; `digest` is of both.
 """
 
+import hashlib
+import json
 import logging
 import pathlib
 from collections.abc import Sequence
 from typing import TypeAlias, TypeVar
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 import orbax.checkpoint as ocp
 from jax.tree_util import KeyEntry, keystr, tree_flatten_with_path
 from jaxtyping import PyTree
@@ -52,6 +56,7 @@ def save(
         args=ocp.args.Composite(
             state=ocp.args.StandardSave(named(state)),
             progress=ocp.args.JsonSave(progress),
+            digest=ocp.args.JsonSave({"sha256": digest(step, state, progress)}),
         ),
     )
 
@@ -59,14 +64,33 @@ def save(
 def restore(
     checkpoints: ocp.CheckpointManager, like: Tree, record: type[Record]
 ) -> tuple[Tree, Record] | None:
-    """Restores the newest state and the dataclass beside it; None where none is.
+    """Restores the newest whole state and the dataclass beside it; None where none is.
 
-    Arrays come onto the devices of those of `like`, in its structure. Raises
-    InputError for a checkpoint of other names or shapes, and for a damaged one.
+    Arrays come onto the devices of those of `like`, in its structure. A damaged
+    checkpoint is said and removed, and the one before is taken. Raises InputError where
+    there are checkpoints and none is whole or fits.
     """
-    step = checkpoints.latest_step()
-    if step is None:
-        return None
+    refused: list[tuple[int, InputError]] = []
+    for step in sorted(checkpoints.all_steps(), reverse=True):
+        try:
+            found = _restore_step(checkpoints, step, like, record)
+        except InputError as error:
+            refused.append((step, error))
+            continue
+        for newer, error in refused:
+            print(f"{error}: going back to step {step}", flush=True)
+            checkpoints.delete(newer)
+        return found
+    if refused:
+        raise InputError(
+            f"{refused[0][1]}: remove {checkpoints.directory}, and training starts anew"
+        )
+    return None
+
+
+def _restore_step(
+    checkpoints: ocp.CheckpointManager, step: int, like: Tree, record: type[Record]
+) -> tuple[Tree, Record]:
     target = jax.tree.map(_abstract, named(like))
     try:
         read = checkpoints.restore(
@@ -74,18 +98,37 @@ def restore(
             args=ocp.args.Composite(
                 state=ocp.args.StandardRestore(target),
                 progress=ocp.args.JsonRestore(),
+                digest=ocp.args.JsonRestore(),
             ),
         )
         progress = files.record(record, read["progress"], "progress")
         state = _as_in(like, read["state"])
+        said = read["digest"]["sha256"]
     except (ValueError, TypeError, KeyError, OSError) as error:
         first = str(error).partition("\n")[0]
         raise InputError(
             f"checkpoint {step} in {checkpoints.directory} does not fit this job or is "
-            f"damaged ({first}): remove that folder, and training starts from the one "
-            "before or anew"
+            f"damaged ({first})"
         ) from error
+    if said != digest(step, state, read["progress"]):
+        raise InputError(
+            f"checkpoint {step} in {checkpoints.directory} is damaged (its content is "
+            "not what was saved)"
+        )
     return state, progress
+
+
+def digest(step: int, state: object, progress: files.JsonObject) -> str:
+    """Hashes all of a checkpoint: its step, names, types and bytes of arrays, JSON."""
+    total = hashlib.sha256(json.dumps([step, progress], sort_keys=True).encode())
+    for path, leaf in tree_flatten_with_path(named(state))[0]:
+        if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            leaf = jax.random.key_data(leaf)
+        array = np.asarray(leaf)
+        name = keystr(path, simple=True, separator="/")
+        total.update(f"{name} {array.dtype} {array.shape}\n".encode())
+        total.update(array.tobytes())
+    return total.hexdigest()
 
 
 def named(tree: object) -> Named:

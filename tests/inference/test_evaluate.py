@@ -147,8 +147,6 @@ def test_the_command(prompts, tables, cache, tmp_path):
 @pytest.mark.parametrize("content", ['{"format": 2, "rows": []}', "not JSON"])
 def test_results_of_a_job_are_not_replaced(prompts, backbone, tmp_path, content):
     (tmp_path / "results.json").write_text(content)
-    with pytest.raises(
-        InputError, match="is not (replaced|JSON)"
-    ):
+    with pytest.raises(InputError, match="is not (replaced|JSON)"):
         stored_prompts.evaluate(backbone, prompts, tmp_path)
     assert (tmp_path / "results.json").read_text() == content

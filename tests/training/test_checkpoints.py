@@ -3,6 +3,7 @@
 import dataclasses
 import pathlib
 import re
+import shutil
 import subprocess
 import sys
 from typing import Any
@@ -101,6 +102,56 @@ def test_a_damaged_checkpoint_is_a_sentence(tmp_path):
     (tmp_path / "3" / "progress" / "metadata").write_text("{")
     with checkpoints.manager(tmp_path) as manager:
         with pytest.raises(InputError, match="checkpoint 3 in .* does not fit"):
+            restore(manager, state())
+
+
+def flip(path: pathlib.Path) -> None:
+    """Changes one bit in the middle of a file."""
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def data_files(folder: pathlib.Path) -> list[pathlib.Path]:
+    """Lists the files that hold the values of arrays."""
+    return sorted(p for p in (folder / "state").rglob("d/*") if p.is_file())
+
+
+def test_a_changed_bit_is_noticed_and_the_step_before_is_taken(tmp_path, capsys):
+    with checkpoints.manager(tmp_path) as manager:
+        save(manager, state(step=3))
+        save(manager, state(step=6))
+    assert data_files(tmp_path / "6")
+    for path in data_files(tmp_path / "6"):
+        flip(path)
+    with checkpoints.manager(tmp_path) as manager:
+        found, _ = restore(manager, state())
+        assert found.step == 3 and list(manager.all_steps()) == [3]
+    assert "going back to step 3" in capsys.readouterr().out
+
+
+def test_the_progress_of_another_step_is_noticed(tmp_path, capsys):
+    with checkpoints.manager(tmp_path) as manager:
+        for step, position in ((3, 100), (6, 200)):
+            progress = dataclasses.asdict(AT) | {"log_position": position}
+            checkpoints.save(manager, step, state(step=step), progress)
+    shutil.rmtree(tmp_path / "6" / "progress")
+    shutil.copytree(tmp_path / "3" / "progress", tmp_path / "6" / "progress")
+    with checkpoints.manager(tmp_path) as manager:
+        found, at = restore(manager, state())
+    assert (found.step, at.log_position) == (3, 100)
+    assert "checkpoint 6 in" in capsys.readouterr().out
+
+
+def test_nothing_is_trained_on_where_no_checkpoint_is_whole(tmp_path):
+    with checkpoints.manager(tmp_path) as manager:
+        save(manager, state(step=3))
+    for path in data_files(tmp_path / "3"):
+        flip(path)
+    with checkpoints.manager(tmp_path) as manager:
+        with pytest.raises(
+            InputError, match="checkpoint 3 .* starts anew"
+        ):
             restore(manager, state())
 
 

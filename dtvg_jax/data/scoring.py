@@ -2,6 +2,7 @@
 
 import collections
 import functools
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -30,7 +31,7 @@ def score(table: TokenTable, predictions: Sequence[str]) -> dict[str, float]:
     scores: dict[str, float] = {}
     for name in how.metrics:
         values = _function(name)(table.golds, answers)
-        scores |= {metric: float(value) for metric, value in values.items()}
+        scores |= {m: _finite(table, m, value) for m, value in values.items()}
     counted = [n for n in how.metric_names or scores if n in scores]
     if not counted:
         raise InputError(
@@ -38,6 +39,21 @@ def score(table: TokenTable, predictions: Sequence[str]) -> dict[str, float]:
             f"{', '.join(how.metric_names or ['any name'])}."
         )
     return scores | {"mean": sum(scores[n] for n in counted) / len(counted)}
+
+
+def _finite(table: TokenTable, metric: str, value: object) -> float:
+    """Makes a number of a metric's value; NaN would be neither better nor worse."""
+    try:
+        number = float(value)  # pyright: ignore[reportArgumentType] (a user's value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not math.isfinite(number):
+        raise InputError(
+            f"The metric '{metric}' of task '{table.name}' is {value!r} on the split "
+            f"'{table.split}': it must be a finite number; return 0 where the metric "
+            "is not defined."
+        )
+    return number
 
 
 def primary_metric(table: TokenTable, scores: Mapping[str, float]) -> str:

@@ -86,3 +86,12 @@ def test_majority(tmp_path):
     assert scoring.majority(train, test) == {"accuracy": 25.0, "mean": 25.0}
     lists = table_of(tmp_path / "lists", [["a"], ["b"]])
     assert scoring.majority(lists, test) is None
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), None, "high"])
+def test_a_metric_that_is_no_finite_number_is_named(tmp_path, monkeypatch, value):
+    module = sys.modules["toy_scores"]
+    monkeypatch.setattr(module, "accuracy", lambda *_: {"accuracy": value})
+    table = table_of(tmp_path / "t", ["1", "0"])
+    with pytest.raises(InputError, match="'accuracy' of task '.*' is .* must be a fin"):
+        scoring.score(table, ["1", "0"])

@@ -149,9 +149,7 @@ def test_nothing_is_trained_on_where_no_checkpoint_is_whole(tmp_path):
     for path in data_files(tmp_path / "3"):
         flip(path)
     with checkpoints.manager(tmp_path) as manager:
-        with pytest.raises(
-            InputError, match="checkpoint 3 .* starts anew"
-        ):
+        with pytest.raises(InputError, match="checkpoint 3 .* starts anew"):
             restore(manager, state())
 
 

@@ -3,11 +3,13 @@
 import dataclasses
 import functools
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
+from _pytest.mark import ParameterSet
 
 from dtvg_jax.formats import hugging_face
 from dtvg_jax.formats.vocabularies import Vocabulary
@@ -20,6 +22,8 @@ LLAMA_CASES = ("llama_3_tied", "llama_untied", "llama_biases_linear")
 QWEN_CASES = ("qwen2_tied", "qwen2_untied", "qwen3_tied", "qwen3_untied")
 DECODER_CASES = LLAMA_CASES + QWEN_CASES
 CASES = T5_CASES + DECODER_CASES
+# One of each form whose cache or positions differ; the rest is for the slow set.
+QUICK = ("t5_v1_0", "umt5", "llama_3_tied", "qwen3_tied")
 # A vocabulary without words.
 WORDLESS = Vocabulary(60, -7, "", (), "", lambda texts: [], lambda rows: [])
 
@@ -126,3 +130,11 @@ def assert_causal(b: backbone.Backbone) -> None:
     after = np.array(b.logits(b.params, prompts[0], inputs[0], changed))
     np.testing.assert_array_equal(after[:, :3], before[:, :3])
     assert np.all(np.any(after[:, 3:] != before[:, 3:], axis=(1, 2)))
+
+
+def quick(cases: Sequence[str]) -> list[ParameterSet]:
+    """Marks the cases as slow that are not among the quick ones."""
+    return [
+        pytest.param(name, marks=[] if name in QUICK else pytest.mark.slow)
+        for name in cases
+    ]

@@ -22,7 +22,9 @@ def preprocessor(
     """
     seqio = importlib.import_module("seqio")
     catalogue.module("all")
-    info = catalogue.known()[task]
+    info = catalogue.known().get(task)
+    if info is None:
+        raise InputError(f'{task} is a task of your own: give "inputs", the text')
     name = catalogue.seqio_name(info, label_style)
     first = seqio.TaskRegistry.get(name).preprocessors[0]
     shown = getattr(first, "keywords", {}).get("fields")

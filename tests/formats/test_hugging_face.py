@@ -30,7 +30,7 @@ def test_logits_are_those_of_torch(name: str, what: str) -> None:
     golden.assert_close(got[real], v[what][real])
 
 
-@pytest.mark.parametrize("name", [*golden.T5_CASES, *golden.LLAMA_CASES, "qwen3_tied"])
+@pytest.mark.parametrize("name", golden.quick(CASES))
 def test_logits_with_a_prompt_per_row_are_those_of_torch(name: str) -> None:
     b, v = golden.load(name), golden.values(name)
     prompt = np.stack([v["prompt"]] * 3)

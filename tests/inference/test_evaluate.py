@@ -99,7 +99,9 @@ def test_ranking_takes_the_label_of_least_loss(prompts, tables, backbone):
         losses = []
         for tokens in labels:
             targets = jnp.array([[*tokens, backbone.vocabulary.eos_id]])
-            logits = backbone.logits(backbone.params, prompt, ids[None], targets)
+            logits = backbone.logits(
+                backbone.params, prompt, jnp.asarray(ids)[None], targets
+            )
             losses.append(float(token_loss(logits, targets)))
         assert given[row] == str(int(np.argmin(losses)))
 

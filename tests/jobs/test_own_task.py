@@ -136,10 +136,9 @@ def test_a_prompt_is_learnt_tested_and_asked(folder, cache, tmp_path, monkeypatc
     prompts = names["prompts"]
     assert prompts.names() == ["reviews/stage1-seed42"]
     backbone = dtvg.load_backbone("miniature")
-    [row] = dtvg.evaluate(
-        backbone, prompts, "tested", tasks_module="my_tasks", cache_dir=str(cache)
-    )
-    assert row["examples"] == 2 and set(row["metrics"]) == {"accuracy", "mean"}
+    asked = dtvg.EvaluateSettings(tasks_module="my_tasks", cache_dir=str(cache))
+    [result] = dtvg.evaluate(backbone, prompts, "tested", asked)
+    assert result.examples == 2 and set(result.metrics) == {"accuracy", "mean"}
     text = b"sentence: the meal was dull"
     lines = [text, b'{"prompt": "reviews/stage1-seed42", "inputs": "' + text + b'"}']
     settings = PredictSettings(

@@ -25,7 +25,8 @@ def test_the_example_of_the_readme_runs(cache, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     names = {}
     exec(compile(code, "README.md", "exec"), names)
-    assert names["results"]["complete"]
+    rows = names["report"].results.rows
+    assert {row.method for row in rows} == {"prompt_tuning", "dtvg"}
     assert names["prompt"].shape == (16, 96) and np.isfinite(names["prompt"]).all()
 
 

@@ -34,7 +34,7 @@ def test_linear_frequencies_are_divided() -> None:
     np.testing.assert_allclose(slower, plain / 4, rtol=1e-6)
 
 
-@pytest.mark.parametrize("name", [*golden.LLAMA_CASES, "qwen2_untied", "qwen3_tied"])
+@pytest.mark.parametrize("name", golden.quick(golden.DECODER_CASES))
 def test_cached_decoding_is_the_full_forward_pass(name: str) -> None:
     b = golden.load(name)
     prompts, inputs, targets = golden.lane_batch(b)

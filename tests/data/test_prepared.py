@@ -1,5 +1,7 @@
 """Where data come from: nothing is fetched unless it is asked for."""
 
+import pathlib
+
 import pytest
 
 from dtvg_jax.data import prepared
@@ -54,3 +56,9 @@ def test_the_miniature_gets_what_a_job_reads_and_no_more(tmp_path):
     folder = prepared.folder("miniature", tmp_path, ["super_glue/cb:1.0.2"])
     written = sorted(p.parent.name for p in folder.rglob("dataset_info.json"))
     assert written == ["1.0.2"] and (folder / "super_glue/cb").is_dir()
+
+
+def test_the_folder_of_generated_data_is_named_as_documented(tmp_path):
+    text = (pathlib.Path(__file__).parents[2] / "docs" / "running.md").read_text()
+    name = prepared.folder("miniature", tmp_path, []).name
+    assert f"`{name.partition('-')[0]}-<version>/`" in text and name.partition("-")[2]

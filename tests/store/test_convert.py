@@ -389,3 +389,15 @@ def test_a_llama_is_not_written(tmp_path: pathlib.Path) -> None:
     source = load.open_source(str(golden.GOLDEN / "llama_untied"))
     with pytest.raises(InputError, match="only a T5 can be written"):
         import_export.convert_backbone(source, "t5x", tmp_path / "x", "float32", 0)
+
+
+def test_exported_paths_are_those_of_the_documentation(tmp_path: pathlib.Path) -> None:
+    text = (golden.GOLDEN.parents[1] / "docs" / "interop.md").read_text()
+    digest = _miniature().checkpoint.digest()
+    kept = _store(tmp_path, _prompt(), digest, "rte/dtvg-seed0")
+    for format in import_export.FORMATS:
+        to = import_export.Target(tmp_path / format, format, _miniature())
+        for path in import_export.export_prompts(kept, ["rte/dtvg-seed0"], to):
+            folder, name = path.relative_to(tmp_path / format).parent, path.name
+            said = str(folder).replace("checkpoint_40", "checkpoint_<step>")
+            assert f"O/{said}/" in text and name in text

@@ -4,18 +4,22 @@ A file is read through and checked before its first row is given out, and then a
 for its rows: an error within tf.data cannot say which row of which file it is about.
 """
 
+import codecs
 import csv
+import gzip
 import itertools
 import json
 import os
 import reprlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import IO, Any
 
 import seqio
 import tensorflow as tf
 
 CHUNK_ROWS = 1024  # rows that go from Python to tf.data at once
+# The library refuses cells of more than 131,072 characters, which a long document has.
+csv.field_size_limit(2**31 - 1)
 
 Row = dict[str, str]
 Path = str | os.PathLike
@@ -34,7 +38,8 @@ def json_rows(
     missing where it is absent, null or NaN; fields not named are not looked at.
 
     Args:
-      files: of each split a path, or several, or a pattern such as "train-*.jsonl".
+      files: of each split a path, or several, or a pattern such as "train-*.jsonl";
+        a name that ends with .gz is decompressed.
       fields: those that rows have.
       classes: further fields of rows, with the texts that each may have.
 
@@ -50,25 +55,31 @@ def csv_rows(
     fields: Iterable[str],
     classes: Classes | None = None,
     delimiter: str = ",",
+    quoted: bool | None = None,
 ) -> seqio.FileDataSource:
     """Read CSV files whose first line names the columns; empty lines are left out.
 
-    Texts may be quoted, and then hold delimiters and line ends. A field is missing
-    where its cell is empty; columns not named are not looked at.
+    A field is missing where its cell is empty; columns not named are not looked at.
 
     Args:
       files: see `json_rows`.
       fields: see `json_rows`.
       classes: see `json_rows`.
       delimiter: between columns, a tab for TSV.
+      quoted: whether texts may be quoted, and then hold delimiters and line ends.
+        Otherwise a quotation mark is a character as any other. By default CSV is
+        quoted and TSV, as most programs write it, is not.
 
     Raises:
       ValueError: see `json_rows`.
     """
     names, classes = list(fields), classes or {}
+    may_quote = delimiter != "\t" if quoted is None else quoted
+    quoting = csv.QUOTE_MINIMAL if may_quote else csv.QUOTE_NONE
 
     def records(file: str) -> Places:
-        return _csv_records(file, delimiter, [*names, *classes])
+        cells = _csv_cells(file, delimiter, quoting)
+        return _csv_records(cells, delimiter, [*names, *classes])
 
     return _RowSource(files, records, names, classes)
 
@@ -81,7 +92,7 @@ class _RowSource(seqio.FileDataSource):
         fields: Sequence[str],
         classes: Classes,
     ):
-        known = {name: tuple(map(str, texts)) for name, texts in classes.items()}
+        known = {name: tuple(map(_plain, texts)) for name, texts in classes.items()}
         names = [*fields, *known]
         signature = {name: tf.TensorSpec([None], tf.string) for name in names}
 
@@ -109,6 +120,13 @@ class _RowSource(seqio.FileDataSource):
         )
         self._rows = rows
 
+    def list_shards(self, split: str) -> Sequence[str]:
+        """List the files of a split; a path with brackets is no pattern."""
+        patterns = self._split_to_filepattern[split]
+        if all(map(os.path.isfile, patterns)):
+            return patterns
+        return super().list_shards(split)
+
     def get_dataset(
         self, split: str = "train", *args: Any, **kwargs: Any
     ) -> tf.data.Dataset:
@@ -124,9 +142,7 @@ class _RowSource(seqio.FileDataSource):
 
 
 def _json_objects(file: str) -> Places:
-    # A byte that is no UTF-8 is kept as half a surrogate pair until it is known which
-    # field has it.
-    with open(file, encoding="utf-8-sig", errors="surrogateescape") as lines:
+    with _open(file) as lines:
         for number, line in enumerate(lines, 1):
             if line.strip():
                 place = f"{file}, line {number}"
@@ -150,8 +166,7 @@ def _json_object(place: str, line: str) -> dict[str, Any]:
     return found
 
 
-def _csv_records(file: str, delimiter: str, fields: Sequence[str]) -> Places:
-    rows = _csv_cells(file, delimiter)
+def _csv_records(rows: Places, delimiter: str, fields: Sequence[str]) -> Places:
     for place, header in itertools.islice(rows, 1):
         for name in fields:
             if header.count(name) != 1:
@@ -176,11 +191,9 @@ def _csv_records(file: str, delimiter: str, fields: Sequence[str]) -> Places:
             yield place, {name: cell or None for name, cell in named}
 
 
-def _csv_cells(file: str, delimiter: str) -> Places:
-    with open(
-        file, encoding="utf-8-sig", errors="surrogateescape", newline=""
-    ) as lines:
-        reader = csv.reader(lines, delimiter=delimiter, strict=True)
+def _csv_cells(file: str, delimiter: str, quoting: Any) -> Places:
+    with _open(file, newline="") as lines:
+        reader = csv.reader(lines, delimiter=delimiter, quoting=quoting, strict=True)
         while True:
             place = f"{file}, line {reader.line_num + 1}"
             try:
@@ -201,14 +214,36 @@ def _text(
         raise ValueError(f"{where} is missing")
     if isinstance(value, list | dict):
         raise ValueError(f"{where} is {reprlib.repr(value)}: it must be a text")
-    text = value if isinstance(value, str) else json.dumps(value)
+    text = _plain(value)
     _check_utf8(where, text)
+    if "\0" in text:
+        raise ValueError(f"{where} has a NUL character: it is no text")
     if classes is not None and text not in classes:
         raise ValueError(
             f"{where} is {reprlib.repr(text)}: it must be one of "
             f"{', '.join(map(repr, classes))}"
         )
     return text
+
+
+def _plain(value: Any) -> str:
+    """Writes a number, true or false as JSON does; a text is itself."""
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _open(file: str, newline: str | None = None) -> IO[str]:
+    """Opens a text file, packed or not; a byte order mark is left out.
+
+    A byte that is no UTF-8 is kept as half a surrogate pair until it is known which
+    field has it.
+    """
+    opener = gzip.open if file.endswith(".gz") else open
+    with opener(file, "rb") as raw:
+        if raw.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+            raise ValueError(f"{file} is UTF-16: save it as UTF-8")
+    return opener(
+        file, "rt", encoding="utf-8-sig", errors="surrogateescape", newline=newline
+    )
 
 
 def _check_utf8(where: str, text: str) -> None:

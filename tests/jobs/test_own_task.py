@@ -1,5 +1,6 @@
 """docs/own_task.md, executed; and what is said of a user's files that are bad."""
 
+import gzip
 import pathlib
 import re
 import sys
@@ -160,13 +161,13 @@ def read(name, content, path, reader=files.json_rows, **changes):
 
 
 def test_values_of_json_are_texts_as_json_writes_them(tmp_path):
-    lines = b"""\xef\xbb\xbf{"text": "a\\n\\u0000\xc3\xa9", "label": 1, "more": [null]}
+    lines = b"""\xef\xbb\xbf{"text": "a\\n\xc3\xa9", "label": 1, "more": [null]}
 
         {"text": true, "label": "0"}
         {"text": 2.5, "label": 0}
     """
     assert read("a.jsonl", lines, tmp_path) == [
-        {"text": "a\n\0é", "label": "1"},
+        {"text": "a\né", "label": "1"},
         {"text": "true", "label": "0"},
         {"text": "2.5", "label": "0"},
     ]
@@ -182,6 +183,37 @@ def test_quoted_cells_hold_delimiters_quotes_and_line_ends(tmp_path):
     assert read("a.tsv", tabs, tmp_path, files.csv_rows, delimiter="\t") == [
         {"text": "a,b", "label": "1"}
     ]
+
+
+def test_quotation_marks_of_tsv_are_characters(tmp_path):
+    lines = b'text\tlabel\n"a" b\t1\n"c\t0\n"d"\t1\n'
+    rows = read("a.tsv", lines, tmp_path, files.csv_rows, delimiter="\t")
+    assert [row["text"] for row in rows] == ['"a" b', '"c', '"d"']
+    quoted = b'text\tlabel\n"a\tb"\t1\n'
+    changes = {"delimiter": "\t", "quoted": True}
+    [row] = read("b.tsv", quoted, tmp_path, files.csv_rows, **changes)
+    assert row == {"text": "a\tb", "label": "1"}
+    plain = b'text,label\n"a" b,1\n'
+    [row] = read("c.csv", plain, tmp_path, files.csv_rows, quoted=False)
+    assert row["text"] == '"a" b'
+
+
+def test_true_and_false_may_be_classes(tmp_path):
+    lines = b'{"text": "a", "label": true}\n{"text": "b", "label": false}\n'
+    for classes in ([True, False], ["true", "false"]):
+        rows = read("a.jsonl", lines, tmp_path, classes={"label": classes})
+        assert [row["label"] for row in rows] == ["true", "false"]
+
+
+def test_long_cells_packed_files_and_brackets_in_paths_are_read(tmp_path):
+    folder = tmp_path / "data [v1]"
+    folder.mkdir()
+    long = "a " * 100_000
+    lines = f"text,label\n{long},1\n".encode()
+    [row] = read("a.csv.gz", gzip.compress(lines), folder, files.csv_rows)
+    assert row == {"text": long, "label": "1"}
+    [row] = read("a.jsonl.gz", gzip.compress(GOOD), folder)
+    assert row == {"text": "a", "label": "1"}
 
 
 def test_more_rows_than_a_chunk_keep_their_order(tmp_path):
@@ -226,7 +258,16 @@ BAD_FILES = {
     ),
     "utf16.jsonl": (
         GOOD.decode().encode("utf-16"),
-        ", line 1 is not UTF-8 at character 1: save the file in that encoding",
+        " is UTF-16: save it as UTF-8",
+    ),
+    "utf16.csv": (HEAD.decode().encode("utf-16"), " is UTF-16: save it as UTF-8"),
+    "nul.jsonl": (
+        GOOD + b'{"text": "a\\u0000", "label": "1"}\n',
+        ", line 2: the field 'text' has a NUL character: it is no text",
+    ),
+    "nul.csv": (
+        HEAD + b"a\x00b,1\n",
+        ", line 3: the field 'text' has a NUL character: it is no text",
     ),
     "broken.jsonl": (
         GOOD + b'{"text": "b", "label"}\n',

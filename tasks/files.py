@@ -124,7 +124,7 @@ class _RowSource(seqio.FileDataSource):
         """List the files of a split; a path with brackets is no pattern."""
         patterns = self._split_to_filepattern[split]
         if all(map(os.path.isfile, patterns)):
-            return patterns
+            return list(patterns)
         return super().list_shards(split)
 
     def get_dataset(

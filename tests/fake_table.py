@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from dtvg_jax.data import token_table, token_table_files, tokenise
+from dtvg_jax.models.backbone import Vocabulary
 
 NO_SCORING = token_table_files.Scoring(())
 
@@ -24,6 +25,9 @@ class ByteVocabulary:
 
     def encode(self, texts: list[str]) -> list[list[int]]:
         return [[byte + 2 for byte in text.encode()] for text in texts]
+
+    def decode(self, ids: Sequence[Sequence[int]]) -> list[str]:
+        return [bytes(i - 2 for i in row if i >= 2).decode() for row in ids]
 
 
 def text_of(ids: Iterable[int]) -> str:
@@ -43,7 +47,7 @@ def rows(n: int, length: int = 5) -> list[tokenise.TextRow]:
 def make(
     folder: pathlib.Path,
     content: Iterable[tokenise.TextRow],
-    vocabulary: tokenise.Tokeniser | None = None,
+    vocabulary: Vocabulary | None = None,
     lengths: tuple[int, int] = (8, 4),
     task: str = "toy",
     scoring: token_table_files.Scoring = NO_SCORING,

@@ -22,6 +22,7 @@ from dtvg_jax.data import catalogue, fingerprints, source, token_table_files, to
 from dtvg_jax.data.token_table_files import TableMetadata
 from dtvg_jax.errors import InputError
 from dtvg_jax.files import JsonObject
+from dtvg_jax.models.backbone import Vocabulary
 
 FORMAT = 2  # raise it when the same text would give another table
 
@@ -73,7 +74,7 @@ class TableSettings:
       tasks_module: its import registers the tasks that the catalogue lacks.
     """
 
-    vocabulary: tokenise.Tokeniser
+    vocabulary: Vocabulary
     lengths: tuple[int, int]
     cache_dir: Path
     tfds_data_dir: Path | None = None
@@ -168,7 +169,7 @@ def read_table(folder: pathlib.Path) -> TokenTable:
     return TokenTable(**arrays, metadata=metadata, folder=folder)
 
 
-def _check_lengths(lengths: tuple[int, int], vocabulary: tokenise.Tokeniser) -> None:
+def _check_lengths(lengths: tuple[int, int], vocabulary: Vocabulary) -> None:
     needed = 1 + len(vocabulary.prefix_ids) + tokenise.suffix_length(vocabulary)
     for length, least, what in zip(
         lengths, (needed, 1), ("inputs", "targets"), strict=True

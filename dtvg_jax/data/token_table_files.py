@@ -26,6 +26,7 @@ from dtvg_jax import errors, files
 from dtvg_jax.data import tokenise
 from dtvg_jax.errors import InputError
 from dtvg_jax.files import JsonObject
+from dtvg_jax.models.backbone import Vocabulary
 
 ARRAYS = ("inputs", "input_offsets", "targets", "target_offsets")
 _FILES = (*(f"{name}.npy" for name in ARRAYS), "golds.jsonl")
@@ -86,7 +87,7 @@ class _Column(NamedTuple):
 def write(
     folder: pathlib.Path,
     rows: Iterable[tokenise.TextRow],
-    vocabulary: tokenise.Tokeniser,
+    vocabulary: Vocabulary,
     lengths: tuple[int, int],
     origin: Origin,
 ) -> None:
@@ -174,7 +175,7 @@ def _writable(path: pathlib.Path) -> Iterator[None]:
 def _fill(
     building: pathlib.Path,
     rows: Iterable[tokenise.TextRow],
-    vocabulary: tokenise.Tokeniser,
+    vocabulary: Vocabulary,
     lengths: tuple[int, int],
     origin: Origin,
 ) -> None:

@@ -2,30 +2,15 @@
 
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple, Protocol, TypeAlias, runtime_checkable
+from typing import NamedTuple, TypeAlias
+
+from dtvg_jax.models.backbone import Vocabulary
 
 CHUNK_ROWS = 1024  # rows tokenised by one call and held in memory at once
 
 
 # A gold answer as JSON has it: a text, a number, or a list or dict of these.
 Gold: TypeAlias = object
-
-
-@runtime_checkable
-class Tokeniser(Protocol):
-    """What a token table needs of a vocabulary."""
-
-    @property
-    def eos_id(self) -> int: ...
-    @property
-    def size(self) -> int: ...
-    @property
-    def digest(self) -> str: ...
-    @property
-    def prefix_ids(self) -> tuple[int, ...]: ...
-    @property
-    def input_suffix(self) -> str: ...
-    def encode(self, texts: Sequence[str], /) -> list[list[int]]: ...
 
 
 class TextRow(NamedTuple):
@@ -53,7 +38,7 @@ def chunks(rows: Iterable[TextRow], size: int = CHUNK_ROWS) -> Iterator[list[Tex
 
 
 def tokenise(
-    rows: Sequence[TextRow], vocabulary: Tokeniser, lengths: tuple[int, int]
+    rows: Sequence[TextRow], vocabulary: Vocabulary, lengths: tuple[int, int]
 ) -> TokenRows:
     """Encodes rows so that no input is longer than T and no target longer than L.
 
@@ -64,7 +49,7 @@ def tokenise(
 
     Args:
       rows: the text of one chunk.
-      vocabulary: see `Tokeniser`.
+      vocabulary: the backbone's.
       lengths: (T, L), counted in ids, with prefix, suffix and end included.
     """
     if vocabulary.input_suffix:
@@ -79,7 +64,7 @@ def tokenise(
     return TokenRows(inputs, targets, inputs_truncated, targets_truncated)
 
 
-def suffix_length(vocabulary: Tokeniser) -> int:
+def suffix_length(vocabulary: Vocabulary) -> int:
     """Counts the ids that the input suffix takes behind a text."""
     if not vocabulary.input_suffix:
         return 0
@@ -95,7 +80,7 @@ def _with_end(
 
 
 def _prompting_inputs(
-    rows: Sequence[TextRow], vocabulary: Tokeniser, length: int
+    rows: Sequence[TextRow], vocabulary: Vocabulary, length: int
 ) -> tuple[list[list[int]], int]:
     # Text and suffix are encoded together, as the reference does: a vocabulary may
     # mark the start of a text. Too long a row loses ids between text and suffix.

@@ -7,7 +7,6 @@ an accelerator could put an edge into another bucket.
 
 import dataclasses
 import functools
-import math
 from typing import NamedTuple, cast
 
 import jax
@@ -16,7 +15,7 @@ import numpy as np
 from flax import linen as nn
 from jaxtyping import Array, Bool, Float, Int, Key
 
-from dtvg_jax.models import layers
+from dtvg_jax.models import layers, relative_positions
 from dtvg_jax.models.layers import KeysValues
 from dtvg_jax.shapes import Params
 
@@ -76,30 +75,6 @@ class T5Config:
         return self.num_layers
 
 
-def buckets(
-    queries: int, keys: int, *, both: bool, count: int, longest: int
-) -> np.ndarray:
-    """Gives the bucket of key minus query position, int32 `[queries, keys]`.
-
-    Half of the buckets hold one distance each, the others grow as its logarithm up to
-    `longest`.  With `both`, keys after the query have buckets of their own; without,
-    they all fall into bucket 0 (they are masked).
-    """
-    distance = np.arange(keys)[None, :] - np.arange(queries)[:, None]
-    base = np.zeros_like(distance)
-    if both:
-        count //= 2
-        base = np.where(distance > 0, count, 0)
-        distance = np.abs(distance)
-    else:
-        distance = np.maximum(-distance, 0)
-    exact = count // 2
-    ratio = np.log(np.maximum(distance, 1).astype(np.float32) / exact)
-    ratio = ratio / math.log(longest / exact) * (count - exact)
-    far = np.minimum(exact + ratio.astype(np.int32), count - 1)
-    return (base + np.where(distance < exact, distance, far)).astype(np.int32)
-
-
 class RelativePositions(nn.Module):
     """A learned score per head and bucket, of a stack or of a layer."""
 
@@ -116,7 +91,7 @@ class RelativePositions(nn.Module):
             ("heads", "relpos_buckets"),
             (c.num_heads, c.relative_attention_num_buckets),
         )
-        index = buckets(
+        index = relative_positions.buckets(
             queries,
             keys,
             both=self.both,

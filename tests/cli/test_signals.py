@@ -82,6 +82,7 @@ def digests(folder: pathlib.Path) -> dict[str, str]:
     }
 
 
+@pytest.mark.slow
 def test_a_killed_and_a_terminated_job_end_with_the_same_prompts(cache, tmp_path):
     flags = ["-m", "dtvg_jax.train", "--gin_file=gin/test/small_job.gin"]
     flags += [f"--gin.job.Job.cache_dir='{cache}'"]

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dtvg_jax.models import backbone, layers, t5
+from dtvg_jax.models import backbone, layers, relative_positions, t5
 
 # By hand from the rule: half of the buckets exact, the others logarithmic up to the
 # longest distance.  With 8 buckets up to distance 16 and both directions, 4 a side:
@@ -18,7 +18,7 @@ BEFORE = {0: 0, 1: 0, 50: 0, -3: 3, -4: 4, -5: 4, -6: 5, -8: 6, -11: 6, -12: 7, 
 
 @pytest.mark.parametrize(("both", "table"), [(True, BOTH), (False, BEFORE)])
 def test_buckets_by_hand(both: bool, table: dict[int, int]) -> None:
-    grid = t5.buckets(100, 100, both=both, count=8, longest=16)
+    grid = relative_positions.buckets(100, 100, both=both, count=8, longest=16)
     got = {d: int(grid[max(0, -d), max(0, d)]) for d in table}
     assert got == table
 

@@ -190,7 +190,7 @@ def _fill(
             tokens = tokenise.tokenise(chunk, vocabulary, lengths)
             _append(inputs, tokens.inputs)
             _append(targets, tokens.targets)
-            truncated += (tokens.inputs_truncated, tokens.targets_truncated)
+            truncated += (sum(tokens.inputs_truncated), sum(tokens.targets_truncated))
             for row in chunk:
                 golds.write(json.dumps(row.gold, ensure_ascii=False) + "\n")
                 members.update(json.dumps([row.inputs, row.targets]).encode() + b"\n")

@@ -22,12 +22,12 @@ class TextRow(NamedTuple):
 
 
 class TokenRows(NamedTuple):
-    """Some rows as ids, in order, and how many inputs and targets were too long."""
+    """Some rows as ids, in order, and which inputs and targets were too long."""
 
     inputs: list[list[int]]
     targets: list[list[int]]
-    inputs_truncated: int
-    targets_truncated: int
+    inputs_truncated: list[bool]
+    targets_truncated: list[bool]
 
 
 def chunks(rows: Iterable[TextRow], size: int = CHUNK_ROWS) -> Iterator[list[TextRow]]:
@@ -74,23 +74,23 @@ def suffix_length(vocabulary: Vocabulary) -> int:
 
 def _with_end(
     rows: list[list[int]], eos_id: int, length: int
-) -> tuple[list[list[int]], int]:
-    truncated = sum(len(ids) >= length for ids in rows)
+) -> tuple[list[list[int]], list[bool]]:
+    truncated = [len(ids) >= length for ids in rows]
     return [[*ids[: length - 1], eos_id] for ids in rows], truncated
 
 
 def _prompting_inputs(
     rows: Sequence[TextRow], vocabulary: Vocabulary, length: int
-) -> tuple[list[list[int]], int]:
+) -> tuple[list[list[int]], list[bool]]:
     # Text and suffix are encoded together, as the reference does: a vocabulary may
     # mark the start of a text. Too long a row loses ids between text and suffix.
     ids = vocabulary.encode([row.inputs + vocabulary.input_suffix for row in rows])
     end = suffix_length(vocabulary)
     room = length - len(vocabulary.prefix_ids)
-    inputs, truncated = [], 0
-    for row in ids:
-        if len(row) > room:
+    truncated = [len(row) > room for row in ids]
+    inputs = []
+    for row, is_long in zip(ids, truncated, strict=True):
+        if is_long:
             row = row[: room - end] + row[len(row) - end :]
-            truncated += 1
         inputs.append([*vocabulary.prefix_ids, *row])
     return inputs, truncated

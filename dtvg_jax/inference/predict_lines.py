@@ -173,10 +173,8 @@ def _tokens(model: _Model, texts: Sequence[str]) -> tuple[list[list[int]], list[
         return [[*vocabulary.prefix_ids, *row[:room]] for row in ids], truncated
     rows = [tokenise.TextRow(text, "", None) for text in texts]
     lengths = (settings.inputs_length, settings.targets_length)
-    kept = tokenise.tokenise(rows, vocabulary, lengths).inputs
-    # One id more shows which of those that fill the length are longer.
-    more = tokenise.tokenise(rows, vocabulary, (lengths[0] + 1, lengths[1])).inputs
-    return kept, [len(a) < len(b) for a, b in zip(kept, more, strict=True)]
+    tokens = tokenise.tokenise(rows, vocabulary, lengths)
+    return tokens.inputs, tokens.inputs_truncated
 
 
 def _batch(

@@ -53,7 +53,7 @@ def training(settings: job.Job, backbone: Any, opened: token_tables.Tables):
     context = stage_inputs.first(p_init, program.lanes)
     optimiser, method = (
         optimisers.by_name(stage.optimiser),
-        METHODS["prompt_tuning"].method,
+        METHODS["prompt_tuning"],
     )
     rates = optimisers.Rates(
         peak={"prompt": jnp.full(count, stage.learning_rate)},

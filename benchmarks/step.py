@@ -73,7 +73,7 @@ def prompt_turn(
         start=jnp.tile(start + 0.1, (count, 1, 1)),
         available=jnp.ones((count, sources), bool),
     )
-    state = lanes.init(METHODS[method].method, optimiser, context)
+    state = lanes.init(METHODS[method], optimiser, context)
     rates = optimisers.Rates(
         peak={name: jnp.full(count, 1e-3) for name in state.trainables},
         warmup=jnp.zeros(count, jnp.int32),
@@ -82,7 +82,7 @@ def prompt_turn(
     fixed = lanes.Fixed(context, rates, jax.random.split(jax.random.key(0), count))
     batch = random_batch(embedding.shape[0], count, rows, lengths)
     step = jax.jit(
-        lanes.make_step(backbone, METHODS[method].method, optimiser, dropout=False),
+        lanes.make_step(backbone, METHODS[method], optimiser, dropout=False),
         donate_argnums=0,
     )
     carried = [state]

@@ -10,6 +10,7 @@ import argparse
 import json
 from typing import Any
 
+from dtvg_jax.methods import METHODS
 from dtvg_jax.models.t5 import T5Config
 from dtvg_jax.training import compile_ahead
 
@@ -35,9 +36,11 @@ SHAPES = compile_ahead.Shapes(
     targets_length=8,
 )
 STEPS = {
-    "stage1": compile_ahead.Step("prompt_tuning", "adamw_stage1", SHAPES, dropout=True),
+    "stage1": compile_ahead.Step(
+        METHODS["prompt_tuning"], "adamw_stage1", SHAPES, dropout=True
+    ),
     "dtvg": compile_ahead.Step(
-        "dtvg", "adamw_stage2", SHAPES._replace(sources=6), dropout=True
+        METHODS["dtvg"], "adamw_stage2", SHAPES._replace(sources=6), dropout=True
     ),
 }
 V5E = {"operations": 197e12, "bytes_accessed": 0.82e12}  # per second, bfloat16

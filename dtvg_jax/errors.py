@@ -3,9 +3,10 @@
 import collections.abc
 import dataclasses
 import difflib
+import math
 import types
 import typing
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 
 class InputError(ValueError):
@@ -61,6 +62,29 @@ def check_type(name: str, value: object, hint: object) -> None:
     """Raises InputError where `value`, called `name`, is not of the type `hint`."""
     if not _fits(value, hint):
         raise InputError(f"{name} = {value!r}: it must be {_words(hint)}")
+
+
+def check_least(made: object, least: Mapping[str, int]) -> None:
+    """Raises InputError for a field that is no whole number, or less than `least`.
+
+    A field that may be None, and is, is right.
+    """
+    for name, bound in least.items():
+        value = getattr(made, name)
+        absent = value is None and _fits(None, typing.get_type_hints(type(made))[name])
+        if not absent and (type(value) is not int or value < bound):
+            raise InputError(
+                f"{name} = {value!r}: it must be a whole number >= {bound}"
+            )
+
+
+def check_rates(made: object, names: Iterable[str]) -> None:
+    """Raises InputError for a field that is no finite number >= 0."""
+    for name in names:
+        value = getattr(made, name)
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not (number and 0 <= value < math.inf):
+            raise InputError(f"{name} = {value!r}: it must be a number >= 0")
 
 
 def _fits(value: object, hint: object) -> bool:

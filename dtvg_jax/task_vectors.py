@@ -206,15 +206,15 @@ def greedy(weight: float) -> Rule:
     return rule
 
 
-def exhaustive(weight: float) -> Rule:
-    """Takes the subset with the highest TS + weight * KC of all 2^S, S <= 12.
+def exhaustive(weight: float, most: int = MAX_EXHAUSTIVE_SOURCES) -> Rule:
+    """Takes the subset with the highest TS + weight * KC of all 2^S, S <= `most`.
 
     Only subsets of sources with similarity >= 0 count; ties go to the smaller subset,
     then to source order. Raises InputError for more sources.
     """
 
     def rule(seen: Similarities) -> Bool[Array, " S"]:
-        subsets = _subsets(seen.target.size)
+        subsets = _subsets(seen.target.size, most)
         sizes = subsets.sum(axis=1)
         similar = jnp.sum(subsets * seen.target[None, :], axis=1)
         off_diagonal = seen.gram * (1 - np.eye(seen.target.size))
@@ -231,12 +231,12 @@ def exhaustive(weight: float) -> Rule:
     return rule
 
 
-def _subsets(count: int) -> Float[np.ndarray, "N {count}"]:
+def _subsets(count: int, most: int) -> Float[np.ndarray, "N {count}"]:
     """Lists all subsets of `count` sources as rows of 0 and 1, small ones first."""
-    if count > MAX_EXHAUSTIVE_SOURCES:
+    if count > most:
         raise InputError(
             f"the rule 'exhaustive' looks at all subsets and takes at most "
-            f"{MAX_EXHAUSTIVE_SOURCES} sources, not {count}; 'greedy' has no limit"
+            f"{most} sources, not {count}; 'greedy' has no limit"
         )
     bits = (np.arange(2**count)[:, None] >> np.arange(count)[None, :]) & 1
     order = np.lexsort([*(-bits.T[::-1]), bits.sum(axis=1)])

@@ -79,10 +79,14 @@ def tune(
     none = jnp.zeros((len(p_init), 0, *tunings[0].start.shape))
     training = loop.Training(
         name=f"{len(tunings)} prompts",
-        method=methods.by_name("prompt_tuning").method,
+        method=methods.by_name("prompt_tuning"),
         stage=stages.Stage(steps, PROMPT_RATE, batch_size=BATCH_SIZE),
         lanes=[
-            runs.Lane(runs.Run(1, one.task, one.kind, one.seed), steps)
+            runs.Lane(
+                runs.Run(1, one.task, one.kind, one.seed),
+                steps,
+                {"prompt": PROMPT_RATE},
+            )
             for one in tunings
         ],
         context=lanes.LaneContexts(

@@ -29,7 +29,7 @@ def _step(job: Job, program: plan.Program) -> compile_ahead.Step:
         targets_length=job.targets_length,
     )
     return compile_ahead.Step(
-        method=program.lanes[0].run.method,
+        method=program.method,
         optimiser=stage.optimiser,
         shapes=shapes,
         dropout=stage.dropout,

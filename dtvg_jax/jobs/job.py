@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dtvg_jax import methods
 from dtvg_jax.data import catalogue
 from dtvg_jax.errors import InputError, check_field_types
+from dtvg_jax.methods import Method
 from dtvg_jax.training.stages import Stage
 
 # Where a job's files lie and how much is decoded at once changes no result.
@@ -29,7 +30,10 @@ class Job:
       targets: tasks they are transferred to; without any, the job is stage 1 only.
       stage1: how the prompts of sources and targets are learned.
       stage2: how targets are tuned by each method.
-      methods: names of `methods.METHODS`; without any, the job is stage 1 only.
+      methods: names of `methods.METHODS`, "my_package.my_file:METHOD", or methods
+        with settings of their own; without any, the job is stage 1 only.
+      method_settings: what the methods that are named take instead of the defaults of
+        their class: [@dtvg.Grouped()].
       seeds: each gives a P_init, an order of the data, and lanes of its own.
       prompt_length: P.
       inputs_length: T, the most tokens of an input; longer ones are truncated.
@@ -53,7 +57,8 @@ class Job:
     targets: Sequence[str]
     stage1: Stage
     stage2: Stage
-    methods: Sequence[str] = ("prompt_tuning", "spot", "dtvg")
+    methods: Sequence[str | Method] = ("prompt_tuning", "spot", "dtvg")
+    method_settings: Sequence[Method] = ()
     seeds: Sequence[int] = (42,)
     prompt_length: int = 100
     inputs_length: int = 256
@@ -79,10 +84,14 @@ class Job:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise InputError(f"{name} = {value!r}: it must be a whole number >= 1")
-        for name in ("sources", "targets", "methods", "seeds"):
-            values = list(getattr(self, name))
+        resolved = self.resolved_methods()
+        unique = {name: getattr(self, name) for name in ("sources", "targets", "seeds")}
+        unique["methods"] = [method.full_name for method in resolved]
+        for name, values in unique.items():
+            values = list(values)
             if twice := [value for value in values if values.count(value) > 1]:
-                raise InputError(f"{name} names {twice[0]!r} twice")
+                hint = ": give one a `variant`" if name == "methods" else ""
+                raise InputError(f"{name} names {twice[0]!r} twice{hint}")
         for seed in self.seeds:
             # The range that NumPy's legacy generator, which draws P_init, takes.
             if not 0 <= seed < 2**32:
@@ -95,6 +104,9 @@ class Job:
             raise InputError("a job needs at least one seed and one source or target")
         for task in (*self.sources, *self.targets):
             catalogue.check_task(task, self.tasks_module)
-        for name in self.methods:
-            methods.by_name(name)
-            methods.check_sources(name, len(self.sources))
+        for method in resolved:
+            method.check(self.sources, self.seeds)
+
+    def resolved_methods(self) -> list[Method]:
+        """Gives the methods of stage 2, those that are named with their settings."""
+        return [methods.resolve(one, self.method_settings) for one in self.methods]

@@ -1,10 +1,13 @@
 """Trained lanes as entries of the store: their arrays, their metadata, their fit."""
 
+import jax
 import numpy as np
 
+from dtvg_jax.jobs import plan
 from dtvg_jax.jobs.job import Job
 from dtvg_jax.jobs.stage_inputs import Prompt
 from dtvg_jax.jobs.token_tables import Tables, training_split
+from dtvg_jax.methods import Method
 from dtvg_jax.models.backbone import Backbone
 from dtvg_jax.store import prompt_store
 from dtvg_jax.store.entries import Arrays, Fit, Metadata
@@ -14,22 +17,20 @@ from dtvg_jax.training.runs import Run
 NOT_FINITE = "its loss, gradient or prompt was not finite"
 
 
-def arrays(trained: Trained, k: int, p_init: Prompt) -> Arrays:
+def arrays(method: Method, trained: Trained, k: int, p_init: Prompt) -> Arrays:
     """Gives what is stored of lane k: its prompt, and what its method made it of."""
     prompt = np.asarray(trained.best.prompt[k])
+    lane = (trained.best.trainables, trained.best.method_state)
+    trainables, method_state = jax.tree.map(lambda x: np.asarray(x[k]), lane)
     made = {"prompt": prompt, "tpv": prompt - p_init}
-    if "target_scale" in trained.best.trainables:
-        own = {name: np.asarray(v[k]) for name, v in trained.best.trainables.items()}
-        made["target_prompt"] = own.pop("prompt")
-        group = np.asarray(trained.best.method_state[k]).astype(np.uint8)
-        made |= own | {"group": group}
-    return made
+    return made | method.saved(trainables, method_state)
 
 
 def metadata(
     job: Job, run: Run, trained: Trained, k: int, tables: Tables, fit: Fit
 ) -> Metadata:
     """Describes lane k; backbone and store fill in their own parts."""
+    method = plan.method_of(job, run)
     splits = {
         "train": training_split(job, run.task, run.seed),
         "validation": "validation",
@@ -39,14 +40,13 @@ def metadata(
         task=run.task,
         method=run.method,
         variant=run.variant,
+        settings=method.settings,
         stage=run.stage,
         seed=run.seed,
         step=int(trained.best.step[k]),
         metrics=trained.scores[k],
         failed=None if trained.alive[k] else NOT_FINITE,
-        sources=list(job.sources)
-        if "target_scale" in trained.best.trainables
-        else None,
+        sources=list(job.sources) if method.merges_sources else None,
         label_style=job.label_style,
         lengths=[job.inputs_length, job.targets_length],
         split_digests={

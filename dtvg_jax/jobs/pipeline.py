@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import jax
 
-from dtvg_jax import files, methods, report
+from dtvg_jax import files, report
 from dtvg_jax.files import JsonObject
 from dtvg_jax.formats.load import load_backbone
 from dtvg_jax.inference import split_decoding
@@ -31,7 +31,7 @@ from dtvg_jax.jobs import (
 from dtvg_jax.jobs.job import Job
 from dtvg_jax.jobs.measurements import Compared, Tested
 from dtvg_jax.jobs.stage_inputs import Prompt
-from dtvg_jax.methods import initial_prompt
+from dtvg_jax.methods import described, initial_prompt
 from dtvg_jax.models.backbone import Backbone
 from dtvg_jax.report.records import JobFacts, Report, Results, SingleSource
 from dtvg_jax.store import entries
@@ -113,6 +113,7 @@ def _run(work: _Work) -> Results:
         tested.append(_learn(work, program, compared.single_source))
         if program.stage == 1:
             compared = _compare_sources(work)
+    used = {m.full_name: m for m in job.resolved_methods() if job.targets}
     seconds = [tested[0].seconds, compared.seconds, *(t.seconds for t in tested[1:])]
     facts = JobFacts(
         backbone=work.backbone.name,
@@ -122,7 +123,9 @@ def _run(work: _Work) -> Results:
         seeds=list(job.seeds),
         sources=list(job.sources),
         targets=list(job.targets),
-        methods=list(job.methods) if job.targets else [],
+        methods=list(used),
+        descriptions={name: described(method) for name, method in used.items()},
+        method_settings={name: method.settings for name, method in used.items()},
         seconds={name: s for part in seconds for name, s in part.items()},
     )
     return Results(
@@ -168,7 +171,7 @@ def _train(
         context = stage_inputs.first(work.p_init, lanes)
     else:
         context = stage_inputs.second(
-            job, work.p_init, lanes, lambda run: _read(work, run), singles
+            job, work.p_init, program, lambda run: _read(work, run), singles
         )
     tasks = [run.task for run in program.runs]
     splits = [
@@ -177,7 +180,7 @@ def _train(
     ]
     training = loop.Training(
         name=program.name,
-        method=methods.by_name(lanes[0].run.method).method,
+        method=program.method,
         stage=plan.stage_of(job, program),
         lanes=lanes,
         context=context,
@@ -229,7 +232,7 @@ def _store(work: _Work, run: Run, trained: loop.Trained, k: int) -> None:
     tables = work.evaluator.tables
     metadata = lane_entries.metadata(work.job, run, trained, k, tables, fit)
     work.store.write(
-        lane_entries.arrays(trained, k, p_init),
+        lane_entries.arrays(plan.method_of(work.job, run), trained, k, p_init),
         dataclasses.replace(metadata, backbone=work.backbone.name),
     )
 

@@ -1,20 +1,27 @@
 """What a job does: its programs, and the lanes in each."""
 
 import dataclasses
+from collections.abc import Hashable, Sequence
 from typing import NamedTuple
 
-from dtvg_jax import methods
 from dtvg_jax.files import JsonObject
 from dtvg_jax.jobs.job import PLACES, Job
+from dtvg_jax.methods import METHODS, Method
 from dtvg_jax.training.runs import Lane, Run
 from dtvg_jax.training.stages import Stage
 
+STAGE1 = METHODS["prompt_tuning"]
+
 
 class Program(NamedTuple):
-    """Lanes that are trained together in one compiled program, sorted by seed."""
+    """Lanes that are trained together in one compiled program, sorted by seed.
+
+    `method` is that of the first lane; those of the others are of the same structure.
+    """
 
     name: str
     stage: int
+    method: Method
     lanes: tuple[Lane, ...]
 
     @property
@@ -30,7 +37,7 @@ def tasks(job: Job) -> list[str]:
 
 def stage1_run(task: str, seed: int) -> Run:
     """Names the run of stage 1 that learns a task's own prompt."""
-    return Run(1, task, "prompt_tuning", seed)
+    return Run(1, task, STAGE1.name, seed)
 
 
 def stage_of(job: Job, program: Program) -> Stage:
@@ -40,31 +47,49 @@ def stage_of(job: Job, program: Program) -> Stage:
 
 def programs(job: Job) -> list[Program]:
     """Sorts all lanes of a job into programs; methods of one structure share one."""
+    rates = STAGE1.rates(job.stage1.learning_rate)
     first = [
-        Lane(stage1_run(task, seed), _stage1_steps(job, task))
+        Lane(stage1_run(task, seed), _stage1_steps(job, task), rates)
         for seed in job.seeds
         for task in tasks(job)
     ]
-    found = [Program("stage1", 1, tuple(first))]
-    alike: dict[methods.Method, list[str]] = {}
-    for name in job.methods if job.targets else ():
-        alike.setdefault(methods.by_name(name).method, []).append(name)
-    for names in alike.values():
-        lanes = tuple(
-            Lane(Run(2, task, name, seed), job.stage2.steps)
-            for seed in job.seeds
-            for name in names
-            for task in job.targets
+    found = [Program("stage1", 1, STAGE1, tuple(first))]
+    alike: dict[Hashable, list[Method]] = {}
+    for method in job.resolved_methods() if job.targets else ():
+        alike.setdefault(method.structure, []).append(method)
+    return found + [_second(job, together) for together in alike.values()]
+
+
+def _second(job: Job, together: Sequence[Method]) -> Program:
+    """Makes the program of methods of one structure."""
+    lanes = tuple(
+        Lane(
+            Run(2, task, method.name, seed, method.variant),
+            job.stage2.steps,
+            method.rates(job.stage2.learning_rate),
         )
-        found.append(Program("stage2-" + "-".join(names), 2, lanes))
-    return found
+        for seed in job.seeds
+        for method in together
+        for task in job.targets
+    )
+    name = "-".join(["stage2", *(method.full_name for method in together)])
+    return Program(name, 2, together[0], lanes)
+
+
+def method_of(job: Job, run: Run) -> Method:
+    """Gives the method of a run."""
+    if run.stage == 1:
+        return STAGE1
+    named = {method.full_name: method for method in job.resolved_methods()}
+    return named[run.full_method]
 
 
 def settings(job: Job) -> JsonObject:
     """Gives the settings that results depend on, as JSON."""
     plain = dataclasses.asdict(job)
-    for name in PLACES:
+    for name in (*PLACES, "method_settings"):  # these are part of the methods
         del plain[name]
+    plain["methods"] = {m.full_name: m.settings for m in job.resolved_methods()}
     return {k: list(v) if isinstance(v, tuple) else v for k, v in plain.items()}
 
 

@@ -6,10 +6,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from dtvg_jax import methods
 from dtvg_jax.jobs import plan
 from dtvg_jax.jobs.job import Job
-from dtvg_jax.methods import Start
+from dtvg_jax.methods import Method, Start
 from dtvg_jax.report.records import SingleSource
 from dtvg_jax.store.entries import Entry
 from dtvg_jax.training.lanes import LaneContexts
@@ -36,7 +35,7 @@ def first(p_init: Starts, lanes: Sequence[Lane]) -> LaneContexts:
 def second(
     job: Job,
     p_init: Starts,
-    lanes: Sequence[Lane],
+    program: plan.Program,
     read: Read,
     singles: Sequence[SingleSource],
 ) -> LaneContexts:
@@ -50,45 +49,52 @@ def second(
         for task in plan.tasks(job)
         for seed in job.seeds
     }
-    available = [
-        [
-            task != lane.run.task and not learned[task, lane.run.seed].metadata.failed
+    available, starts = [], []
+    for run in program.runs:
+        method = plan.method_of(job, run)
+        seed = method.source_seed(run.seed, job.seeds)
+        sources = {
+            task: learned[task, seed].arrays["prompt"]
             for task in job.sources
-        ]
-        for lane in lanes
-    ]
-    starts = []
-    for lane, usable in zip(lanes, available, strict=True):
-        prompts = {
-            task: learned[task, lane.run.seed].arrays["prompt"]
-            for task, ok in zip(job.sources, usable, strict=True)
-            if ok
+            if task != run.task and method.uses(task)
+            if not learned[task, seed].metadata.failed
         }
-        own = learned[lane.run.task, lane.run.seed].arrays["prompt"]
-        starts.append(_start(lane.run, own, prompts, singles))
+        available.append([task in sources for task in job.sources])
+        own = learned[run.task, run.seed].arrays["prompt"]
+        starts.append(
+            _start(method.start, run, own, p_init[run.seed], sources, singles)
+        )
     shared = np.stack(list(p_init.values()))
     groups, *shape = shared.shape
-    vectors = [
-        [learned[task, seed].arrays["tpv"] for task in job.sources]
-        for seed in job.seeds
-    ]
-    count = len(job.sources)
+    vectors = [_vectors(job, program.method, seed, learned) for seed in job.seeds]
     return LaneContexts(
         p_init=jnp.asarray(shared),
-        sources=jnp.asarray(vectors).reshape(groups, count, *shape),
+        sources=jnp.asarray(vectors).reshape(groups, len(job.sources), *shape),
         start=jnp.stack(starts),
-        available=jnp.asarray(available, bool).reshape(-1, count),
+        available=jnp.asarray(available, bool).reshape(-1, len(job.sources)),
     )
 
 
+def _vectors(
+    job: Job, method: Method, seed: int, learned: Mapping[tuple[str, int], Entry]
+) -> Float[np.ndarray, "S P H"]:
+    """Gives the source vectors of a seed's lanes, as their method takes them."""
+    of = method.source_seed(seed, job.seeds)
+    vectors = [learned[task, of].arrays["tpv"] for task in job.sources]
+    return method.vectors(np.stack(vectors), seed) if vectors else np.zeros((0, 0, 0))
+
+
 def _start(
+    begins: Start,
     run: Run,
     own: Prompt,
+    p_init: Prompt,
     sources: Mapping[str, Prompt],
     singles: Sequence[SingleSource],
 ) -> Prompt:
-    """Takes the target's own prompt, or a source's where the method begins there."""
-    begins = methods.by_name(run.method).start
+    """Takes the prompt that a lane begins with; its own where there is no source."""
+    if begins == Start.P_INIT:
+        return p_init
     if begins == Start.OWN or not sources:
         return own
     if begins == Start.MOST_SIMILAR_SOURCE:

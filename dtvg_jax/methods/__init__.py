@@ -1,34 +1,76 @@
 """Prompt methods by name. A new one is a file beside this and a line below."""
 
+import dataclasses
+import importlib
+from collections.abc import Sequence
+
 from dtvg_jax.errors import InputError, unknown
 from dtvg_jax.methods import dtvg, prompt_tuning
-from dtvg_jax.methods.method import Context, Method, Registered, Start
+from dtvg_jax.methods.method import Context, Method, Start, described
 
 __all__ = [
     "METHODS",
     "Context",
     "Method",
-    "Registered",
     "Start",
     "by_name",
-    "check_sources",
+    "described",
+    "resolve",
 ]
 
-METHODS: dict[str, Registered] = {
-    **prompt_tuning.METHODS,
-    **dtvg.METHODS,
+METHODS: dict[str, Method] = {
+    method.name: method
+    for methods in (
+        prompt_tuning.METHODS,
+        dtvg.METHODS,
+    )
+    for method in methods
 }
 
 
-def by_name(name: str) -> Registered:
-    """Finds a method; raises InputError that names the nearest one."""
+def by_name(name: str) -> Method:
+    """Finds a method of this package, or by "my_package.my_file:METHOD" a user's.
+
+    Raises InputError that names the nearest one, or says what cannot be imported.
+    """
+    if ":" in name:
+        return _imported(name)
     if name not in METHODS:
         raise unknown("method", name, METHODS)
     return METHODS[name]
 
 
-def check_sources(name: str, count: int) -> None:
-    """Raises InputError where a method takes fewer sources than a job has."""
-    most = by_name(name).most_sources
-    if most is not None and count > most:
-        raise InputError(f"method {name!r} takes at most {most} sources, not {count}")
+def resolve(given: str | Method, settings: Sequence[Method] = ()) -> Method:
+    """Finds a method that may be given by its name.
+
+    A named one takes from `settings` of its class, or of a class that its own extends,
+    the fields that it leaves at their defaults.
+    """
+    if isinstance(given, Method):
+        return given
+    method = by_name(given)
+    for one in settings:
+        if isinstance(method, type(one)):
+            fields = {
+                field.name: getattr(one, field.name)
+                for field in dataclasses.fields(one)
+                if getattr(method, field.name) == field.default
+            }
+            method = dataclasses.replace(method, **fields)
+    return method
+
+
+def _imported(path: str) -> Method:
+    module, _, attribute = path.partition(":")
+    try:
+        found = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise InputError(
+            f"the method {path!r} cannot be imported ({error}): a method of your own "
+            "is named 'my_package.my_file:METHOD'"
+        ) from None
+    if not isinstance(found, Method):
+        raise InputError(
+            f"{path!r} is {found!r}: it must be a `dtvg_jax.methods.Method`"
+        )
+    return found

@@ -1,15 +1,32 @@
-"""What a prompt method is: two pure functions for one lane, and what is said of it."""
+"""What a prompt method is: settings, and pure functions of one lane."""
 
+import abc
+import dataclasses
 import enum
-from collections.abc import Callable
-from typing import NamedTuple, TypeAlias
+import json
+import re
+from collections.abc import Hashable, Mapping, Sequence
+from typing import ClassVar, NamedTuple, TypeAlias
 
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PyTree
+
+from dtvg_jax.errors import InputError, check_field_types, unknown
+from dtvg_jax.files import JsonObject
 
 Trainables: TypeAlias = dict[str, Array]
 # What a method keeps from step to step without training it; its structure is its own.
 MethodState: TypeAlias = PyTree[Array]
 Diagnostics: TypeAlias = dict[str, Array]
+Vectors: TypeAlias = Float[np.ndarray, "S P H"]
+
+# Marks a field that lanes of one program may differ in, such as a rate: it reaches the
+# program in an array, or not at all. All other fields are compiled into it.
+PER_LANE = {"per_lane": True}
+
+# Names are parts of file names and of entries: "<task>/<name>+<variant>-seed<n>".
+_NAME = re.compile(r"[A-Za-z0-9_=][A-Za-z0-9_.=-]*")
+_RESERVED = "stage1"
 
 
 class Context(NamedTuple):
@@ -21,40 +38,132 @@ class Context(NamedTuple):
     available: Bool[Array, " S"]  # False: not for this lane (it is the target itself)
 
 
-class Method(NamedTuple):
-    """How trainables and sources become a prompt.
-
-    init(context) -> (trainables, method state): arrays under the names of their
-        learning rates ("prompt", "target_scale", "source_scales"), and what the method
-        keeps between steps without training it.
-    prompt(trainables, method state, context, step)
-        -> (prompt [P, H], method state, diagnostics): what stands in front of the
-        tokens at this step, and what is worth logging.
-    """
-
-    init: Callable[[Context], tuple[Trainables, MethodState]]
-    prompt: Callable[
-        [Trainables, MethodState, Context, Int[Array, ""]],
-        tuple[Float[Array, "P H"], MethodState, Diagnostics],
-    ]
-
-
-class Start(enum.Enum):
+class Start(enum.StrEnum):
     """The prompt that a lane of stage 2 starts from."""
 
-    OWN = "the target's own prompt of stage 1"
-    MOST_SIMILAR_SOURCE = "the prompt of the source most similar to the target's"
-    BEST_VALIDATED_SOURCE = "the source's prompt that validates best on the target"
+    OWN = "own"  # the target's prompt of stage 1
+    P_INIT = "p_init"
+    MOST_SIMILAR_SOURCE = "most_similar_source"  # by the cosine of mean rows
+    BEST_VALIDATED_SOURCE = "best_validated_source"  # on the target, untuned
 
 
-class Registered(NamedTuple):
-    """A method as users name it.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Method(abc.ABC):
+    """How trainables and sources become a prompt.
 
-    Lanes whose `method` is the same object are trained in one program: `start` is an
-    array to that program and no part of it.
+    A method is a frozen dataclass: its fields are its hyper-parameters, set from gin
+    and Python, and kept in plan, store and results. A subclass has a `name`, a
+    `description`, `init` and `prompt`, and whatever else below is not as it needs it.
+
+    Attributes:
+      variant: tells apart two settings of one method in a job.
+      start: the prompt that a lane starts from.
     """
 
-    method: Method
-    description: str  # a line for the report
-    start: Start = Start.OWN
-    most_sources: int | None = None  # that it can take; None: any number
+    variant: str = dataclasses.field(default="", metadata=PER_LANE)
+    start: Start = dataclasses.field(default=Start.OWN, metadata=PER_LANE)
+
+    # Whether source vectors enter the prompt: an entry then names its sources.
+    merges_sources: ClassVar[bool] = False
+    # Whether it takes vectors that were learned from another P_init.
+    bare_vectors: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        check_field_types(self)
+        if self.start not in list(Start):
+            raise unknown("start", self.start, Start)
+        for what, value in (("name", self.name), ("variant", self.variant or "_")):
+            if not _NAME.fullmatch(value) or value == _RESERVED:
+                raise InputError(
+                    f"{what} = {value!r} of a method: it must be of letters, digits "
+                    f"and _ = - . and not be {_RESERVED!r}"
+                )
+
+    @property
+    @abc.abstractmethod
+    def name(self) -> str:
+        """The name in results and in the store."""
+
+    @property
+    @abc.abstractmethod
+    def description(self) -> str:
+        """Says in a line of the report what the method does."""
+
+    @abc.abstractmethod
+    def init(self, context: Context) -> tuple[Trainables, MethodState]:
+        """Makes the arrays to train, "prompt" [P, H] among them, and the state."""
+
+    @abc.abstractmethod
+    def prompt(
+        self,
+        trainables: Trainables,
+        method_state: MethodState,
+        context: Context,
+        step: Int[Array, ""],
+    ) -> tuple[Float[Array, "P H"], MethodState, Diagnostics]:
+        """Makes what stands in front of the tokens at a step, and what is logged."""
+
+    def rates(self, learning_rate: float) -> dict[str, float]:
+        """Gives the peak rate of each array that is trained, by the stage's rate."""
+        return {"prompt": learning_rate}
+
+    def saved(
+        self, trainables: Mapping[str, np.ndarray], method_state: PyTree[np.ndarray]
+    ) -> dict[str, np.ndarray]:
+        """Gives what an entry of the store holds beside "prompt" and "tpv"."""
+        del trainables, method_state
+        return {}
+
+    def check(self, sources: Sequence[str], seeds: Sequence[int]) -> None:
+        """Raises InputError where the method cannot be used with these."""
+        del sources, seeds
+
+    def uses(self, source: str) -> bool:
+        """Tells whether a source is available to the method."""
+        del source
+        return True
+
+    def source_seed(self, seed: int, seeds: Sequence[int]) -> int:
+        """Names the seed whose source vectors a lane of `seed` gets."""
+        del seeds
+        return seed
+
+    def vectors(self, learned: Vectors, seed: int) -> Vectors:
+        """Makes the source vectors of the lanes of a seed from those of stage 1."""
+        del seed
+        return learned
+
+    @property
+    def full_name(self) -> str:
+        """The name with the variant."""
+        return f"{self.name}+{self.variant}" if self.variant else self.name
+
+    @property
+    def settings(self) -> JsonObject:
+        """The class and all settings, as JSON: what results depend on."""
+        cls = type(self)
+        fields = json.loads(json.dumps(dataclasses.asdict(self)))
+        return {"class": f"{cls.__module__}:{cls.__qualname__}"} | fields
+
+    @property
+    def structure(self) -> Hashable:
+        """What is compiled: methods of one structure share a program."""
+        fixed = [
+            getattr(self, field.name)
+            for field in dataclasses.fields(self)
+            if not field.metadata.get("per_lane")
+        ]
+        return type(self), *fixed
+
+
+def described(method: Method) -> str:
+    """Says what a method does; of a variant also what it changes."""
+    if not method.variant:
+        return method.description
+    changed = [
+        f"{field.name} {value}"
+        for field in dataclasses.fields(method)
+        if field.name != "variant"
+        and (value := getattr(method, field.name)) != field.default
+    ]
+    return f"{method.description} ({', '.join(changed) or 'defaults'})"

@@ -1,45 +1,62 @@
 """Plain prompt tuning; from a source's prompt it is SPoT (arXiv 2110.07904)."""
 
+import dataclasses
+
 from jaxtyping import Array, Float, Int
 
 from dtvg_jax.methods.method import (
     Context,
     Diagnostics,
     Method,
-    Registered,
     Start,
     Trainables,
 )
 
-
-def _init(context: Context) -> tuple[Trainables, tuple[()]]:
-    return {"prompt": context.start}, ()
-
-
-def _prompt(
-    trainables: Trainables,
-    method_state: tuple[()],
-    context: Context,
-    step: Int[Array, ""],
-) -> tuple[Float[Array, "P H"], tuple[()], Diagnostics]:
-    del context, step
-    return trainables["prompt"], method_state, {}
-
-
-_TUNING = Method(_init, _prompt)
-
-METHODS = {
-    "prompt_tuning": Registered(
-        _TUNING, "the target's own prompt, tuned further; no source takes part"
+_BY_START = {
+    Start.OWN: (
+        "prompt_tuning",
+        "the target's own prompt, tuned further; no source takes part",
     ),
-    "spot": Registered(
-        _TUNING,
+    Start.P_INIT: ("from_p_init", "prompt tuning from the initial prompt"),
+    Start.MOST_SIMILAR_SOURCE: (
+        "spot",
         "starts from the prompt of the most similar source",
-        Start.MOST_SIMILAR_SOURCE,
     ),
-    "best_source": Registered(
-        _TUNING,
+    Start.BEST_VALIDATED_SOURCE: (
+        "best_source",
         "starts from the prompt of the source that validates best as it is",
-        Start.BEST_VALIDATED_SOURCE,
     ),
 }
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PromptTuning(Method):
+    """Trains a prompt; the start names the method."""
+
+    @property
+    def name(self) -> str:
+        """The name of the start."""
+        return _BY_START[self.start][0]
+
+    @property
+    def description(self) -> str:
+        """Says where the prompt starts from."""
+        return _BY_START[self.start][1]
+
+    def init(self, context: Context) -> tuple[Trainables, tuple[()]]:
+        """Trains the prompt alone."""
+        return {"prompt": context.start}, ()
+
+    def prompt(
+        self,
+        trainables: Trainables,
+        method_state: tuple[()],
+        context: Context,
+        step: Int[Array, ""],
+    ) -> tuple[Float[Array, "P H"], tuple[()], Diagnostics]:
+        """Gives the prompt as it is."""
+        del context, step
+        return trainables["prompt"], method_state, {}
+
+
+METHODS = [PromptTuning(start=start) for start in Start]

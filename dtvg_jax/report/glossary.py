@@ -1,6 +1,7 @@
 """What the report says of terms and methods."""
 
 from dtvg_jax import methods
+from dtvg_jax.report.records import JobFacts
 
 TERMS = """\
 - A *prompt* is a small array of numbers placed in front of a model's input. The model \
@@ -16,7 +17,7 @@ to its own.
 by chance alone, so a difference no larger than that between seeds means nothing."""
 
 
-def description(method: str) -> str:
-    """Says what a method does; nothing for one that is not known here."""
+def description(job: JobFacts, method: str) -> str:
+    """Says what a method does; nothing where neither the job nor this version knows."""
     known = methods.METHODS.get(method)
-    return known.description if known else ""
+    return job.descriptions.get(method, known.description if known else "")

@@ -69,7 +69,10 @@ def _methods(report: Report) -> list[str | Table]:
     compared_ones = report.summary.comparisons
     if not compared_ones:
         return []
-    described = {one.method: glossary.description(one.method) for one in compared_ones}
+    job = report.results.job
+    described = {
+        one.method: glossary.description(job, one.method) for one in compared_ones
+    }
     lines = [f"- **{name}**: {text}." for name, text in described.items() if text]
     sentences = [f"{compared(one)} {by_target(one)}".strip() for one in compared_ones]
     return ["\n".join(lines), method_table(report), *sentences]

@@ -17,7 +17,10 @@ Role: TypeAlias = Literal["source", "target"]
 
 @dataclasses.dataclass(frozen=True)
 class JobFacts:
-    """The settings of a job that the report shows; seconds by part of the job."""
+    """The settings of a job that the report shows; seconds by part of the job.
+
+    `descriptions` and `method_settings` are by method, with its variant.
+    """
 
     backbone: str
     backbone_digest: str
@@ -28,6 +31,8 @@ class JobFacts:
     targets: Sequence[str]
     methods: Sequence[str]
     seconds: Mapping[str, float]
+    descriptions: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    method_settings: Mapping[str, object] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)

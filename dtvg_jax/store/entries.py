@@ -63,6 +63,7 @@ class Metadata:
     An imported prompt may not know its stage, step, data or backbone: these are None.
 
     Attributes:
+      settings: of the method: its class and hyper-parameters.
       step: the step that validated best; `metrics` are its validation scores.
       failed: why training ended early.
       sources: the tasks that the array "group" is about.
@@ -77,6 +78,7 @@ class Metadata:
     seed: int
     stage: int | None = None
     variant: str = ""
+    settings: Mapping[str, object] | None = None
     step: int | None = None
     metrics: Mapping[str, float] = dataclasses.field(default_factory=dict)
     failed: str | None = None

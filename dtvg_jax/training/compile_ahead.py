@@ -19,9 +19,9 @@ from jax.experimental import topologies
 from jax.sharding import NamedSharding
 from jaxtyping import PyTree
 
-from dtvg_jax import methods
 from dtvg_jax.errors import InputError
 from dtvg_jax.files import JsonObject
+from dtvg_jax.methods import Method
 from dtvg_jax.models import backbone as backbones
 from dtvg_jax.training import lanes, optimisers, placement
 
@@ -50,9 +50,9 @@ class Shapes(NamedTuple):
 
 
 class Step(NamedTuple):
-    """A train step by names: of `methods.METHODS` and `optimisers.OPTIMISERS`."""
+    """A train step; the optimiser is a name of `optimisers.OPTIMISERS`."""
 
-    method: str
+    method: Method
     optimiser: str
     shapes: Shapes
     dropout: bool
@@ -110,18 +110,19 @@ def abstract_step(
 
     Arguments lie where `place` says; the backbone is in `dtype`.
     """
-    method = methods.by_name(step.method).method
     rule = optimisers.by_name(step.optimiser)
     shapes = step.shapes
     params = jax.eval_shape(lambda: backbones.init_params(config, jax.random.key(0)))
     params = jax.tree.map(lambda x: _array(*x.shape, dtype=dtype), params)
     width = params["token_embedder"]["embedding"].shape[1]
     context = _contexts(shapes, width)
-    state = jax.eval_shape(lambda context: lanes.init(method, rule, context), context)
+    state = jax.eval_shape(
+        lambda context: lanes.init(step.method, rule, context), context
+    )
     rates = _rates(shapes.lanes, list(state.trainables))
     keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), shapes.lanes))
     model = backbones.build("abstract", config, params, None, "")
-    step_fn = lanes.make_step(model, method, rule, dropout=step.dropout)
+    step_fn = lanes.make_step(model, step.method, rule, dropout=step.dropout)
     arguments = (
         _placed(state, place.lanes),
         _placed(params, place.params),

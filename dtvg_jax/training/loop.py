@@ -213,13 +213,7 @@ def _batch_maker(training: Training) -> Callable[[int], batches.Batch]:
 
 
 def _fixed(training: Training) -> lanes.Fixed:
-    stage = training.stage
-    rates = {
-        "prompt": stage.learning_rate,
-        "target_scale": stage.target_scale_rate,
-        "source_scales": stage.source_scale_rate,
-    }
-    count = len(training.lanes)
+    stage, count = training.stage, len(training.lanes)
     runs = [lane.run for lane in training.lanes]
     keys = [
         lanes.lane_key(run.seed, f"stage{run.stage}", run.task, run.full_method)
@@ -228,7 +222,12 @@ def _fixed(training: Training) -> lanes.Fixed:
     return lanes.Fixed(
         context=jax.tree.map(jnp.asarray, training.context),
         rates=optimisers.Rates(
-            peak={name: jnp.full(count, rate) for name, rate in rates.items()},
+            peak={
+                name: jnp.array(
+                    [lane.rates[name] for lane in training.lanes], jnp.float32
+                )
+                for name in training.lanes[0].rates
+            },
             warmup=jnp.full(count, stage.warmup),
             steps=jnp.array([lane.steps for lane in training.lanes]),
         ),

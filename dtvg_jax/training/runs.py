@@ -1,5 +1,6 @@
 """What a run is: one prompt that is learned, by one method, with one seed."""
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 
@@ -27,7 +28,8 @@ class Run(NamedTuple):
 
 
 class Lane(NamedTuple):
-    """A run and the number of its optimiser steps; K lanes share a program."""
+    """A run, its optimiser steps, and the peak rate of each array that it trains."""
 
     run: Run
     steps: int
+    rates: Mapping[str, float]

@@ -1,9 +1,8 @@
 """The settings of a stage."""
 
 import dataclasses
-import math
 
-from dtvg_jax.errors import InputError, check_field_types
+from dtvg_jax.errors import check_field_types, check_least, check_rates
 from dtvg_jax.training import optimisers
 
 
@@ -14,8 +13,7 @@ class Stage:
     Attributes:
       steps: of every lane; `target_steps` of a target's lanes in stage 1, if given.
       batch_size: rows of each lane's batch.
-      learning_rate: of the prompt; `target_scale_rate` of alpha_t,
-        `source_scale_rate` of alpha_s (stage 2).
+      learning_rate: peak rate of the prompt; methods have those of other arrays.
       optimiser: a name of `optimisers.OPTIMISERS`.
       dropout: whether the backbone's own dropout is on in training.
     """
@@ -23,8 +21,6 @@ class Stage:
     steps: int
     learning_rate: float
     target_steps: int | None = None
-    target_scale_rate: float = 1e-3
-    source_scale_rate: float = 1e-3
     batch_size: int = 16
     warmup: int = 0
     optimiser: str = "adamw_stage1"
@@ -34,18 +30,7 @@ class Stage:
 
     def __post_init__(self):
         least = {"steps": 1, "batch_size": 1, "validate_every": 1, "log_every": 1}
-        least |= {"target_steps": 1, "warmup": 0}
-        for name, bound in least.items():
-            value = getattr(self, name)
-            absent = name == "target_steps" and value is None
-            if not absent and (type(value) is not int or value < bound):
-                raise InputError(
-                    f"{name} = {value!r}: it must be a whole number >= {bound}"
-                )
-        for name in ("learning_rate", "target_scale_rate", "source_scale_rate"):
-            value = getattr(self, name)
-            number = isinstance(value, int | float) and not isinstance(value, bool)
-            if not (number and 0 <= value < math.inf):
-                raise InputError(f"{name} = {value!r}: it must be a number >= 0")
+        check_least(self, least | {"target_steps": 1, "warmup": 0})
+        check_rates(self, ["learning_rate"])
         check_field_types(self)
         optimisers.by_name(self.optimiser)

@@ -1,18 +1,20 @@
 """Where lanes of stage 2 begin, on prompts of two rows made by hand."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
-from dtvg_jax.jobs import job, stage_inputs
+from dtvg_jax.jobs import job, plan, stage_inputs
+from dtvg_jax.methods import Start, dtvg
 from dtvg_jax.report.records import SingleSource
 from dtvg_jax.store.entries import Entry, Metadata
 from dtvg_jax.training import stages
-from dtvg_jax.training.runs import Lane, Run
 
 STAGE = stages.Stage(steps=1, learning_rate=0.1)
 JOB = job.Job(
     backbone="miniature", sources=["mnli", "qqp", "rte"], targets=["rte"],
-    stage1=STAGE, stage2=STAGE, seeds=[3],
+    stage1=STAGE, stage2=STAGE, seeds=[3], 
 )  # fmt: skip
 P_INIT = np.full((2, 2), 1.0, np.float32)
 PROMPTS = {
@@ -37,8 +39,9 @@ def read(failed=()):
 
 
 def begin(method, failed=()):
-    lane = Lane(Run(2, "rte", method, 3), steps=1)
-    return stage_inputs.second(JOB, {3: P_INIT}, [lane], read(failed), SINGLES)
+    one = dataclasses.replace(JOB, methods=[method])
+    program = plan.programs(one)[1]
+    return stage_inputs.second(one, {3: P_INIT}, program, read(failed), SINGLES)
 
 
 @pytest.mark.parametrize(
@@ -46,6 +49,7 @@ def begin(method, failed=()):
     [
         ("prompt_tuning", (), "rte"),
         ("dtvg", (), "rte"),
+        (dtvg.Grouped(start=Start.MOST_SIMILAR_SOURCE), (), "qqp"),
         ("spot", (), "qqp"),  # mean rows (0.125, 1): nearer to (0, 2) than to (1, 0)
         ("best_source", (), "mnli"),  # 60 of this seed's rows; rte is the target itself
         ("best_source", ("mnli",), "qqp"),
@@ -55,6 +59,10 @@ def begin(method, failed=()):
 )
 def test_lanes_begin_where_their_method_says(method, failed, start):
     np.testing.assert_array_equal(begin(method, failed).start, [PROMPTS[start]])
+
+
+def test_a_lane_may_begin_at_p_init():
+    np.testing.assert_array_equal(begin("from_p_init").start, [P_INIT])
 
 
 def test_a_source_that_learned_nothing_is_orthogonal(monkeypatch):

@@ -1,6 +1,9 @@
 """Prompt methods: what they train, and when DTVG's variants choose their group."""
 
+import contextlib
+import dataclasses
 import functools
+import json
 
 import jax
 import jax.numpy as jnp
@@ -9,9 +12,10 @@ import pytest
 
 from dtvg_jax import methods
 from dtvg_jax.errors import InputError
+from dtvg_jax.methods import dtvg
 
 S, P, H = 4, 3, 6
-PLAIN = ("prompt_tuning", "spot", "best_source")
+PLAIN = ("prompt_tuning", "from_p_init", "spot", "best_source")
 
 
 def context(seed: int = 0) -> methods.Context:
@@ -40,7 +44,7 @@ def run(name: str, steps: int) -> list[tuple[int, ...]]:
 
 @functools.cache
 def compiled(name: str):
-    method = methods.by_name(name).method
+    method = methods.by_name(name)
     return jax.jit(method.init), jax.jit(method.prompt)
 
 
@@ -102,30 +106,143 @@ def test_a_source_that_is_not_available_is_never_chosen():
     assert first_group("all_sources", here).tolist() == here.available.tolist()
 
 
-def test_too_many_sources_are_a_sentence():
-    methods.check_sources("exhaustive", 12)
-    methods.check_sources("dtvg", 1000)
-    with pytest.raises(
-        InputError, match="'exhaustive' takes at most 12 sources, not 13"
-    ):
-        methods.check_sources("exhaustive", 13)
+@pytest.mark.parametrize(
+    ("method", "count", "most"),
+    [
+        (dtvg.Grouped(rule="exhaustive"), 12, None),
+        (dtvg.Grouped(rule="exhaustive"), 13, 12),
+        (dtvg.Grouped(rule="exhaustive", exhaustive_limit=13), 13, None),
+        (dtvg.Grouped(rule="exhaustive", exhaustive_limit=2), 3, 2),
+        (dtvg.Grouped(exhaustive_limit=2), 1000, None),
+    ],
+)
+def test_too_many_sources_are_a_sentence(method, count, most):
+    with contextlib.ExitStack() as stack:
+        if most is not None:
+            sentence = f"method 'exhaustive' takes at most {most} sources, not {count}"
+            stack.enter_context(pytest.raises(InputError, match=sentence))
+        method.check(list(map(str, range(count))), [0])
 
 
-def test_methods_that_differ_in_their_start_only_share_a_program():
-    alike = [methods.by_name(name) for name in PLAIN]
-    assert len({one.method for one in alike}) == 1
-    assert [one.start for one in alike] == [
-        methods.Start.OWN,
-        methods.Start.MOST_SIMILAR_SOURCE,
-        methods.Start.BEST_VALIDATED_SOURCE,
+def test_only_what_is_compiled_tells_programs_apart():
+    grouped = dtvg.Grouped()
+    alike = [
+        dataclasses.replace(grouped, variant="slow", source_scale_rate=0.5),
+        dataclasses.replace(grouped, target_scale_rate=0.1, alias="mine"),
+        dataclasses.replace(grouped, start=methods.Start.P_INIT),
     ]
+    assert {one.structure for one in alike} == {grouped.structure}
+    other = [dtvg.Grouped(every=2), dtvg.Grouped(until=3), dtvg.Grouped(weight=2.0)]
+    assert len({one.structure for one in [grouped, *other]}) == 4
+    plain = [methods.by_name(name) for name in PLAIN]
+    assert len({one.structure for one in plain}) == 1
     others = [one for name, one in methods.METHODS.items() if name not in PLAIN]
-    assert len({one.method for one in others}) == len(others)
-    assert {one.start for one in others} == {methods.Start.OWN}
+    assert len({one.structure for one in others}) == len(others)
+
+
+def test_each_array_has_a_rate_by_the_stages():
+    """The scales' are absolute, of the prompt that of the stage."""
+    one = dtvg.Grouped(target_scale_rate=0.03, source_scale_rate=0.5)
+    rates = {"prompt": 0.2, "target_scale": 0.03, "source_scales": 0.5}
+    assert one.rates(0.2) == rates
+    assert methods.METHODS["spot"].rates(0.2) == {"prompt": 0.2}
+    for method in methods.METHODS.values():
+        trainables, _ = method.init(context())
+        assert set(method.rates(1.0)) == set(trainables)
+
+
+def test_an_entry_holds_what_the_prompt_was_merged_of():
+    method = methods.METHODS["all_sources"]
+    trainables, group = method.init(context())
+    trainables = {name: np.asarray(value) for name, value in trainables.items()}
+    saved = method.saved(trainables, np.asarray(group))
+    np.testing.assert_array_equal(saved["target_prompt"], context().start)
+    assert saved["source_scales"].shape == (S, P)
+    assert saved["group"].dtype == np.uint8 and saved["group"].tolist() == [1] * S
+    assert methods.METHODS["spot"].saved(trainables, ()) == {}
+
+
+NAMED = dtvg.Grouped(source_scale_rate=0.5, every=7, weight=2.0)
+
+
+@pytest.mark.parametrize(
+    ("given", "settings", "found"),
+    [
+        ("dtvg", (), dtvg.Grouped()),
+        ("dtvg", (NAMED,), NAMED),
+        # What a preset sets itself is its own.
+        (
+            "regroup_every_10",
+            (NAMED,),
+            dataclasses.replace(NAMED, alias="regroup_every_10", every=10),
+        ),
+        ("greedy", (NAMED,), dataclasses.replace(NAMED, rule="greedy")),
+        ("spot", (NAMED,), methods.METHODS["spot"]),
+        (dtvg.Grouped(every=2), (NAMED,), dtvg.Grouped(every=2)),
+        ("dtvg_jax.methods.test_double:METHOD", (), None),
+    ],
+)
+def test_a_name_takes_the_settings_of_its_class(given, settings, found):
+    if found is None:
+        with pytest.raises(InputError, match="cannot be imported .No module named"):
+            methods.resolve(given, settings)
+    else:
+        assert methods.resolve(given, settings) == found
+
+
+@pytest.mark.parametrize(
+    ("path", "sentence"),
+    [
+        ("dtvg_jax.methods:NO", "cannot be imported .*no attribute 'NO'"),
+        ("dtvg_jax.methods:METHODS", "it must be a `dtvg_jax.methods.Method`"),
+        (":x", "cannot be imported"),
+    ],
+)
+def test_what_is_no_method_is_a_sentence(path, sentence):
+    with pytest.raises(InputError, match=sentence):
+        methods.by_name(path)
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"rule": "gredy"}, "unknown grouping rule 'gredy': did you mean 'greedy'"),
+        ({"every": 0}, "every = 0: it must be a whole number >= 1"),
+        ({"until": -1}, "until = -1: it must be a whole number >= 0"),
+        ({"until": "a"}, "until = 'a': it must be a whole number or None"),
+        ({"source_scale_rate": -0.1}, "source_scale_rate = -0.1: it must be a number"),
+        ({"weight": float("nan")}, "weight = nan: it must be a number >= 0"),
+        ({"start": "mine"}, "unknown start 'mine': .*known are own, p_init, most_"),
+        ({"variant": "a/b"}, "variant = 'a/b' of a method: it must be of letters"),
+        ({"alias": "stage1"}, "name = 'stage1' of a method: it must be of letters"),
+        ({"alias": ".x"}, "name = '.x' of a method"),
+    ],
+)
+def test_a_setting_that_cannot_be_is_a_sentence(settings, sentence):
+    with pytest.raises(InputError, match=sentence):
+        dtvg.Grouped(**settings)
+
+
+def test_settings_name_the_class_and_every_field():
+    """As JSON gives them back, which a resumed job compares."""
+    settings = dtvg.Grouped(every=3, variant="v", start=methods.Start.P_INIT).settings
+    assert settings == json.loads(json.dumps(settings))
+    assert settings["class"] == "dtvg_jax.methods.dtvg:Grouped"
+    assert (settings["every"], settings["variant"]) == (3, "v")
+    assert settings["start"] == "p_init" and settings["until"] is None
+
+
+def test_a_variant_is_described_by_what_it_changes():
+    one = dtvg.Grouped(rule="greedy", weight=2.0, variant="heavy")
+    assert one.full_name == "greedy+heavy"
+    assert methods.described(one).endswith("grows (rule greedy, weight 2.0)")
+    assert methods.described(dtvg.Grouped(every=4)) == (
+        "dtvg, but a new group is chosen every 4 steps only"
+    )
 
 
 def test_every_method_is_described_in_a_line_of_its_own():
-    lines = [one.description for one in methods.METHODS.values()]
+    lines = [methods.described(one) for one in methods.METHODS.values()]
     assert all(line and "\n" not in line for line in lines)
     assert len(set(lines)) == len(lines)
 

@@ -28,9 +28,7 @@ def state(method: str = "dtvg", step: int = 0, rows: int = 3) -> lanes.State:
         jnp.ones((2, rows, 4)),
         jnp.ones((2, 5), bool),
     )
-    made = lanes.init(
-        METHODS[method].method, optimisers.by_name("adamw_stage2"), context
-    )
+    made = lanes.init(METHODS[method], optimisers.by_name("adamw_stage2"), context)
     leaves, tree = jax.tree.flatten(made)
     rng = np.random.default_rng(step)
     filled = [

@@ -11,6 +11,7 @@ import sys
 import pytest
 
 from dtvg_jax.errors import InputError
+from dtvg_jax.methods import METHODS
 from dtvg_jax.models.t5 import T5Config
 from dtvg_jax.training import compile_ahead, placement
 
@@ -32,9 +33,9 @@ SHAPES = compile_ahead.Shapes(
     inputs_length=7,
     targets_length=2,
 )
-DTVG = compile_ahead.Step("dtvg", "adamw_stage2", SHAPES, dropout=True)
+DTVG = compile_ahead.Step(METHODS["dtvg"], "adamw_stage2", SHAPES, dropout=True)
 PROMPT = compile_ahead.Step(
-    "prompt_tuning", "adamw_stage1", SHAPES._replace(sources=0), dropout=True
+    METHODS["prompt_tuning"], "adamw_stage1", SHAPES._replace(sources=0), dropout=True
 )
 
 

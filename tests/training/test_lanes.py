@@ -68,9 +68,7 @@ def step_of(method: str, config=T5, dropout: bool = False, own: str = ""):
             optimisers.scale_by_adam_unscaled_eps(eps=1e-2),
         )
     return jax.jit(
-        lanes.make_step(
-            backbone(config), METHODS[method].method, optimiser, dropout=dropout
-        )
+        lanes.make_step(backbone(config), METHODS[method], optimiser, dropout=dropout)
     )
 
 
@@ -119,7 +117,7 @@ def batch(step: int, lane: int | None = None) -> lanes.Batch:
 
 def train(method, given, steps=25, lane=None, config=T5, own=""):
     optimiser = optimisers.by_name("adamw_stage2")
-    state = lanes.init(METHODS[method].method, optimiser, given.context)
+    state = lanes.init(METHODS[method], optimiser, given.context)
     given = given._replace(
         rates=given.rates._replace(
             peak={name: given.rates.peak[name] for name in state.trainables}
@@ -131,7 +129,7 @@ def train(method, given, steps=25, lane=None, config=T5, own=""):
             state, backbone(config).params, given, batch(step, lane)
         )
         log.append(jax.device_get(metrics))
-    prompts = lanes.current_prompts(METHODS[method].method, state, given)
+    prompts = lanes.current_prompts(METHODS[method], state, given)
     return np.asarray(prompts), log, state
 
 
@@ -165,7 +163,7 @@ def test_the_group_changes_in_one_program():
 
 
 def test_sources_are_not_copied_for_each_lane():
-    optimiser, method = optimisers.by_name("adamw_stage2"), METHODS["dtvg"].method
+    optimiser, method = optimisers.by_name("adamw_stage2"), METHODS["dtvg"]
     state = lanes.init(method, optimiser, context())
     step_fn = lanes.make_step(backbone(), method, optimiser, dropout=False)
     program = jax.make_jaxpr(step_fn)(state, backbone().params, fixed(), batch(0))
@@ -184,7 +182,7 @@ def test_a_lane_that_fails_is_frozen_and_leaves_the_others_alone():
     others = [0, 1, 3]
     np.testing.assert_array_equal(bad[others], good[others])
     better = lanes.keep_best(
-        METHODS["prompt_tuning"].method, state, poisoned, jnp.full(K, 50.0)
+        METHODS["prompt_tuning"], state, poisoned, jnp.full(K, 50.0)
     )
     np.testing.assert_array_equal(better.best.score, [50, 50, -np.inf, 50])
     assert np.isfinite(log[-1]["loss"]).all()
@@ -209,7 +207,7 @@ def test_a_lane_stays_as_it_is_after_its_own_steps():
 
 
 def test_the_first_of_equal_scores_is_kept_with_its_merged_prompt():
-    method, given = METHODS["dtvg"].method, fixed()
+    method, given = METHODS["dtvg"], fixed()
     prompts, _, state = train("dtvg", given, steps=5)
     state = lanes.keep_best(method, state, given, jnp.array([1.0, 2, 3, 4]))
     np.testing.assert_array_equal(state.best.prompt, prompts)
@@ -232,7 +230,7 @@ def test_dropout_follows_the_key_of_the_lane():
     alike = alike._replace(start=jnp.stack([c.start[0]] * K))
     one = {name: value.at[:].set(value[0]) for name, value in batch(0).items()}
     state = lanes.init(
-        METHODS["prompt_tuning"].method, optimisers.by_name("adamw_stage2"), alike
+        METHODS["prompt_tuning"], optimisers.by_name("adamw_stage2"), alike
     )
     peak = {"prompt": RATES.peak["prompt"]}
     same = same._replace(context=alike, rates=RATES._replace(peak=peak))

@@ -25,7 +25,12 @@ STAGE = stages.Stage(
     log_every=2,
     optimiser="adamw_stage2",
 )
-LANES = [Lane(Run(2, task, "dtvg", seed), 9 - seed) for seed in (0, 1) for task in "ab"]
+RATES = methods.by_name("dtvg").rates(STAGE.learning_rate)
+LANES = [
+    Lane(Run(2, task, "dtvg", seed), 9 - seed, RATES)
+    for seed in (0, 1)
+    for task in "ab"
+]
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +59,7 @@ def train(
 ) -> loop.Trained:
     training = loop.Training(
         name="stage2-dtvg",
-        method=methods.by_name("dtvg").method,
+        method=methods.by_name("dtvg"),
         stage=STAGE,
         lanes=LANES,
         context=test_lanes.context(),

@@ -12,7 +12,7 @@ from dtvg_jax.training import lanes, optimisers, placement
 
 def train(devices: int) -> np.ndarray:
     place = placement.make(jax.devices()[:devices])
-    optimiser, method = optimisers.by_name("adamw_stage2"), METHODS["dtvg"].method
+    optimiser, method = optimisers.by_name("adamw_stage2"), METHODS["dtvg"]
     fixed = test_lanes.fixed()
     state = lanes.init(method, optimiser, fixed.context)
     backbone = test_lanes.backbone()

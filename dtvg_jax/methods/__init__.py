@@ -5,7 +5,7 @@ import importlib
 from collections.abc import Sequence
 
 from dtvg_jax.errors import InputError, unknown
-from dtvg_jax.methods import dtvg, prompt_tuning
+from dtvg_jax.methods import controls, dtvg, merges, mpt, prompt_tuning, subset
 from dtvg_jax.methods.method import Context, Method, Start, described
 
 __all__ = [
@@ -23,6 +23,10 @@ METHODS: dict[str, Method] = {
     for methods in (
         prompt_tuning.METHODS,
         dtvg.METHODS,
+        subset.METHODS,
+        controls.METHODS,
+        merges.METHODS,
+        mpt.METHODS,
     )
     for method in methods
 }

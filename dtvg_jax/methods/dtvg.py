@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -46,7 +46,7 @@ class Grouped(Method):
     target_scale_rate: float = dataclasses.field(default=1e-3, metadata=PER_LANE)
     source_scale_rate: float = dataclasses.field(default=1e-3, metadata=PER_LANE)
 
-    merges_sources: ClassVar[bool] = True
+    merges_sources = True
 
     def __post_init__(self) -> None:
         super().__post_init__()

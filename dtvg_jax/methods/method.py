@@ -52,8 +52,8 @@ class Method(abc.ABC):
     """How trainables and sources become a prompt.
 
     A method is a frozen dataclass: its fields are its hyper-parameters, set from gin
-    and Python, and kept in plan, store and results. A subclass has a `name`, a
-    `description`, `init` and `prompt`, and whatever else below is not as it needs it.
+    and Python, and kept in plan, store and results. A subclass says what it is `called`
+    and what it is `about`, has `init` and `prompt`, and whatever else is not as below.
 
     Attributes:
       variant: tells apart two settings of one method in a job.
@@ -63,6 +63,8 @@ class Method(abc.ABC):
     variant: str = dataclasses.field(default="", metadata=PER_LANE)
     start: Start = dataclasses.field(default=Start.OWN, metadata=PER_LANE)
 
+    called: ClassVar[str] = ""
+    about: ClassVar[str] = ""
     # Whether source vectors enter the prompt: an entry then names its sources.
     merges_sources: ClassVar[bool] = False
     # Whether it takes vectors that were learned from another P_init.
@@ -80,14 +82,14 @@ class Method(abc.ABC):
                 )
 
     @property
-    @abc.abstractmethod
     def name(self) -> str:
         """The name in results and in the store."""
+        return self.called
 
     @property
-    @abc.abstractmethod
     def description(self) -> str:
         """Says in a line of the report what the method does."""
+        return self.about
 
     @abc.abstractmethod
     def init(self, context: Context) -> tuple[Trainables, MethodState]:

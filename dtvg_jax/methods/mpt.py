@@ -1,0 +1,71 @@
+"""The target stage of multitask prompt tuning (arXiv 2303.02861).
+
+The prompt is a shared one times a rank-one matrix of the task, number by number. MPT
+learns the shared prompt of all sources together, by distillation; here it begins as the
+mean of the sources' prompts.
+"""
+
+import dataclasses
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from dtvg_jax.errors import check_rates
+from dtvg_jax.methods.method import (
+    PER_LANE,
+    Context,
+    Diagnostics,
+    Method,
+    Trainables,
+)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Mpt(Method):
+    """Trains the shared prompt and the task's two factors.
+
+    Attributes:
+      factor_rate: peak rate of the factors, as a multiple of the stage's rate.
+    """
+
+    factor_rate: float = dataclasses.field(default=1.0, metadata=PER_LANE)
+
+    called = "mpt"
+    about = "the mean of the sources' prompts, times rank-one factors of the task"
+    merges_sources = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_rates(self, ["factor_rate"])
+
+    def rates(self, learning_rate: float) -> dict[str, float]:
+        """Gives the factors a multiple of the stage's rate."""
+        factors = self.factor_rate * learning_rate
+        return {"prompt": learning_rate, "row_factor": factors, "width_factor": factors}
+
+    def init(self, context: Context) -> tuple[Trainables, tuple[()]]:
+        """Starts with factors of one; without a source, from the lane's start."""
+        count = jnp.sum(context.available)
+        summed = jnp.einsum("s,sph->ph", context.available * 1.0, context.sources)
+        shared = context.p_init + summed / jnp.maximum(count, 1)
+        length, width = shared.shape
+        return {
+            "prompt": jnp.where(count > 0, shared, context.start),
+            "row_factor": jnp.ones(length, shared.dtype),
+            "width_factor": jnp.ones(width, shared.dtype),
+        }, ()
+
+    def prompt(
+        self,
+        trainables: Trainables,
+        method_state: tuple[()],
+        context: Context,
+        step: Int[Array, ""],
+    ) -> tuple[Float[Array, "P H"], tuple[()], Diagnostics]:
+        """Multiplies: P* o (u v^T)."""
+        del context, step
+        factors = jnp.outer(trainables["row_factor"], trainables["width_factor"])
+        return trainables["prompt"] * factors, method_state, {}
+
+
+METHODS = [Mpt()]

@@ -2,7 +2,7 @@
 
 from dtvg_jax.files import JsonObject
 from dtvg_jax.formats.load import open_source
-from dtvg_jax.jobs import plan
+from dtvg_jax.jobs import plan, taken_prompts
 from dtvg_jax.jobs.job import Job
 from dtvg_jax.training import compile_ahead
 
@@ -13,7 +13,8 @@ def compile_steps(job: Job, topology: str) -> JsonObject:
     Returns figures of each program: see `compile_ahead.compile_steps`.
     """
     config = open_source(job.backbone).checkpoint.config
-    steps = {program.name: _step(job, program) for program in plan.programs(job)}
+    programs = plan.programs(job, taken_prompts.find(job))
+    steps = {program.name: _step(job, program) for program in programs}
     return compile_ahead.compile_steps(topology, config, steps, dtype=job.dtype)
 
 
@@ -21,7 +22,7 @@ def _step(job: Job, program: plan.Program) -> compile_ahead.Step:
     stage = plan.stage_of(job, program)
     shapes = compile_ahead.Shapes(
         lanes=len(program.lanes),
-        groups=len(job.seeds),
+        groups=len(program.lanes) if program.stage == 1 else len(job.seeds),
         sources=len(job.sources) if program.stage == 2 else 0,
         prompt_length=job.prompt_length,
         batch_size=stage.batch_size,

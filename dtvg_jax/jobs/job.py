@@ -34,6 +34,8 @@ class Job:
         with settings of their own; without any, the job is stage 1 only.
       method_settings: what the methods that are named take instead of the defaults of
         their class: [@dtvg.Grouped()].
+      prompts_from: stores of other jobs, or of imported prompts, that have the prompts
+        of sources; only what they lack is learned.
       seeds: each gives a P_init, an order of the data, and lanes of its own.
       prompt_length: P.
       inputs_length: T, the most tokens of an input; longer ones are truncated.
@@ -59,6 +61,7 @@ class Job:
     stage2: Stage
     methods: Sequence[str | Method] = ("prompt_tuning", "spot", "dtvg")
     method_settings: Sequence[Method] = ()
+    prompts_from: Sequence[str] = ()
     seeds: Sequence[int] = (42,)
     prompt_length: int = 100
     inputs_length: int = 256
@@ -102,7 +105,10 @@ class Job:
                 raise InputError(f"{name} = {value!r}: it must be {choices}")
         if not self.seeds or not (*self.sources, *self.targets):
             raise InputError("a job needs at least one seed and one source or target")
-        for task in (*self.sources, *self.targets):
+        # What a store holds as well may be a task that is not known here.
+        for task in (
+            self.targets if self.prompts_from else (*self.sources, *self.targets)
+        ):
             catalogue.check_task(task, self.tasks_module)
         for method in resolved:
             method.check(self.sources, self.seeds)

@@ -6,7 +6,7 @@ import os
 import pathlib
 import platform
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 import jax
 
@@ -16,6 +16,7 @@ from dtvg_jax.files import JsonObject
 from dtvg_jax.jobs import plan
 from dtvg_jax.jobs.job import Job
 from dtvg_jax.jobs.token_tables import Tables
+from dtvg_jax.training.runs import Run
 
 FORMAT = 2  # of plan.json; 1 had results.json as the job's working memory
 PACKAGES = ("dtvg_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
@@ -44,10 +45,11 @@ def locked(folder: pathlib.Path) -> Iterator[None]:
         yield
 
 
-def planned(job: Job, facts: JsonObject) -> JsonObject:
+def planned(job: Job, taken: Collection[Run], facts: JsonObject) -> JsonObject:
     """Makes the content of plan.json.
 
-    `facts` are what results depend on beside the settings: the backbone's digest.
+    `facts` are what results depend on beside the settings: the backbone's digest, and
+    where the runs of stage 1 that are `taken` come from.
     """
     programs = [
         {
@@ -57,7 +59,7 @@ def planned(job: Job, facts: JsonObject) -> JsonObject:
                 lane.run._asdict() | {"steps": lane.steps} for lane in program.lanes
             ],
         }
-        for program in plan.programs(job)
+        for program in plan.programs(job, taken)
     ]
     settings = plan.settings(job) | facts
     return {"format": FORMAT, "settings": settings, "programs": programs}

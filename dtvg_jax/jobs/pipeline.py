@@ -25,12 +25,14 @@ from dtvg_jax.jobs import (
     measurements,
     plan,
     stage_inputs,
+    taken_prompts,
     testing,
     token_tables,
 )
 from dtvg_jax.jobs.job import Job
 from dtvg_jax.jobs.measurements import Compared, Tested
 from dtvg_jax.jobs.stage_inputs import Prompt
+from dtvg_jax.jobs.taken_prompts import Takes
 from dtvg_jax.methods import described, initial_prompt
 from dtvg_jax.models.backbone import Backbone
 from dtvg_jax.report.records import JobFacts, Report, Results, SingleSource
@@ -55,6 +57,7 @@ class _Work(NamedTuple):
     evaluator: testing.Evaluator
     log: MetricsLog
     check: Check
+    taken: Takes
 
 
 def run(
@@ -81,25 +84,40 @@ def run(
             "backbone_digest": backbone.digest,
             "vocabulary_digest": backbone.vocabulary.digest,
         }
-        planned = job_folder.planned(job, digests)
+        taken = taken_prompts.of_job(job, folder)
+        facts = digests | {"taken": taken_prompts.as_json(taken)}
+        planned = job_folder.planned(job, taken, facts)
         job_folder.check_plan(folder, planned)
         # All that can be wrong with the settings is found before the plan is written:
         # a corrected job may then use the same folder.
         p_init = _shared_starts(job, backbone)
-        evaluator = _evaluator(job, backbone, place, check)
+        store = PromptStore(folder / "store")
+        fits = {seed: lane_entries.fit(backbone, p) for seed, p in p_init.items()}
+        used = taken_prompts.read(job, taken, store, fits)
+        evaluator = _evaluator(job, backbone, place, check, taken)
         splits = job_folder.split_digests(evaluator.tables)
         job_folder.check_splits(folder, splits)
         files.write_json(folder / "plan.json", planned | {"splits": splits})
         files.write_bytes(folder / "config.gin", config_gin.encode())
         environment = job_folder.describe_environment(command)
         files.write_json(folder / "environment.json", environment)
-        store = PromptStore(folder / "store")
         store.remove_leftovers()
         for start in p_init.values():
             store.write_p_init(start)
+        for entry in used.values():
+            store.write(*entry)
         with MetricsLog(folder) as log:
             work = _Work(
-                job, backbone, place, folder, store, p_init, evaluator, log, check
+                job,
+                backbone,
+                place,
+                folder,
+                store,
+                p_init,
+                evaluator,
+                log,
+                check,
+                taken,
             )
             results = _run(work)
         files.write_json(folder / "results.json", dataclasses.asdict(results))
@@ -108,13 +126,13 @@ def run(
 
 def _run(work: _Work) -> Results:
     """Learns and measures what is missing, and gathers all that was measured."""
-    job, tested, compared = work.job, [], Compared((), {}, {})
-    for program in plan.programs(job):
-        tested.append(_learn(work, program, compared.single_source))
-        if program.stage == 1:
-            compared = _compare_sources(work)
+    job, programs = work.job, plan.programs(work.job, work.taken)
+    first = [_learn(work, one, ()) for one in programs if one.stage == 1]
+    compared = _compare_sources(work)
+    singles = compared.single_source
+    second = [_learn(work, one, singles) for one in programs if one.stage == 2]
     used = {m.full_name: m for m in job.resolved_methods() if job.targets}
-    seconds = [tested[0].seconds, compared.seconds, *(t.seconds for t in tested[1:])]
+    seconds = [one.seconds for one in (*first, compared, *second)]
     facts = JobFacts(
         backbone=work.backbone.name,
         backbone_digest=work.backbone.digest,
@@ -127,12 +145,15 @@ def _run(work: _Work) -> Results:
         descriptions={name: described(method) for name, method in used.items()},
         method_settings={name: method.settings for name, method in used.items()},
         seconds={name: s for part in seconds for name, s in part.items()},
+        taken=taken_prompts.as_json(work.taken),
     )
     return Results(
         job=facts,
-        rows=[row for part in tested for row in part.rows],
-        majority=testing.majority(plan.tasks(job), work.evaluator.tables),
-        single_source=compared.single_source,
+        rows=[row for part in (*first, *second) for row in part.rows],
+        majority=testing.majority(
+            plan.measured_tasks(job, work.taken), work.evaluator.tables
+        ),
+        single_source=singles,
         similarity=compared.similarity,
     )
 
@@ -239,6 +260,9 @@ def _store(work: _Work, run: Run, trained: loop.Trained, k: int) -> None:
 
 def _read(work: _Work, run: Run) -> Entry:
     fit = lane_entries.fit(work.backbone, work.p_init[run.seed])
+    if run in work.taken:
+        fit = taken_prompts.fit(work.job, fit)
+        return work.store.read(work.taken[run].entry, fit)
     return work.store.read(str(entries.name_of(run)), fit)
 
 
@@ -251,7 +275,7 @@ def _shared_starts(job: Job, backbone: Backbone) -> dict[int, Prompt]:
 
 
 def _evaluator(
-    job: Job, backbone: Backbone, place: Placement, check: Check
+    job: Job, backbone: Backbone, place: Placement, check: Check, taken: Takes
 ) -> testing.Evaluator:
     """Opens the token tables, and builds the one decoder."""
     lengths = (job.inputs_length, job.targets_length)
@@ -260,5 +284,5 @@ def _evaluator(
         setup=split_decoding.Setup(
             backbone, place, job.evaluation_batch_size, lengths, check
         ),
-        tables=token_tables.open_tables(job, backbone.vocabulary, check),
+        tables=token_tables.open_tables(job, backbone.vocabulary, check, taken),
     )

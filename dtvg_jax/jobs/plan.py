@@ -1,7 +1,7 @@
 """What a job does: its programs, and the lanes in each."""
 
 import dataclasses
-from collections.abc import Hashable, Sequence
+from collections.abc import Collection, Hashable, Sequence
 from typing import NamedTuple
 
 from dtvg_jax.files import JsonObject
@@ -11,6 +11,8 @@ from dtvg_jax.training.runs import Lane, Run
 from dtvg_jax.training.stages import Stage
 
 STAGE1 = METHODS["prompt_tuning"]
+# The plan says these of each method and of each prompt that is taken.
+IN_OTHER_WORDS = ("method_settings", "prompts_from")
 
 
 class Program(NamedTuple):
@@ -45,15 +47,28 @@ def stage_of(job: Job, program: Program) -> Stage:
     return job.stage1 if program.stage == 1 else job.stage2
 
 
-def programs(job: Job) -> list[Program]:
-    """Sorts all lanes of a job into programs; methods of one structure share one."""
+def measured_tasks(job: Job, taken: Collection[Run] = ()) -> list[str]:
+    """Lists the tasks whose rows are read: those not `taken` with every seed."""
+    return [
+        task
+        for task in tasks(job)
+        if any(stage1_run(task, seed) not in taken for seed in job.seeds)
+    ]
+
+
+def programs(job: Job, taken: Collection[Run] = ()) -> list[Program]:
+    """Sorts all lanes of a job into programs; methods of one structure share one.
+
+    The runs of stage 1 that are `taken` from other stores have no lanes.
+    """
     rates = STAGE1.rates(job.stage1.learning_rate)
     first = [
         Lane(stage1_run(task, seed), _stage1_steps(job, task), rates)
         for seed in job.seeds
         for task in tasks(job)
+        if stage1_run(task, seed) not in taken
     ]
-    found = [Program("stage1", 1, STAGE1, tuple(first))]
+    found = [Program("stage1", 1, STAGE1, tuple(first))] if first else []
     alike: dict[Hashable, list[Method]] = {}
     for method in job.resolved_methods() if job.targets else ():
         alike.setdefault(method.structure, []).append(method)
@@ -87,7 +102,7 @@ def method_of(job: Job, run: Run) -> Method:
 def settings(job: Job) -> JsonObject:
     """Gives the settings that results depend on, as JSON."""
     plain = dataclasses.asdict(job)
-    for name in (*PLACES, "method_settings"):  # these are part of the methods
+    for name in (*PLACES, *IN_OTHER_WORDS):
         del plain[name]
     plain["methods"] = {m.full_name: m.settings for m in job.resolved_methods()}
     return {k: list(v) if isinstance(v, tuple) else v for k, v in plain.items()}
@@ -103,7 +118,7 @@ def differences(was: object, now: object) -> list[str]:
     ]
 
 
-def describe(job: Job) -> str:
+def describe(job: Job, taken: Collection[Run] = ()) -> str:
     """Writes the plan for people: programs, their lanes and steps."""
     lines = [
         f"backbone {job.backbone}, prompts of {job.prompt_length} rows, "
@@ -111,7 +126,9 @@ def describe(job: Job) -> str:
     ]
     if job.shots is not None:
         lines.append(f"targets are trained on {job.shots} rows each, {job.shot_rule}")
-    for program in programs(job):
+    if taken:
+        lines.append(f"{len(taken)} prompts of stage 1 are taken from other stores")
+    for program in programs(job, taken):
         stage = stage_of(job, program)
         steps = max(lane.steps for lane in program.lanes)
         lines.append(

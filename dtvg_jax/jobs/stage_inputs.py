@@ -22,11 +22,11 @@ Read = Callable[[Run], Entry]
 def first(p_init: Starts, lanes: Sequence[Lane]) -> LaneContexts:
     """Begins stage 1: every lane at its seed's P_init, without sources."""
     starts = np.stack([p_init[lane.run.seed] for lane in lanes])
-    shared = np.stack(list(p_init.values()))
-    groups, *shape = shared.shape
+    count, *shape = starts.shape
+    # Seeds may have different numbers of lanes, so each is a group of its own.
     return LaneContexts(
-        p_init=jnp.asarray(shared),
-        sources=jnp.zeros((groups, 0, *shape)),
+        p_init=jnp.asarray(starts),
+        sources=jnp.zeros((count, 0, *shape)),
         start=jnp.asarray(starts),
         available=jnp.zeros((len(lanes), 0), bool),
     )

@@ -1,6 +1,6 @@
 """The token tables of a job: every split of every task, and few shots of targets."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 from dtvg_jax import files
@@ -8,12 +8,20 @@ from dtvg_jax.data import catalogue, prepared, token_table
 from dtvg_jax.data.token_table import TokenTable
 from dtvg_jax.jobs import plan
 from dtvg_jax.jobs.job import Job
+from dtvg_jax.training.runs import Run
 
 Tables = dict[tuple[str, str], TokenTable]  # by task and split
 
 
-def open_tables(job: Job, vocabulary: Any, check: Callable[[], None]) -> Tables:
+def open_tables(
+    job: Job,
+    vocabulary: Any,
+    check: Callable[[], None],
+    taken: Collection[Run] = (),
+) -> Tables:
     """Opens or makes all tables; `check` is called before each and may raise.
+
+    Sources whose runs of stage 1 are all `taken` from other stores need none.
 
     Splits are "train", "validation" and "test", and for targets of few shots one for
     each seed, `training_split`.
@@ -22,7 +30,7 @@ def open_tables(job: Job, vocabulary: Any, check: Callable[[], None]) -> Tables:
     """
     cache = files.expand(job.cache_dir)
     known = catalogue.known()
-    names = plan.tasks(job)
+    names = plan.measured_tasks(job, taken)
     builders = [known[task].builder for task in names if task in known]
     data_dir = prepared.folder(
         job.data_dir, cache, list(dict.fromkeys(builders)), job.download

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 
 from dtvg_jax.errors import InputError, unknown
 from dtvg_jax.methods import controls, dtvg, merges, mpt, prompt_tuning, subset
-from dtvg_jax.methods.method import Context, Method, Start, described
+from dtvg_jax.methods.method import PER_LANE, Context, Method, Start, described
 
 __all__ = [
     "METHODS",
+    "PER_LANE",
     "Context",
     "Method",
     "Start",

@@ -12,7 +12,7 @@ import numpy as np
 
 from dtvg_jax.errors import InputError
 from dtvg_jax.methods.dtvg import Grouped
-from dtvg_jax.methods.method import Vectors
+from dtvg_jax.methods.method import PER_LANE, Vectors
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -63,7 +63,7 @@ class OtherSeedVectors(_Control):
 
     called = "other_seed_vectors"
     instead = "the sources' vectors of another seed"
-    bare_vectors = True
+    bare_vectors: bool = dataclasses.field(default=True, metadata=PER_LANE)
 
     def check(self, sources: Sequence[str], seeds: Sequence[int]) -> None:
         """Raises InputError where there is no other seed."""

@@ -58,17 +58,17 @@ class Method(abc.ABC):
     Attributes:
       variant: tells apart two settings of one method in a job.
       start: the prompt that a lane starts from.
+      bare_vectors: whether source vectors may be of another P_init than the target's.
     """
 
     variant: str = dataclasses.field(default="", metadata=PER_LANE)
     start: Start = dataclasses.field(default=Start.OWN, metadata=PER_LANE)
+    bare_vectors: bool = dataclasses.field(default=False, metadata=PER_LANE)
 
     called: ClassVar[str] = ""
     about: ClassVar[str] = ""
     # Whether source vectors enter the prompt: an entry then names its sources.
     merges_sources: ClassVar[bool] = False
-    # Whether it takes vectors that were learned from another P_init.
-    bare_vectors: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         check_field_types(self)

@@ -58,6 +58,8 @@ def _what_was_run(report: Report) -> list[str]:
         f"- targets: {', '.join(job.targets) or 'none'}",
         f"- methods: {', '.join(job.methods)}",
     ]
+    if job.taken:
+        lines.append(f"- taken from other stores: {len(job.taken)} prompts of stage 1")
     return ["\n".join(lines + ([f"- time: {seconds}"] if seconds else []))]
 
 

@@ -19,7 +19,8 @@ Role: TypeAlias = Literal["source", "target"]
 class JobFacts:
     """The settings of a job that the report shows; seconds by part of the job.
 
-    `descriptions` and `method_settings` are by method, with its variant.
+    `descriptions` and `method_settings` are by method, with its variant; `taken` names
+    what came from other stores, by the entry of stage 1 that was not learned.
     """
 
     backbone: str
@@ -32,7 +33,10 @@ class JobFacts:
     methods: Sequence[str]
     seconds: Mapping[str, float]
     descriptions: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    method_settings: Mapping[str, object] = dataclasses.field(default_factory=dict)
+    method_settings: Mapping[str, Mapping[str, object]] = dataclasses.field(
+        default_factory=dict
+    )
+    taken: Mapping[str, Mapping[str, object]] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)

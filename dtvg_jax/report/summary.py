@@ -22,7 +22,9 @@ from dtvg_jax.report.records import (
     Summary,
 )
 from dtvg_jax.report.statistics import paired_interval, spread
+from dtvg_jax.store import entries
 from dtvg_jax.training.metrics_log import LogRecord, TrainRecord
+from dtvg_jax.training.runs import Run
 
 BASELINE = "prompt_tuning"
 
@@ -174,9 +176,15 @@ def failures(results: Results) -> list[Failure]:
         Failure(cell.stage, cell.task, cell.method, seed, "no result")
         for cell in _planned(results)
         for seed in results.job.seeds
-        if (cell, seed) not in present
+        if (cell, seed) not in present and not _taken(results, cell, seed)
     ]
     return failed + missing
+
+
+def _taken(results: Results, cell: Cell, seed: int) -> bool:
+    """Tells whether a prompt of stage 1 came from another store: it is not tested."""
+    run = Run(cell.stage, cell.task, cell.method, seed)
+    return cell.stage == 1 and str(entries.name_of(run)) in results.job.taken
 
 
 def last_stage(rows: Iterable[ResultRow | ScoreRow]) -> int | None:

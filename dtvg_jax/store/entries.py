@@ -13,6 +13,8 @@ from dtvg_jax.training.runs import Run
 FORMAT = 1
 # In names of entries, the method of a prompt that stage 1 learned.
 STAGE1 = "stage1"
+# The method of an imported prompt, where none is named.
+IMPORTED = "imported"
 _NAME = re.compile(r"(?P<task>[^/.][^/]*)/(?P<method>[^/.][^/]*)-seed(?P<seed>\d+)")
 
 Arrays = Mapping[str, np.ndarray]

@@ -14,7 +14,7 @@ from dtvg_jax import methods, report
 from dtvg_jax.cli import command
 from dtvg_jax.cli.commands.report import COMMAND
 from dtvg_jax.errors import InputError
-from dtvg_jax.report import glossary, markdown
+from dtvg_jax.report import markdown
 from dtvg_jax.report.records import BestSource, Comparison
 from dtvg_jax.report.tables import Table
 
@@ -159,9 +159,14 @@ def test_every_column_is_explained_once_below_its_table(tmp_path):
     assert set(tables[-1].split(" | ")) == {"target", "method", "qnli", "sst2"}
 
 
-@pytest.mark.parametrize("method", methods.METHODS)
-def test_every_method_is_explained(method):
-    assert glossary.description(method)
+def test_methods_are_described_as_the_job_says(tmp_path):
+    """A job of an earlier version says nothing: then as this version does."""
+    made = small()
+    made["job"]["descriptions"] = {"dtvg": "of its own kind"}
+    _, text = written(tmp_path, made)
+    assert "- **dtvg**: of its own kind.\n" in text
+    known = methods.METHODS["prompt_tuning"].description
+    assert f"- **prompt_tuning**: {known}.\n" in text
 
 
 def test_a_method_that_is_not_known_is_compared_and_not_explained(tmp_path):

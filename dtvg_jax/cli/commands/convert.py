@@ -16,7 +16,7 @@ from dtvg_jax import errors, files
 from dtvg_jax.cli import command, signals
 from dtvg_jax.errors import InputError
 from dtvg_jax.formats.load import DTYPES, Source, open_source
-from dtvg_jax.store import import_export
+from dtvg_jax.store import entries, import_export
 from dtvg_jax.store.prompt_store import PromptStore
 
 ENTRIES = "entries of the store, <task>/<method>-seed<n>; all by default"
@@ -50,7 +50,7 @@ IMPORT = flags.FlagValues()
 _required("store", STORE, IMPORT)
 flags.DEFINE_string("backbone", None, MODEL, IMPORT)
 flags.DEFINE_enum("dtype", "float32", DTYPES, DTYPE, IMPORT)
-flags.DEFINE_string("method", "imported", "Method in an entry's name.", IMPORT)
+flags.DEFINE_string("method", entries.IMPORTED, "Method in an entry's name.", IMPORT)
 flags.DEFINE_integer(
     "seed", 0, "Seed in an entry's name, and of P_init.", 0, None, IMPORT
 )

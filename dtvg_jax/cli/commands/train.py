@@ -58,11 +58,11 @@ def main(words: list[str], check: signals.Check) -> None:
     """Reads the settings and does what the flags say."""
     # After the flags, so that --help and a misspelt flag need not wait for JAX.
     from dtvg_jax import report
-    from dtvg_jax.jobs import compile_steps, job, pipeline, plan
+    from dtvg_jax.jobs import compile_steps, job, pipeline, plan, taken_prompts
 
     config = _with_flags(gin_settings.configure(job.Job, GIN))
     if DRY_RUN.value:
-        print(plan.describe(config))
+        print(plan.describe(config, taken_prompts.find(config)))
         return
     if COMPILE_ONLY.value:
         if TOPOLOGY.value is None:

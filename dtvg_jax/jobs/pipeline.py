@@ -10,7 +10,7 @@ import dataclasses
 import os
 import pathlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import jax
@@ -80,12 +80,12 @@ def run(
         backbone = load_backbone(job.backbone, job.dtype)
         params = jax.device_put(backbone.params, place.params)
         backbone = backbone._replace(params=params)
-        digests: JsonObject = {
+        taken = taken_prompts.of_job(job, folder)
+        facts: JsonObject = {
             "backbone_digest": backbone.digest,
             "vocabulary_digest": backbone.vocabulary.digest,
+            "taken": taken_prompts.as_json(taken),
         }
-        taken = taken_prompts.of_job(job, folder)
-        facts = digests | {"taken": taken_prompts.as_json(taken)}
         planned = job_folder.planned(job, taken, facts)
         job_folder.check_plan(folder, planned)
         # All that can be wrong with the settings is found before the plan is written:
@@ -93,7 +93,7 @@ def run(
         p_init = _shared_starts(job, backbone)
         store = PromptStore(folder / "store")
         fits = {seed: lane_entries.fit(backbone, p) for seed, p in p_init.items()}
-        used = taken_prompts.read(job, taken, store, fits)
+        entries_taken = taken_prompts.read(job, taken, store, fits)
         evaluator = _evaluator(job, backbone, place, check, taken)
         splits = job_folder.split_digests(evaluator.tables)
         job_folder.check_splits(folder, splits)
@@ -101,11 +101,7 @@ def run(
         files.write_bytes(folder / "config.gin", config_gin.encode())
         environment = job_folder.describe_environment(command)
         files.write_json(folder / "environment.json", environment)
-        store.remove_leftovers()
-        for start in p_init.values():
-            store.write_p_init(start)
-        for entry in used.values():
-            store.write(*entry)
+        _begin(store, p_init, entries_taken)
         with MetricsLog(folder) as log:
             work = _Work(
                 job,
@@ -124,6 +120,17 @@ def run(
         return report.write(folder)
 
 
+def _begin(
+    store: PromptStore, p_init: dict[int, Prompt], taken: Mapping[Run, Entry]
+) -> None:
+    """Puts into the store what no lane of the job makes."""
+    store.remove_leftovers()
+    for start in p_init.values():
+        store.write_p_init(start)
+    for entry in taken.values():
+        store.write(entry.arrays, entry.metadata)
+
+
 def _run(work: _Work) -> Results:
     """Learns and measures what is missing, and gathers all that was measured."""
     job, programs = work.job, plan.programs(work.job, work.taken)
@@ -131,9 +138,23 @@ def _run(work: _Work) -> Results:
     compared = _compare_sources(work)
     singles = compared.single_source
     second = [_learn(work, one, singles) for one in programs if one.stage == 2]
-    used = {m.full_name: m for m in job.resolved_methods() if job.targets}
     seconds = [one.seconds for one in (*first, compared, *second)]
-    facts = JobFacts(
+    return Results(
+        job=_facts(work, {name: s for part in seconds for name, s in part.items()}),
+        rows=[row for part in (*first, *second) for row in part.rows],
+        majority=testing.majority(
+            plan.measured_tasks(job, work.taken), work.evaluator.tables
+        ),
+        single_source=singles,
+        similarity=compared.similarity,
+    )
+
+
+def _facts(work: _Work, seconds: dict[str, float]) -> JobFacts:
+    """Says of the job what the report shows."""
+    job = work.job
+    used = {m.full_name: m for m in job.resolved_methods() if job.targets}
+    return JobFacts(
         backbone=work.backbone.name,
         backbone_digest=work.backbone.digest,
         prompt_length=job.prompt_length,
@@ -144,17 +165,8 @@ def _run(work: _Work) -> Results:
         methods=list(used),
         descriptions={name: described(method) for name, method in used.items()},
         method_settings={name: method.settings for name, method in used.items()},
-        seconds={name: s for part in seconds for name, s in part.items()},
+        seconds=seconds,
         taken=taken_prompts.as_json(work.taken),
-    )
-    return Results(
-        job=facts,
-        rows=[row for part in (*first, *second) for row in part.rows],
-        majority=testing.majority(
-            plan.measured_tasks(job, work.taken), work.evaluator.tables
-        ),
-        single_source=singles,
-        similarity=compared.similarity,
     )
 
 

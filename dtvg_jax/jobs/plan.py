@@ -13,6 +13,7 @@ from dtvg_jax.training.stages import Stage
 STAGE1 = METHODS["prompt_tuning"]
 # The plan says these of each method and of each prompt that is taken.
 IN_OTHER_WORDS = ("method_settings", "prompts_from")
+ABSENT = object()  # a setting that one of two plans lacks
 
 
 class Program(NamedTuple):
@@ -108,14 +109,23 @@ def settings(job: Job) -> JsonObject:
     return {k: list(v) if isinstance(v, tuple) else v for k, v in plain.items()}
 
 
-def differences(was: object, now: object) -> list[str]:
+def differences(was: object, now: object, name: str = "") -> list[str]:
     """Names the settings that differ, "stage1.steps was 300, is 200"."""
-    flat_was, flat_now = _flat(was), _flat(now)
-    return [
-        f"{name} was {flat_was.get(name)!r}, is {flat_now.get(name)!r}"
-        for name in dict.fromkeys([*flat_was, *flat_now])
-        if flat_was.get(name) != flat_now.get(name)
-    ]
+    if isinstance(was, dict) and isinstance(now, dict):
+        return [
+            line
+            for key in dict.fromkeys([*was, *now])
+            for line in differences(
+                was.get(key, ABSENT), now.get(key, ABSENT), f"{name}.{key}".lstrip(".")
+            )
+        ]
+    return [] if was == now else [f"{name} was {_shown(was)}, is {_shown(now)}"]
+
+
+def _shown(value: object) -> str:
+    if value is ABSENT:
+        return "absent"
+    return "present" if isinstance(value, dict) else repr(value)
 
 
 def describe(job: Job, taken: Collection[Run] = ()) -> str:
@@ -143,13 +153,3 @@ def describe(job: Job, taken: Collection[Run] = ()) -> str:
 def _stage1_steps(job: Job, task: str) -> int:
     only_target = task not in job.sources
     return (job.stage1.target_steps if only_target else None) or job.stage1.steps
-
-
-def _flat(tree: object, prefix: str = "") -> dict[str, object]:
-    """Names the leaves of nested JSON objects by their path, "stage1.steps"."""
-    if not isinstance(tree, dict):
-        return {prefix.removesuffix("."): tree}
-    flat: dict[str, object] = {}
-    for name, value in tree.items():
-        flat |= _flat(value, f"{prefix}{name}.")
-    return flat

@@ -129,10 +129,13 @@ def test_variants_have_names_rates_and_programs_of_their_own():
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ([dataclasses.replace(SLOW, source_scale_rate=0.4)], "methods.dtvg+slow."),
-        ([dataclasses.replace(SLOW, variant="fast")], "methods.dtvg+slow."),
-        ([SLOW, "spot"], "methods.spot."),
-        (["dtvg"], "methods.dtvg+slow."),
+        (
+            [dataclasses.replace(SLOW, source_scale_rate=0.4)],
+            "methods.dtvg+slow.source_scale_rate was 0.5, is 0.4",
+        ),
+        ([dataclasses.replace(SLOW, variant="fast")], "methods.dtvg+fast was absent"),
+        ([SLOW, "spot"], "methods.spot was absent, is present"),
+        (["dtvg"], "methods.dtvg+slow was present, is absent"),
         ([SLOW], None),
     ],
 )

@@ -71,20 +71,30 @@ def check_least(made: object, least: Mapping[str, int]) -> None:
     """
     for name, bound in least.items():
         value = getattr(made, name)
-        absent = value is None and _fits(None, typing.get_type_hints(type(made))[name])
-        if not absent and (type(value) is not int or value < bound):
+        right = type(value) is int and value >= bound
+        if not right and not _is_absent(made, name):
             raise InputError(
                 f"{name} = {value!r}: it must be a whole number >= {bound}"
             )
 
 
 def check_rates(made: object, names: Iterable[str]) -> None:
-    """Raises InputError for a field that is no finite number >= 0."""
+    """Raises InputError for a field that is no finite number >= 0.
+
+    A field that may be None, and is, is right.
+    """
     for name in names:
         value = getattr(made, name)
         number = isinstance(value, int | float) and not isinstance(value, bool)
-        if not (number and 0 <= value < math.inf):
+        right = number and 0 <= value < math.inf
+        if not right and not _is_absent(made, name):
             raise InputError(f"{name} = {value!r}: it must be a number >= 0")
+
+
+def _is_absent(made: object, name: str) -> bool:
+    """Tells whether a field is None, and may be."""
+    hint = typing.get_type_hints(type(made))[name]
+    return getattr(made, name) is None and _fits(None, hint)
 
 
 def _fits(value: object, hint: object) -> bool:

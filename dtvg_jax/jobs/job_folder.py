@@ -18,7 +18,7 @@ from dtvg_jax.jobs.job import Job
 from dtvg_jax.jobs.token_tables import Tables
 from dtvg_jax.training.runs import Run
 
-FORMAT = 2  # of plan.json; 1 had results.json as the job's working memory
+FORMAT = 3  # of plan.json; 2 had rates of methods in stages
 PACKAGES = ("dtvg_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 PACKAGES += ("seqio", "tensorflow-datasets", "safetensors")
 

@@ -33,8 +33,8 @@ class Grouped(Method):
       until: from this step on the group is kept for good; None: never.
       weight: lambda of "greedy" and "exhaustive": consistency beside similarity.
       exhaustive_limit: most sources that "exhaustive" takes; it tries 2^S groups.
-      target_scale_rate: peak rate of alpha_t.
-      source_scale_rate: peak rate of alpha_s.
+      target_scale_rate: peak rate of alpha_t; None: the stage's, as in the reference.
+      source_scale_rate: peak rate of alpha_s, likewise.
     """
 
     rule: str = "dtvg"
@@ -43,8 +43,8 @@ class Grouped(Method):
     until: int | None = None
     weight: float = 1.0
     exhaustive_limit: int = task_vectors.MAX_EXHAUSTIVE_SOURCES
-    target_scale_rate: float = dataclasses.field(default=1e-3, metadata=PER_LANE)
-    source_scale_rate: float = dataclasses.field(default=1e-3, metadata=PER_LANE)
+    target_scale_rate: float | None = dataclasses.field(default=1e-3, metadata=PER_LANE)
+    source_scale_rate: float | None = dataclasses.field(default=1e-3, metadata=PER_LANE)
 
     merges_sources = True
 
@@ -83,9 +83,12 @@ class Grouped(Method):
 
     def rates(self, learning_rate: float) -> dict[str, float]:
         """Gives the prompt the stage's rate, and scales their own."""
-        return super().rates(learning_rate) | {
+        own = {
             "target_scale": self.target_scale_rate,
             "source_scales": self.source_scale_rate,
+        }
+        return super().rates(learning_rate) | {
+            name: learning_rate if rate is None else rate for name, rate in own.items()
         }
 
     def saved(

@@ -34,3 +34,28 @@ class Stage:
         check_rates(self, ["learning_rate"])
         check_field_types(self)
         optimisers.by_name(self.optimiser)
+
+
+def reference_stage1(steps: int, learning_rate: float, batch_size: int = 16) -> Stage:
+    """Learns prompts as the reference does.
+
+    Its rates: 0.3 for T5 and 1e-3 for Llama, in 300,000 steps at most.
+    """
+    return Stage(
+        steps=steps,
+        learning_rate=learning_rate,
+        batch_size=batch_size,
+        warmup=500,
+        optimiser="adamw_stage1",
+        validate_every=1000,
+    )
+
+
+def reference_stage2(steps: int, learning_rate: float, batch_size: int = 16) -> Stage:
+    """Tunes targets as the reference does, which uses another optimiser for that.
+
+    Its rate: 1e-3, in 30,000 steps; that of alpha_t is the same, a setting of the
+    method (`dtvg.Grouped.target_scale_rate = None`).
+    """
+    first = reference_stage1(steps, learning_rate, batch_size)
+    return dataclasses.replace(first, optimiser="adamw_stage2")

@@ -149,6 +149,8 @@ def test_each_array_has_a_rate_by_the_stages():
     one = dtvg.Grouped(target_scale_rate=0.03, source_scale_rate=0.5)
     rates = {"prompt": 0.2, "target_scale": 0.03, "source_scales": 0.5}
     assert one.rates(0.2) == rates
+    as_reference = dataclasses.replace(one, target_scale_rate=None)
+    assert as_reference.rates(0.2) == rates | {"target_scale": 0.2}
     assert methods.METHODS["spot"].rates(0.2) == {"prompt": 0.2}
     for method in methods.METHODS.values():
         trainables, _ = method.init(context())

@@ -1,9 +1,11 @@
 """The settings of a stage are checked where they are made, from Python too."""
 
+import dataclasses
+
 import pytest
 
 from dtvg_jax.errors import InputError
-from dtvg_jax.training.stages import Stage
+from dtvg_jax.training.stages import Stage, reference_stage1, reference_stage2
 
 
 @pytest.mark.parametrize(
@@ -27,6 +29,19 @@ def test_a_setting_that_cannot_be_is_a_sentence(change, sentence):
     with pytest.raises(InputError) as error:
         Stage(**settings)
     assert str(error.value).startswith(sentence)
+
+
+def test_the_reference_differs_between_stages_in_its_optimiser_only():
+    """Script settings of the released code: batch 16, warm-up 500, every 1,000."""
+    first, second = (
+        make(steps=30_000, learning_rate=1e-3)
+        for make in (reference_stage1, reference_stage2)
+    )
+    assert first == Stage(
+        steps=30_000, learning_rate=1e-3, batch_size=16, warmup=500,
+        optimiser="adamw_stage1", dropout=True, validate_every=1000,
+    )  # fmt: skip
+    assert second == dataclasses.replace(first, optimiser="adamw_stage2")
 
 
 def test_settings_that_can_be():

@@ -57,15 +57,20 @@ def test_the_example_computes_what_it_says(folder):
     assert set(rates) == set(trainables) and rates["gains"] == pytest.approx(0.02)
 
 
-def test_the_gin_lines_find_it(folder, monkeypatch):
+def read_gin(file: pathlib.Path) -> job.Job:
+    gin.clear_config()
+    command.parse(train.COMMAND, ["train", f"--gin_file={file}"])
+    made = gin_settings.configure(job.Job, train.GIN)
+    gin.clear_config()
+    return made
+
+
+def test_the_gin_lines_find_it(folder):
     (folder / "own.gin").write_text(
         f'include "{ROOT / "gin/test/small_job.gin"}"\nfrom __gin__ import '
         f"dynamic_registration\nfrom dtvg_jax.jobs import job\n{GIN}"
     )
-    gin.clear_config()
-    command.parse(train.COMMAND, ["train", f"--gin_file={folder / 'own.gin'}"])
-    made = gin_settings.configure(job.Job, train.GIN)
-    gin.clear_config()
+    made = read_gin(folder / "own.gin")
     names = [method.full_name for method in made.resolved_methods()]
     assert names == ["prompt_tuning", "scaled_mean", "scaled_mean+whole"]
     last = made.resolved_methods()[-1].settings
@@ -178,3 +183,24 @@ def test_named_methods_take_the_settings_of_their_class():
     scales = [one.rates(0.1).get("target_scale") for one in made.resolved_methods()]
     assert scales == [0.03, 0.03, None, 1e-3]
     assert "method_settings" not in plan.settings(made)
+
+
+@pytest.mark.parametrize(
+    ("file", "prompt", "scales"),
+    [
+        ("runs/quickstart.gin", 0.2, 0.03),
+        ("runs/compare.gin", 0.2, 0.03),
+        ("runs/real_check.gin", 5e-3, 5e-3),
+        ("test/small_job.gin", 0.1, 1e-3),
+    ],
+)
+def test_the_runs_of_this_repository_keep_their_rates(file, prompt, scales):
+    """As measured in docs/results.md, whose stages had the rates of the scales."""
+    for program in plan.programs(read_gin(ROOT / "gin" / file)):
+        for lane in program.lanes:
+            assert lane.rates["prompt"] == prompt
+            assert set(lane.rates.values()) <= {prompt, scales}
+            grouped = isinstance(program.method, dtvg_method.Grouped)
+            assert ("source_scales" in lane.rates) == grouped
+            assert lane.rates.get("target_scale", scales) == scales
+            assert lane.rates.get("source_scales", scales) == scales

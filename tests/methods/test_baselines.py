@@ -10,6 +10,7 @@ import pytest
 from dtvg_jax import methods
 from dtvg_jax.errors import InputError
 from dtvg_jax.methods import controls, dtvg, merges, mpt, subset
+from dtvg_jax.training import lanes, optimisers
 
 S, P, H = 4, 3, 6
 AVAILABLE = np.array([True, False, True, True])
@@ -215,3 +216,30 @@ def test_a_setting_that_cannot_be_is_a_sentence(make, sentence):
     with pytest.raises(InputError) as error:
         make()
     assert str(error.value).startswith(sentence)
+
+
+@pytest.mark.parametrize(
+    "method", [merges.Ties(), merges.Dare(), mpt.Mpt(), subset.Subset(only=["a"])]
+)
+def test_a_lane_among_others_is_one_alone(method):
+    """Four lanes in two groups of a seed, each with sources and a start of its own."""
+    rng = np.random.default_rng(2)
+    p_init, sources, start = (
+        rng.normal(size=shape).astype("f4")
+        for shape in [(2, P, H), (2, S, P, H), (4, P, H)]
+    )
+    available = rng.random((4, S)) > 0.3
+    contexts = lanes.LaneContexts(
+        *map(jnp.asarray, (p_init, sources, start, available))
+    )
+    state = lanes.init(method, optimisers.by_name("adamw_stage2"), contexts)
+    for k in range(4):
+        alone = methods.Context(
+            *map(jnp.asarray, (p_init[k // 2], sources[k // 2], start[k], available[k]))
+        )
+        trainables, prompt, _, _ = made(method, alone)
+        np.testing.assert_allclose(state.best.prompt[k], prompt, rtol=1e-5, atol=1e-6)
+        for name, value in trainables.items():
+            np.testing.assert_allclose(
+                state.trainables[name][k], value, rtol=1e-5, atol=1e-6
+            )

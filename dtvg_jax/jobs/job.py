@@ -87,14 +87,8 @@ class Job:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise InputError(f"{name} = {value!r}: it must be a whole number >= 1")
-        resolved = self.resolved_methods()
-        unique = {name: getattr(self, name) for name in ("sources", "targets", "seeds")}
-        unique["methods"] = [method.full_name for method in resolved]
-        for name, values in unique.items():
-            values = list(values)
-            if twice := [value for value in values if values.count(value) > 1]:
-                hint = ": give one a `variant`" if name == "methods" else ""
-                raise InputError(f"{name} names {twice[0]!r} twice{hint}")
+        for name in ("sources", "targets", "seeds"):
+            _check_differ(name, list(getattr(self, name)))
         for seed in self.seeds:
             # The range that NumPy's legacy generator, which draws P_init, takes.
             if not 0 <= seed < 2**32:
@@ -105,14 +99,21 @@ class Job:
                 raise InputError(f"{name} = {value!r}: it must be {choices}")
         if not self.seeds or not (*self.sources, *self.targets):
             raise InputError("a job needs at least one seed and one source or target")
-        # What a store holds as well may be a task that is not known here.
-        for task in (
-            self.targets if self.prompts_from else (*self.sources, *self.targets)
-        ):
+        # What a store holds may be a task that is not known here.
+        learned = [*self.targets, *(() if self.prompts_from else self.sources)]
+        for task in learned:
             catalogue.check_task(task, self.tasks_module)
+        resolved = self.resolved_methods()
+        names = [method.full_name for method in resolved]
+        _check_differ("methods", names, ": give one a `variant`")
         for method in resolved:
             method.check(self.sources, self.seeds)
 
     def resolved_methods(self) -> list[Method]:
         """Gives the methods of stage 2, those that are named with their settings."""
         return [methods.resolve(one, self.method_settings) for one in self.methods]
+
+
+def _check_differ(name: str, values: Sequence[object], hint: str = "") -> None:
+    if twice := [value for value in values if values.count(value) > 1]:
+        raise InputError(f"{name} names {twice[0]!r} twice{hint}")

@@ -144,18 +144,26 @@ class Method(abc.ABC):
     def settings(self) -> JsonObject:
         """The class and all settings, as JSON: what results depend on."""
         cls = type(self)
-        fields = json.loads(json.dumps(dataclasses.asdict(self)))
+        try:
+            text = json.dumps(dataclasses.asdict(self), allow_nan=False)
+        except (TypeError, ValueError) as error:
+            raise InputError(
+                f"a setting of method {self.full_name!r} cannot be kept ({error}): "
+                "settings are numbers, texts, None, and lists of these"
+            ) from None
+        fields = json.loads(text)
         return {"class": f"{cls.__module__}:{cls.__qualname__}"} | fields
 
     @property
     def structure(self) -> Hashable:
         """What is compiled: methods of one structure share a program."""
-        fixed = [
-            getattr(self, field.name)
+        per_lane = {
+            field.name
             for field in dataclasses.fields(self)
-            if not field.metadata.get("per_lane")
-        ]
-        return type(self), *fixed
+            if field.metadata.get("per_lane")
+        }
+        fixed = {k: v for k, v in self.settings.items() if k not in per_lane}
+        return type(self), json.dumps(fixed)
 
 
 def described(method: Method) -> str:

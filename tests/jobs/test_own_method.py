@@ -17,6 +17,7 @@ from dtvg_jax.cli.commands import train
 from dtvg_jax.errors import InputError
 from dtvg_jax.jobs import job, job_folder, plan
 from dtvg_jax.methods import dtvg as dtvg_method
+from dtvg_jax.methods import merges
 from dtvg_jax.store.prompt_store import PromptStore
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -173,6 +174,26 @@ def test_methods_that_cannot_be_are_sentences(given, sentence):
     with pytest.raises(InputError) as error:
         of_methods(*given)
     assert str(error.value).startswith(sentence)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Odd(merges.Ties):
+    """A method of a user's, with a setting that is no number or text."""
+
+    odd: object = None
+
+
+@pytest.mark.parametrize("value", [float("nan"), {1, 2}, np.float32(1)])
+def test_a_setting_that_cannot_be_kept_is_a_sentence(value):
+    made = of_methods(Odd(odd=value))
+    with pytest.raises(InputError, match="a setting of method 'ties' cannot be kept"):
+        job_folder.planned(made, (), {})
+
+
+def test_lists_are_settings_too():
+    made = of_methods(Odd(odd=[1, "a"]), Odd(odd=[2], variant="two"))
+    assert len(plan.programs(made)) == 3
+    assert made.resolved_methods()[0].settings["odd"] == [1, "a"]
 
 
 def test_named_methods_take_the_settings_of_their_class():

@@ -66,7 +66,8 @@ def run(command: Command, arguments: Sequence[str]) -> NoReturn:
     _let_modules_of_the_folder_be_found()
     try:
         words = parse(command, arguments)
-        host_settings.apply(command.flags, arguments)
+        if host_settings.wanted(command.flags):
+            host_settings.apply(arguments)
         if command.stop is Stop.AT_ONCE:
             command.main(words, lambda: None)
         else:

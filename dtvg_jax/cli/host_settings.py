@@ -1,10 +1,10 @@
 """Restarts a command on a CPU with memory settings under which it is faster.
 
-XLA's CPU backend takes its buffers from the C library at every step and gives them back.
-By default they return to the system each time, and a sixth of a step goes into pages of
-4 kB that the kernel clears anew. glibc can be told to use large pages and to keep them,
-but only by an environment variable that it reads when the process starts: `mallopt`
-knows no large pages, without which little is gained (docs/performance.md).
+XLA's CPU backend takes its buffers from the C library at every step and gives them
+back. By default they return to the system each time, and much of a step goes into pages
+of 4 kB that the kernel clears anew. glibc can be told to use large pages and to keep
+them, but only by an environment variable that it reads when the process starts:
+`mallopt` knows no large pages, without which little is gained (docs/performance.md).
 """
 
 import contextlib
@@ -40,18 +40,20 @@ def define_flag(known: flags.FlagValues) -> None:
     )
 
 
-def apply(known: flags.FlagValues, arguments: Sequence[str]) -> None:
+def wanted(known: flags.FlagValues) -> bool:
+    """Tells whether a command has the flag, and it is on."""
+    return "host_settings" in known and bool(known["host_settings"].value)
+
+
+def apply(arguments: Sequence[str]) -> None:
     """Restarts this process, under its number, where the settings would help.
 
-    Returns where they would not, where they are there already, where the user has
-    GLIBC_TUNABLES of their own, or where the process is not the command alone: one that
-    calls it from a program, or whose program came through a pipe.
+    Returns where they would not, where the user has GLIBC_TUNABLES of their own (or of
+    the restart), or where the process is not the program that `arguments`, its name
+    first, were given to: one that calls a command, or whose text came through a pipe.
     """
-    asked = "host_settings" in known and known["host_settings"].value
     alone = list(arguments) == sys.argv and pathlib.Path(sys.argv[0]).is_file()
-    if not (asked and alone and on_glibc() and on_cpu()):
-        return
-    if "GLIBC_TUNABLES" in os.environ:
+    if not (alone and on_glibc() and on_cpu()) or "GLIBC_TUNABLES" in os.environ:
         return
     said = f"restarted with GLIBC_TUNABLES={TUNABLES}; --nohost_settings prevents it"
     print(said, file=sys.stderr, flush=True)

@@ -1,4 +1,4 @@
-"""A command on a CPU starts anew with memory settings, once and only where they help."""
+"""A command on a CPU restarts with memory settings, once and only where they help."""
 
 import os
 import pathlib
@@ -41,8 +41,6 @@ command.run(
 @pytest.fixture
 def started(monkeypatch):
     """Calls `apply` as a command on a CPU under glibc; gives what it would start."""
-    known = flags.FlagValues()
-    host_settings.define_flag(known)
     executed = []
     monkeypatch.setattr(os, "execve", lambda *given: executed.append(given))
     monkeypatch.setattr(os, "confstr", lambda name: "glibc 2.36")
@@ -52,9 +50,8 @@ def started(monkeypatch):
     for name in ("GLIBC_TUNABLES", "JAX_PLATFORMS", "JAX_PLATFORM_NAME"):
         monkeypatch.delenv(name, raising=False)
 
-    def started(*given: str, arguments: list[str] | None = None) -> list:
-        known(["one", *given])
-        host_settings.apply(known, sys.argv if arguments is None else arguments)
+    def started(*arguments: str) -> list:
+        host_settings.apply(arguments or sys.argv)
         return executed
 
     return started
@@ -115,12 +112,17 @@ def test_an_accelerator_is_left_alone_unless_jax_is_told_so(
     assert bool(started()) == restarts
 
 
-def test_not_where_the_flag_says_so(started):
-    assert not started("--nohost_settings")
+@pytest.mark.parametrize("given, wanted", [("", True), ("--nohost_settings", False)])
+def test_the_flag_decides(given, wanted):
+    known = flags.FlagValues()
+    assert not host_settings.wanted(known)  # a command that runs no backbone
+    host_settings.define_flag(known)
+    known(["one", *given.split()])
+    assert host_settings.wanted(known) == wanted
 
 
 def test_not_for_a_program_that_calls_a_command(started):
-    assert not started(arguments=[__file__, "--seed=2"])
+    assert not started(__file__, "--seed=2")
 
 
 @pytest.mark.parametrize("program", ["-c", "-", ""])

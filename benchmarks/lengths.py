@@ -59,12 +59,13 @@ def parse(name: str, row_count: int) -> Case:
     return Case(tasks, int(length), row_count // BATCH)
 
 
-def tables(case: Case, backbone: Backbone, data_dir: str, cache: str):
+def tables(
+    case: Case, backbone: Backbone, data_dir: str, cache: str
+) -> list[TokenTable]:
     """Opens the training rows of each lane, as a job with default lengths does."""
-    defaults = job.Job
     settings = token_table.TableSettings(
         vocabulary=backbone.vocabulary,
-        lengths=(defaults.inputs_length, defaults.targets_length),
+        lengths=(job.Job.inputs_length, job.Job.targets_length),
         cache_dir=cache,
         tfds_data_dir=data_dir,
     )
@@ -194,6 +195,8 @@ def main() -> None:
         case = Case(tuple(tasks), *numbers)
         train(case, flags.vocabulary, flags.data_dir, flags.cache_dir)
         return
+    if not flags.peer_python:
+        parser.error("--peer_python is required")
     results = {}
     with tempfile.TemporaryDirectory() as cache:
         for name in flags.cases.split(","):

@@ -172,16 +172,18 @@ def compare(case: Case, flags: argparse.Namespace, cache: str) -> JsonObject:
     )
     found = sides.alternate({"ours": [mine], "peer": of_peer}, flags.rounds)
     last = {name: results[-1] for name, results in found.items()}
-    return sides.ratios(found, "ours", "peer") | {
+    about: JsonObject = {
         "steps": case.steps,
         "median_input": float(
             np.median(np.concatenate([table.input_lengths for table in opened]))
         ),
         "real_of_padded": {
-            name: round(one["real"] / one["positions"], 3) for name, one in last.items()
+            name: round(one.numbers["real"] / one.numbers["positions"], 3)
+            for name, one in last.items()
         },
-        "last": last,
+        "last": {name: one._asdict() for name, one in last.items()},
     }
+    return about | sides.ratios(found, "ours", "peer")
 
 
 def main() -> None:

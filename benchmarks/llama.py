@@ -46,8 +46,9 @@ def compare(peer_python: str, steps: int, rounds: int) -> JsonObject:
             peer_python, "llama_training.py", str(path), f"--steps={steps}"
         )
         found = sides.alternate({"ours": [mine], "peer": [theirs]}, rounds)
-    last = {name: results[-1] for name, results in found.items()}
-    return sides.ratios(found, "ours", "peer") | {"steps": steps, "last": last}
+    about = {name: results[-1].about for name, results in found.items()}
+    ratios = sides.ratios(found, "ours", "peer")
+    return {"steps": steps, "about": about, "ratios": ratios}
 
 
 def main() -> None:

@@ -99,12 +99,13 @@ def answering(
         split_decoding.Pair(k, opened[lane.run.task, "validation"])
         for k, lane in enumerate(lanes_of)
     ]
-    decode = split_decoding.make_decode(backbone, settings.targets_length)
+    lengths = token_tables.longest(settings)
+    decode = split_decoding.make_decode(backbone, lengths[1])
     setup = split_decoding.Setup(
         backbone,
         placement.make(),
         settings.evaluation_batch_size,
-        (settings.inputs_length, settings.targets_length),
+        lengths,
     )
     stacked = jnp.stack([jnp.asarray(start)] * len(lanes_of))
 

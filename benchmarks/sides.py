@@ -46,7 +46,14 @@ def peer(python: str, script: str, *arguments: str) -> Side:
     return Side([python, str(PEERS / script), *arguments])
 
 
-def run(side: Side) -> JsonObject:
+class Found(NamedTuple):
+    """What a side has printed: numbers by name, and what else it says of itself."""
+
+    numbers: dict[str, float]
+    about: JsonObject
+
+
+def run(side: Side) -> Found:
     """Runs a side to its end; what it says on standard error is shown."""
     done = subprocess.run(
         side.command,
@@ -56,17 +63,19 @@ def run(side: Side) -> JsonObject:
         text=True,
         check=True,
     )
-    return json.loads(done.stdout.splitlines()[-1])
+    said = json.loads(done.stdout.splitlines()[-1])
+    numbers = {name: float(x) for name, x in said.items() if isinstance(x, int | float)}
+    return Found(numbers, {name: x for name, x in said.items() if name not in numbers})
 
 
 def alternate(
     sides: Mapping[str, Sequence[Side]], rounds: int
-) -> dict[str, list[JsonObject]]:
+) -> dict[str, list[Found]]:
     """Runs all sides in every round, in turn forwards and backwards.
 
     A side of several processes, run one after the other, counts as their sum.
     """
-    found: dict[str, list[JsonObject]] = {name: [] for name in sides}
+    found: dict[str, list[Found]] = {name: [] for name in sides}
     for number in range(rounds):
         for name in list(sides)[:: -1 if number % 2 else 1]:
             found[name].append(_total([run(side) for side in sides[name]]))
@@ -74,31 +83,41 @@ def alternate(
     return found
 
 
-def _total(parts: Sequence[JsonObject]) -> JsonObject:
-    sums = {
-        key: round(sum(part[key] for part in parts), 3)
-        for key in ("seconds", "cpu_seconds", "real", "positions")
-        if key in parts[0]
+def _total(parts: Sequence[Found]) -> Found:
+    first, *_ = parts
+    total = {
+        name: round(sum(part.numbers[name] for part in parts), 3)
+        for name in ("seconds", "cpu_seconds", "real", "positions")
+        if name in first.numbers
     }
-    return parts[0] | sums | {"peak_mb": max(part["peak_mb"] for part in parts)}
+    peak = max(part.numbers["peak_mb"] for part in parts)
+    return Found(first.numbers | total | {"peak_mb": peak}, first.about)
 
 
 def ratios(
-    found: Mapping[str, Sequence[JsonObject]], ours: str, other: str
-) -> JsonObject:
+    found: Mapping[str, Sequence[Found]], ours: str, other: str
+) -> dict[str, JsonObject]:
     """Gives medians of both sides, and of what one is over the other in a round."""
-    result: JsonObject = {}
-    for key in MEASURED:
-        pairs = [
-            (mine[key], theirs[key])
-            for mine, theirs in zip(found[ours], found[other], strict=True)
-        ]
-        result[key] = {
-            ours: statistics.median(mine for mine, _ in pairs),
-            other: statistics.median(theirs for _, theirs in pairs),
-            "ratio": round(statistics.median(a / b for a, b in pairs), 3),
+
+    def measured(side: str, name: str) -> list[float]:
+        return [one.numbers[name] for one in found[side]]
+
+    return {
+        name: {
+            ours: statistics.median(measured(ours, name)),
+            other: statistics.median(measured(other, name)),
+            "ratio": round(
+                statistics.median(
+                    a / b
+                    for a, b in zip(
+                        measured(ours, name), measured(other, name), strict=True
+                    )
+                ),
+                3,
+            ),
         }
-    return result
+        for name in MEASURED
+    }
 
 
 class Clock:

@@ -107,7 +107,8 @@ def unpooled_turn(
     def step_fn(prompts, state, params):
         value, grads = jax.value_and_grad(loss)(prompts, params)
         updates, state = jax.vmap(optimiser.update)(grads, state, prompts)
-        return prompts - 1e-3 * updates, state, value
+        updates = jax.tree.map(lambda update: -1e-3 * update, updates)
+        return optax.apply_updates(prompts, updates), state, value
 
     jitted = jax.jit(step_fn, donate_argnums=(0, 1))
     prompts = jnp.tile(start(backbone, prompt_length) + 0.1, (count, 1, 1))

@@ -118,8 +118,7 @@ def padding(
     return {
         "real": sum(len(ids) for inputs in real for ids in inputs),
         "positions": sum(inputs.size for inputs in made),
-        "rows_of_a_microbatch": cut.rows,
-        "buckets": [bucket.inputs for bucket in cut.buckets],
+        "buckets": [list(bucket) for bucket in cut.buckets],
     }
 
 

@@ -2,8 +2,8 @@
 
 A row keeps its lane's number and a weight that makes sums over rows the sum over lanes
 of each lane's own mean, so rows of short and long tasks are pooled without changing a
-gradient. All microbatches have one number of rows and few lengths, chosen from the
-tables: each length is a program to compile.
+gradient. Microbatches have about as many tokens each: many short rows or few long ones.
+Their shapes are few, chosen from the tables; each is a program to compile.
 """
 
 from collections.abc import Sequence
@@ -16,8 +16,8 @@ from dtvg_jax.data import batches
 from dtvg_jax.data.token_table import TokenTable
 
 MOST_BUCKETS = 8  # and so programs of a step
+MOST_MICROBATCHES = 16  # about; many lanes fill a device with more tokens in each
 MULTIPLE = 8  # of tokens; vector units are filled
-SAMPLE = 64  # steps that show how long the longest row of a microbatch is
 
 
 class Stream(NamedTuple):
@@ -28,17 +28,25 @@ class Stream(NamedTuple):
 
 
 class Bucket(NamedTuple):
-    """The padded lengths of a microbatch."""
+    """The shape of a microbatch: padded lengths, and rows."""
 
     inputs: int
     targets: int
+    rows: int
 
 
 class Cut(NamedTuple):
-    """How the rows of a step become microbatches; the shortest bucket is the first."""
+    """How the rows of a step become microbatches; the shortest bucket is the first.
 
-    rows: int
+    `prompt_length` positions of each row come on top of its inputs.
+    """
+
     buckets: tuple[Bucket, ...]
+    prompt_length: int
+
+    def cost(self, bucket: Bucket) -> int:
+        """Counts the positions of a microbatch."""
+        return bucket.rows * (bucket.inputs + self.prompt_length)
 
 
 class Rows(NamedTuple):
@@ -66,7 +74,7 @@ def make(
 ) -> list[Rows]:
     """Makes the microbatches of a step from the batches of the lanes in `running`.
 
-    The last rows to fill a microbatch are copies of the shortest one, of weight 0.
+    Rows that fill a microbatch are copies of one of its own, of weight 0.
     """
     if not running:
         return []
@@ -86,17 +94,37 @@ def make(
     weights = np.repeat(1 / np.maximum(totals, 1), batch_size).astype(np.float32)
     lanes = np.repeat(np.asarray(running, np.int32), batch_size)
     made = []
-    for order, real in _groups(sizes, cut.rows):
-        length, targets_length = _bucket(cut, int(sizes[order].max()))
+    for bucket, order in deal(sizes, cut):
+        filled = np.pad(order, (0, bucket.rows - len(order)), mode="edge")
+        real = np.arange(bucket.rows) < len(order)
         made.append(
             Rows(
-                _fit(inputs[order], length),
-                _fit(targets[order], targets_length),
-                lanes[order],
-                np.where(real, weights[order], np.float32(0)),
+                _fit(inputs[filled], bucket.inputs),
+                _fit(targets[filled], bucket.targets),
+                lanes[filled],
+                np.where(real, weights[filled], np.float32(0)),
             )
         )
     return made
+
+
+def deal(
+    sizes: Int[np.ndarray, " rows"], cut: Cut
+) -> list[tuple[Bucket, Int[np.ndarray, " n"]]]:
+    """Deals rows by their input lengths, longest first, into buckets.
+
+    What is left over at the end goes where it costs least.
+    """
+    order = np.argsort(-sizes, kind="stable")
+    dealt = []
+    while len(order):
+        fitting = [b for b in cut.buckets if b.inputs >= sizes[order[0]]]
+        bucket = fitting[0]
+        if len(order) < bucket.rows:
+            bucket = min(fitting, key=lambda b: -(-len(order) // b.rows) * cut.cost(b))
+        dealt.append((bucket, order[: bucket.rows]))
+        order = order[bucket.rows :]
+    return dealt
 
 
 def choose(
@@ -106,43 +134,31 @@ def choose(
     prompt_length: int,
     devices: int = 1,
 ) -> Cut:
-    """Chooses rows and buckets of a program's microbatches from its tables.
+    """Chooses the shapes of a program's microbatches from its tables.
 
-    A microbatch has about `tokens` positions, `prompt_length` of each row included,
-    and a multiple of `devices` rows. Buckets are those that waste least in the first
-    steps; the longest holds any row.
+    A microbatch has at most about `tokens` positions, more where there would be too
+    many of them, and a power of two times `devices` rows. Lengths are those that pad
+    least; the longest holds any row.
     """
-    total = len(streams) * batch_size
-    mean = np.mean([s.table.input_lengths.mean() for s in streams])
-    count = max(1, round(total * (prompt_length + mean) / tokens))
-    rows = -(-total // min(count, total))
-    rows = -(-rows // devices) * devices
-    longest = max(s.table.input_lengths.max() for s in streams)
-    maxima = [
-        sizes[order].max()
-        for sizes in _sampled(streams, batch_size)
-        for order, _ in _groups(sizes, rows)
-    ]
-    edges = _edges(np.array(maxima), int(longest), prompt_length)
-    return Cut(rows, tuple(Bucket(edge, _targets(streams, edge)) for edge in edges))
+    shares = _shares(streams)
+    lengths = np.arange(len(shares))
+    each = float(shares @ lengths) + prompt_length
+    tokens = max(tokens, int(len(streams) * batch_size * each) // MOST_MICROBATCHES)
+    buckets = []
+    for edge in _edges(shares, prompt_length):
+        fit = max(1, tokens // (edge + prompt_length) // devices)
+        rows = devices * 2 ** (fit.bit_length() - 1)
+        buckets.append(Bucket(edge, _longest_target(streams, edge), rows))
+    return Cut(tuple(buckets), prompt_length)
 
 
-def padding(streams: Sequence[Stream], batch_size: int, cut: Cut) -> Padding:
+def padding(
+    streams: Sequence[Stream], batch_size: int, cut: Cut, steps: int = 64
+) -> Padding:
     """Counts the input tokens of the first steps as `cut` pads them."""
     positions = real = 0
-    for sizes in _sampled(streams, batch_size):
-        real += int(sizes.sum())
-        for order, _ in _groups(sizes, cut.rows):
-            positions += cut.rows * _bucket(cut, int(sizes[order].max())).inputs
-    return Padding(positions, real)
-
-
-def _sampled(
-    streams: Sequence[Stream], batch_size: int
-) -> list[Int[np.ndarray, " rows"]]:
-    """Gives the input lengths of all rows of each of the first steps."""
-    return [
-        np.concatenate(
+    for step in range(steps):
+        sizes = np.concatenate(
             [
                 s.table.input_lengths[
                     batches.batch_rows(s.table, s.seed, step, batch_size)
@@ -150,47 +166,40 @@ def _sampled(
                 for s in streams
             ]
         )
-        for step in range(SAMPLE)
-    ]
+        real += int(sizes.sum())
+        positions += sum(b.rows * b.inputs for b, _ in deal(sizes, cut))
+    return Padding(positions, real)
 
 
-def _groups(
-    sizes: Int[np.ndarray, " rows"], rows: int
-) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Sorts rows by length into groups of `rows`, and marks those that are no filling.
-
-    Filling goes where it costs least, to the group of the shortest rows.
-    """
-    order = np.argsort(sizes, kind="stable")
-    filling = -len(sizes) % rows
-    order = np.concatenate([np.repeat(order[:1], filling), order])
-    real = np.arange(len(order)) >= filling
-    return list(zip(order.reshape(-1, rows), real.reshape(-1, rows), strict=True))
+def _shares(streams: Sequence[Stream]) -> Float[np.ndarray, " lengths"]:
+    """Gives the share of each input length among a step's rows, in the long run."""
+    tables = [s.table.input_lengths for s in streams]
+    count = 1 + max(int(lengths.max()) for lengths in tables)
+    each = [np.bincount(lengths, minlength=count) / len(lengths) for lengths in tables]
+    return np.mean(each, axis=0)
 
 
-def _bucket(cut: Cut, longest: int) -> Bucket:
-    return next(bucket for bucket in cut.buckets if bucket.inputs >= longest)
-
-
-def _targets(streams: Sequence[Stream], edge: int) -> int:
+def _longest_target(streams: Sequence[Stream], edge: int) -> int:
     """Finds the longest target among the rows whose inputs are at most `edge` long."""
-    longest = [s.table.target_lengths[s.table.input_lengths <= edge] for s in streams]
-    return int(max(sizes.max(initial=1) for sizes in longest))
+    found = [
+        s.table.target_lengths[s.table.input_lengths <= edge].max(initial=1)
+        for s in streams
+    ]
+    return int(max(found))
 
 
 def _edges(
-    maxima: Int[np.ndarray, " n"], longest: int, prompt_length: int
+    shares: Float[np.ndarray, " lengths"], prompt_length: int
 ) -> tuple[int, ...]:
-    """Chooses the lengths that pad least, at most MOST_BUCKETS, the last >= `longest`.
+    """Chooses the lengths that pad least, at most MOST_BUCKETS; the last holds all.
 
     Dynamic programming over the lengths that occur: `least[j]` is the fewest positions
-    of all microbatches up to length j where j is the last of so many edges.
+    per row of all rows up to length j where j is the last of so many edges.
     """
-    up = -(-np.append(maxima, longest) // MULTIPLE) * MULTIPLE
-    values, where = np.unique(up, return_inverse=True)
-    counts = np.bincount(where[:-1], minlength=len(values))
-    before = np.concatenate([[0], np.cumsum(counts)])
-    # cost[i, j]: of the microbatches longer than value i - 1, at most j, padded to j
+    up = -(-np.arange(len(shares)) // MULTIPLE) * MULTIPLE
+    values, where = np.unique(np.maximum(up, MULTIPLE)[shares > 0], return_inverse=True)
+    before = np.concatenate([[0], np.cumsum(np.bincount(where, shares[shares > 0]))])
+    # cost[i, j]: of the rows of lengths i to j, padded to j
     cost = (before[None, 1:] - before[:-1, None]) * (values + prompt_length)
     cost = np.where(np.tri(len(values), k=-1), np.inf, cost)
     least, chosen = cost[0], [[j] for j in range(len(values))]
@@ -198,7 +207,7 @@ def _edges(
     for _ in range(min(MOST_BUCKETS, len(values)) - 1):
         step = least[:-1, None] + cost[1:]
         last = np.argmin(step, axis=0)
-        least = np.concatenate([[np.inf], step[last, np.arange(len(values))][1:]])
+        least = step[last, np.arange(len(values))]
         chosen = [[*chosen[last[j]], j] for j in range(len(values))]
         if least[-1] < best[0]:
             best = (least[-1], chosen[-1])

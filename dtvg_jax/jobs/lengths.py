@@ -35,9 +35,9 @@ def describe(job: Job) -> str:
             streams, size, decoder_only, job.prompt_length, placement.make()
         )
         padding = microbatches.padding(streams, size, cut)
-        lengths = ", ".join(str(bucket.inputs) for bucket in cut.buckets)
+        shapes = ", ".join(f"{b.rows} x {b.inputs}" for b in cut.buckets)
         lines.append(
-            f"{program.name}: microbatches of {cut.rows} rows padded to {lengths}; "
+            f"{program.name}: microbatches of {shapes} tokens; "
             f"{1 - padding.real / padding.positions:.0%} of their inputs is padding"
         )
     return "\n".join(lines)

@@ -119,7 +119,9 @@ def train(
     with checkpoints.manager(folder) as manager:
         restored = checkpoints.restore(manager, state, Progress)
         count = len(training.lanes)
-        at = Progress(log.position(), Validated(-1, (True,) * count, ({},) * count), 0.0)
+        at = Progress(
+            log.position(), Validated(-1, (True,) * count, ({},) * count), 0.0
+        )
         if restored is not None:
             state, at = restored
             log.truncate(at.log_position)
@@ -165,16 +167,16 @@ def _needs_remat(
     limit = placement.memory
     if training.stage.remat is not None or limit is None:
         return bool(training.stage.remat)
-    inputs, targets = cut.buckets[-1]
+    inputs, targets, count = cut.buckets[-1]
 
     def array(*shape: int, dtype: str = "int32") -> PyTree[jax.ShapeDtypeStruct]:
         return jax.ShapeDtypeStruct(shape, dtype, sharding=placement.rows)
 
     rows = step.Rows(
-        array(cut.rows, inputs),
-        array(cut.rows, targets),
-        array(cut.rows),
-        array(cut.rows, dtype="float32"),
+        array(count, inputs),
+        array(count, targets),
+        array(count),
+        array(count, dtype="float32"),
     )
     needed = step.microbatch_bytes(
         backbone, training.method, state, fixed, rows, dropout=training.stage.dropout

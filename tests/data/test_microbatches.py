@@ -28,7 +28,7 @@ def streams(tmp_path_factory) -> list[Stream]:
     return [Stream(tables[0], 0), Stream(tables[1], 0), Stream(tables[0], 1)]
 
 
-CUT = Cut(3, (Bucket(8, 2), Bucket(40, 5), Bucket(56, 5)))
+CUT = Cut((Bucket(8, 2, 4), Bucket(40, 5, 2), Bucket(56, 5, 1)), prompt_length=0)
 
 
 def unpadded(row: np.ndarray) -> tuple[int, ...]:
@@ -54,15 +54,31 @@ def test_every_row_of_the_running_lanes_is_there_once(streams, running):
     assert sorted(found) == sorted(expected)
 
 
-def test_microbatches_have_one_count_of_rows_and_the_shortest_bucket_that_fits(streams):
+def test_rows_are_dealt_longest_first_each_bucket_of_one_shape(streams):
     made = microbatches.make(streams, [0, 1, 2], step=0, batch_size=4, cut=CUT)
-    assert [len(rows.lanes) for rows in made] == [3, 3, 3, 3]
     longest = [max(len(unpadded(row)) for row in rows.inputs) for rows in made]
-    assert longest == sorted(longest)
+    assert longest == sorted(longest, reverse=True)
     for rows, length in zip(made, longest, strict=True):
-        fits = [bucket for bucket in CUT.buckets if bucket.inputs >= length]
-        assert rows.inputs.shape[1] == fits[0].inputs
-        assert rows.targets.shape[1] == fits[0].targets
+        bucket = next(bucket for bucket in CUT.buckets if bucket.inputs >= length)
+        assert rows.inputs.shape == (bucket.rows, bucket.inputs)
+        assert rows.targets.shape == (bucket.rows, bucket.targets)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "expected"),
+    [
+        # One of 50, two pairs up to 40 (35 with 20, 9 alone), then four of at most 8.
+        ([50, 35, 20, 8, 7, 6, 5], [(56, [0]), (40, [1, 2]), (8, [3, 4, 5, 6])]),
+        # A pair is filled from the rows that come next, though they are short.
+        ([35, 8, 7, 6, 5, 4], [(40, [0, 1]), (8, [2, 3, 4, 5])]),
+        # One row left: 1 x 56 is fewer positions than 2 x 40, more than 4 x 8.
+        ([35], [(56, [0])]),
+        ([8], [(8, [0])]),
+    ],
+)
+def test_deals_by_hand(sizes, expected):
+    dealt = microbatches.deal(np.array(sizes), CUT)
+    assert [(b.inputs, order.tolist()) for b, order in dealt] == expected
 
 
 def test_weights_share_a_lanes_target_tokens(streams):
@@ -74,69 +90,75 @@ def test_weights_share_a_lanes_target_tokens(streams):
     np.testing.assert_allclose(tokens, 1, rtol=1e-6)
 
 
-def test_filling_has_no_weight_and_lies_among_the_shortest_rows(streams):
-    cut = CUT._replace(rows=5)
-    first, second, third = microbatches.make(streams, [0, 1, 2], 0, 4, cut)
-    np.testing.assert_array_equal(first.weights[:3], 0)  # 12 rows, 15 places
-    assert (first.weights[3:] > 0).all()
-    assert (second.weights > 0).all() and (third.weights > 0).all()
-    np.testing.assert_array_equal(first.inputs[0], first.inputs[3])
+def test_filling_has_no_weight(streams):
+    cut = Cut((Bucket(8, 2, 3),), 0)
+    first, second = microbatches.make(streams, [0], 0, 4, cut)
+    assert (first.weights > 0).all()
+    np.testing.assert_array_equal(second.weights[1:], 0)  # 4 rows, 6 places
+    np.testing.assert_array_equal(second.inputs[0], second.inputs[1])
 
 
 def test_no_lane_gives_no_microbatch(streams):
     assert microbatches.make(streams, [], 0, 4, CUT) == []
 
 
+def shares_of(lengths: list[int]) -> np.ndarray:
+    return np.bincount(lengths) / len(lengths)
+
+
 @pytest.mark.parametrize(
-    ("maxima", "longest", "most", "expected"),
+    ("lengths", "most", "prompt", "expected"),
     [
-        # One length: one bucket, rounded up to a multiple of 8.
-        ([5, 7, 8], 8, 8, (8,)),
-        # Room for all: every length that occurs, and the table's longest.
-        ([5, 20, 20, 60], 64, 8, (8, 24, 64)),
+        ([5, 7, 8], 8, 0, (8,)),  # one length, rounded up to a multiple of 8
+        ([5, 20, 20, 60], 8, 0, (8, 24, 64)),  # room for all that occur
         # Two buckets: 8 and 64 give 3 x 8 + 2 x 64 positions, 40 and 64 4 x 40 + 64.
-        ([8, 8, 8, 40, 64], 64, 2, (8, 64)),
-        # The longest row never comes in the sample, but must fit.
-        ([8, 8], 100, 2, (8, 104)),
+        ([8, 8, 8, 40, 64], 2, 0, (8, 64)),
+        # 8, 64: 8 + 3 x 64 = 200. 16, 64: 2 x 16 + 2 x 64 = 160. 56, 64: 3 x 56 + 64.
+        ([8, 16, 56, 64], 2, 0, (16, 64)),
+        # A prompt adds the same to each row wherever it goes.
+        ([8, 16, 56, 64], 2, 100, (16, 64)),
     ],
 )
-def test_buckets_are_those_that_pad_least(monkeypatch, maxima, longest, most, expected):
+def test_buckets_are_those_that_pad_least(monkeypatch, lengths, most, prompt, expected):
     monkeypatch.setattr(microbatches, "MOST_BUCKETS", most)
-    assert microbatches._edges(np.array(maxima), longest, 0) == expected
+    assert microbatches._edges(shares_of(lengths), prompt) == expected
 
 
 @pytest.mark.parametrize("seed", range(20))
 def test_buckets_against_all_choices(monkeypatch, seed):
     monkeypatch.setattr(microbatches, "MOST_BUCKETS", 3)
     rng = np.random.default_rng(seed)
-    maxima, longest, prompt = rng.integers(1, 60, 30), 64, int(rng.integers(0, 40))
+    lengths = [*rng.integers(1, 60, 30), 64]
 
     def positions(edges):
-        return sum(min(e for e in edges if e >= n) + prompt for n in maxima)
+        return sum(min(e for e in edges if e >= n) for n in lengths)
 
-    lengths = range(8, 64, 8)
     choices = [
         (*inner, 64)
         for count in range(3)
-        for inner in itertools.combinations(lengths, count)
+        for inner in itertools.combinations(range(8, 64, 8), count)
     ]
-    least = min(map(positions, choices))
-    assert positions(microbatches._edges(maxima, longest, prompt)) == least
+    found = microbatches._edges(shares_of(lengths), 0)
+    assert positions(found) == min(map(positions, choices))
 
 
 def test_a_cut_is_chosen_from_the_tables(streams):
-    cut = microbatches.choose(streams, batch_size=4, tokens=40, prompt_length=2)
-    # Rows have (4.5 + 36.5 + 4.5) / 3 tokens and 2 of the prompt: 12 rows, 206 in all,
-    # are 5 microbatches of about 40, and so of 3 rows.
-    assert cut.rows == 3
-    lengths = [bucket.inputs for bucket in cut.buckets]
-    assert lengths == sorted(lengths) and lengths[-1] == 56  # the longest has 53
-    # Rows of at most 8 tokens are those of the first table: targets of 2.
-    assert cut.buckets[0] == Bucket(8, 2) and cut.buckets[-1].targets == 5
+    cut = microbatches.choose(streams, batch_size=4, tokens=130, prompt_length=2)
+    # Two lanes of lengths 3 to 6, one of 20, 23, ... 53, and 2 rows of the prompt.
+    assert cut.buckets[0] == Bucket(8, 2, 8)  # 13 rows of 10 fit: 8
+    assert cut.buckets[-1] == Bucket(56, 5, 2)  # 2 of 58
+    assert len(cut.buckets) == 6  # 8, 24, 32, 40, 48, 56
+    two = microbatches.choose(streams, 4, 130, 2, devices=2)
+    assert [bucket.rows for bucket in two.buckets] == [8, 4, 2, 2, 2, 2]
+
+
+def test_many_lanes_have_longer_microbatches_not_more(streams):
+    many = microbatches.choose(streams * 32, batch_size=16, tokens=130, prompt_length=0)
+    # 96 lanes x 16 rows x (2 x 4.5 + 36.5) / 3 tokens in 16 parts: 1456
+    assert many.buckets[0].rows == 128 and many.buckets[-1].rows == 16
 
 
 def test_padding_is_counted_by_hand(streams):
     only = [Stream(streams[0].table, 0)]  # 12 rows of 3 to 6: 54 tokens an epoch
-    cut = Cut(12, (Bucket(8, 2),))
-    found = microbatches.padding(only, 12, cut)
-    assert found == (microbatches.SAMPLE * 12 * 8, microbatches.SAMPLE * 54)
+    found = microbatches.padding(only, 12, Cut((Bucket(8, 2, 8),), 0), steps=3)
+    assert found == (3 * 2 * 8 * 8, 3 * 54)  # 12 rows are two microbatches of 8

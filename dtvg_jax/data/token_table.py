@@ -55,6 +55,16 @@ class TokenTable:
         return len(self.input_offsets) - 1
 
     @functools.cached_property
+    def input_lengths(self) -> Int[np.ndarray, " rows"]:
+        """The ids of each row's input, with prefix, suffix and end."""
+        return np.diff(self.input_offsets)
+
+    @functools.cached_property
+    def target_lengths(self) -> Int[np.ndarray, " rows"]:
+        """The ids of each row's target, with the end."""
+        return np.diff(self.target_offsets)
+
+    @functools.cached_property
     def golds(self) -> list[tokenise.Gold]:
         """The gold answer of every row, as the task's postprocessor made it."""
         return token_table_files.read_golds(self.folder)[: len(self)]

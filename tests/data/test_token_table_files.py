@@ -22,6 +22,9 @@ def test_a_table_read_back_by_hand(tmp_path):
     assert fake_table.text_of(table.inputs) == "ab|cdefghi|"
     assert table.input_offsets.tolist() == [0, 3, 11]
     assert fake_table.text_of(table.targets) == "1|222|"
+    assert table.input_lengths.tolist() == [3, 8]
+    assert table.target_lengths.tolist() == [2, 4]
+    assert token_table.head(table, 1).input_lengths.tolist() == [3]
     assert table.target_offsets.tolist() == [0, 2, 6]
     assert table.golds == ["one", ["x", "é"]]
     assert len(table) == table.metadata.rows == 2

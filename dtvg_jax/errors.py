@@ -5,6 +5,9 @@ import dataclasses
 import difflib
 import functools
 import math
+import pathlib
+import sysconfig
+import traceback
 import types
 import typing
 from collections.abc import Iterable, Mapping
@@ -137,3 +140,21 @@ def _words(hint: object) -> str:
         return "an object"
     of = {int: " of whole numbers", float: " of numbers", str: " of texts"}
     return _WORDS.get(origin, str(hint)) + (of.get(inner[0], "") if inner else "")
+
+
+def said(error: BaseException) -> str:
+    """Says what code of a user raised, and at which of its lines.
+
+    Frames of libraries and of this package are left out.
+    """
+    paths = sysconfig.get_paths()
+    here = pathlib.Path(__file__).parent
+    others = (paths["stdlib"], paths["purelib"], str(here), str(here.parent / "tasks"))
+    frames = traceback.extract_tb(error.__traceback__)
+    places = [
+        f" ({pathlib.Path(frame.filename).name}, line {frame.lineno})"
+        for frame in frames
+        if not frame.filename.startswith((*others, "<"))
+    ]
+    first = str(error).partition("\n")[0]
+    return f"{type(error).__name__}: {first}{places[-1] if places else ''}"

@@ -170,8 +170,32 @@ def parse_json(text: str | bytes, where: str, remedy: str = "") -> object:
     raise InputError(f"{where} is not JSON ({reason}){ending}")
 
 
+def private_folder(path: str | os.PathLike[str]) -> pathlib.Path:
+    """Makes a folder, where it is missing, for files that are believed when read back.
+
+    Raises InputError where other users could have put them there, and OSError where
+    the folder cannot be made.
+    """
+    path = expand(path)
+    path.mkdir(0o700, parents=True, exist_ok=True)
+    found = path.stat()
+    if found.st_uid not in (os.geteuid(), 0):
+        raise InputError(
+            f"the cache folder {path} belongs to another user, who could put a program "
+            "of theirs into it: choose a folder of your own (cache_dir)"
+        )
+    if found.st_mode & 0o022:
+        raise InputError(
+            f"other users can write into the cache folder {path}, and could put a "
+            f"program of theirs into it: `chmod go-w {path}` if its files are yours, "
+            "or choose another folder (cache_dir)"
+        )
+    return path
+
+
 def sha256(path: pathlib.Path) -> str:
-    """Digests a file's content."""
+    """Digests a file's content; raises like `check_regular` where it is no file."""
+    check_regular(path)
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

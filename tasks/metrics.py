@@ -176,8 +176,8 @@ def _labels_with(
     strange = min(set(golds).difference(*conventions) or golds)
     known = " or ".join(map(str, conventions))
     raise ValueError(
-        f"the gold label {strange!r} is none of {known}: name the labels of a "
-        "task of your own, functools.partial(metrics.f1, labels=['bad', 'good'])"
+        f"the gold label {strange!r} is none of {known}: give the metric those of "
+        "your task, as functools.partial(metrics.f1, labels=['bad', 'good'])"
     )
 
 

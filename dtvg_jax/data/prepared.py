@@ -1,5 +1,6 @@
 """Where prepared TFDS data lie; what is missing is generated, or fetched if asked."""
 
+import dataclasses
 import importlib
 import os
 import pathlib
@@ -10,6 +11,21 @@ from dtvg_jax.data import catalogue
 from dtvg_jax.errors import InputError
 
 MINIATURE = "miniature"
+_INFO = "dataset_info.json"
+_REMEDY = "prepare the data set again with TensorFlow Datasets"
+
+
+@dataclasses.dataclass(frozen=True)
+class _Split:
+    name: str
+
+
+@dataclasses.dataclass(frozen=True)
+class _Info:
+    """What is read of TFDS's record of a data set; the names are its own."""
+
+    fileFormat: str = "tfrecord"  # noqa: N815
+    splits: tuple[_Split, ...] = ()
 
 
 def folder(
@@ -46,7 +62,7 @@ def dataset(builder: str, root: str | os.PathLike[str] | None) -> pathlib.Path:
     """Finds the folder of a prepared data set, `builder`, in the data folder `root`.
 
     Raises:
-      InputError: where it is not there.
+      InputError: where it is not there, or is not as TensorFlow can read it.
     """
     if root is None:
         raise InputError(
@@ -64,8 +80,14 @@ def dataset(builder: str, root: str | os.PathLike[str] | None) -> pathlib.Path:
         name, _, version = builder.partition(":")
         raise InputError(
             f"The data set {builder} is not prepared under {root} (no "
-            f"{name}/{version}/dataset_info.json there): prepare it with "
+            f"{name}/{version}/{_INFO} there): prepare it with "
             "TensorFlow Datasets, or give another data folder."
+        )
+    info = files.read_record(found / _INFO, _Info, _REMEDY)
+    if info.fileFormat == "array_record":
+        raise InputError(
+            f"The data set {found} is in the format array_record, which TensorFlow "
+            "Datasets cannot stream: prepare it again with file_format='tfrecord'."
         )
     return found
 
@@ -73,7 +95,7 @@ def dataset(builder: str, root: str | os.PathLike[str] | None) -> pathlib.Path:
 def _find(builder: str, root: pathlib.Path) -> pathlib.Path | None:
     name, _, version = builder.partition(":")
     # A task may ask for a range of versions, "2.*.*": the newest is taken, as in TFDS.
-    found = sorted(root.glob(f"{name}/{version}/dataset_info.json"))
+    found = sorted(root.glob(f"{name}/{version}/{_INFO}"))
     return found[-1].parent if found else None
 
 

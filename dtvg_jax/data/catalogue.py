@@ -89,7 +89,7 @@ def check_task(name: str, tasks_module: str = ALL) -> None:
     if tasks_module == ALL:
         if name not in known():
             raise errors.unknown("task", name, known())
-    elif not _exists(tasks_module.partition(".")[0]):
+    elif tasks_module.endswith(".py") or not _exists(tasks_module.partition(".")[0]):
         raise errors.InputError(
             f"tasks_module = {tasks_module!r}: there is no such module in the working "
             "directory or on PYTHONPATH (it is named without folder and without .py)"

@@ -208,7 +208,7 @@ def _fill(
                 gold = spelling.spelled(row.gold, known)
                 golds.write(json.dumps(gold, ensure_ascii=False) + "\n")
                 members.update(json.dumps([row.inputs, row.targets]).encode() + b"\n")
-    where = f"the split '{origin.split}' of task '{origin.task}'"
+    where = f"The split '{origin.split}' of task '{origin.task}'"
     count = len(inputs.ends) - 1
     if count == 0:
         raise InputError(

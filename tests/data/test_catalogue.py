@@ -4,6 +4,7 @@ import os
 import pathlib
 import subprocess
 import sys
+import types
 
 import pytest
 
@@ -95,6 +96,29 @@ print(*sorted(seqio.MixtureRegistry.names()))
 """
     names = run(tmp_path, "-c", program).split()
     assert {"dtvg_all", "dtvg_glue_words", "dtvg_sources"} <= set(names)
+
+
+def test_a_script_that_registers_and_learns_is_not_imported_twice(
+    tmp_path, monkeypatch
+):
+    path = tmp_path / "my_script.py"
+    path.write_text("raise SystemExit('imported a second time')")
+    script = types.ModuleType("__main__")
+    script.__file__ = str(path)
+    monkeypatch.setitem(sys.modules, "__main__", script)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    assert catalogue.import_tasks("my_script") is script
+    script.__file__ = "my_script.py"  # as Python has it where it starts
+    assert catalogue.import_tasks("my_script") is script
+
+
+@pytest.mark.parametrize(
+    "name", ["my_taskz", "a/my_tasks.py", "json.py", "no.tasks", ""]
+)
+def test_a_module_that_is_not_there_is_a_sentence(name):
+    with pytest.raises(InputError, match="there is no such module in the working dir"):
+        catalogue.check_task("reviews", name)
 
 
 def test_an_unknown_task_or_style_is_named_with_the_nearest():

@@ -165,6 +165,23 @@ def test_every_value_of_meta_is_as_it_was_written(tmp_path, field, value):
         token_table.read_table(tmp_path / "t", {}, fake_table.NO_SCORING)
 
 
+def test_no_function_comes_from_a_table(tmp_path):
+    fake_table.make(tmp_path / "t", fake_table.rows(3))
+    meta = tmp_path / "t" / "meta.json"
+    said = files.unseal(files.read_json(meta), meta, "")
+    forged = said | {"scoring": {"metrics": ["pty:spawn"], "postprocess": "os:system"}}
+    files.write_json(meta, files.seal(forged))
+    table = token_table.read_table(tmp_path / "t", {}, fake_table.NO_SCORING)
+    assert table.scoring == fake_table.NO_SCORING
+
+
+def test_another_table_under_this_name_is_noticed(tmp_path):
+    fake_table.make(tmp_path / "t", fake_table.rows(3))
+    wanted = {"task": "other"}
+    with pytest.raises(InputError, match="is another one: delete that folder"):
+        token_table.read_table(tmp_path / "t", wanted, fake_table.NO_SCORING)
+
+
 def test_an_array_that_claims_more_than_its_file_has_is_not_read(tmp_path):
     fake_table.make(tmp_path / "t", fake_table.rows(3))
     path, meta = tmp_path / "t" / "inputs.npy", tmp_path / "t" / "meta.json"

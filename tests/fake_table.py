@@ -23,7 +23,7 @@ class ByteVocabulary:
     size: int = 258
     digest: str = "bytes"
 
-    def encode(self, texts: list[str]) -> list[list[int]]:
+    def encode(self, texts: Sequence[str]) -> list[list[int]]:
         return [[byte + 2 for byte in text.encode()] for text in texts]
 
     def decode(self, ids: Sequence[Sequence[int]]) -> list[str]:

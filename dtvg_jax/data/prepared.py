@@ -46,7 +46,7 @@ def folder(
       InputError: where the folder is absent, or the data cannot be had.
     """
     if data_dir == MINIATURE:
-        return _miniature(files.expand(cache_dir), builders)
+        return _miniature(cache_dir, builders)
     path = files.expand(data_dir)
     if download:
         _download(path, builders)
@@ -99,10 +99,12 @@ def _find(builder: str, root: pathlib.Path) -> pathlib.Path | None:
     return found[-1].parent if found else None
 
 
-def _miniature(cache: pathlib.Path, builders: Sequence[str]) -> pathlib.Path:
+def _miniature(
+    cache_dir: str | os.PathLike[str], builders: Sequence[str]
+) -> pathlib.Path:
     datasets = catalogue.module("miniature.datasets")
-    path = cache / f"{MINIATURE}-{datasets.VERSION}"
     try:
+        path = files.private_folder(cache_dir) / f"{MINIATURE}-{datasets.VERSION}"
         datasets.write(path, builders=builders)
     except (ValueError, OSError) as error:
         raise InputError(f"the miniature cannot be written: {error}") from None

@@ -35,17 +35,17 @@ def spelling(texts: Iterable[str], vocabulary: Vocabulary) -> Spelling:
 def texts_of(gold: Gold) -> list[str]:
     """Gives the texts that an answer may equal; none for what is no text."""
     several = gold if isinstance(gold, list) else [gold]
-    return several if all(isinstance(one, str) for one in several) else []
+    texts = [one for one in several if isinstance(one, str)]
+    return texts if len(texts) == len(several) else []
 
 
 def spelled(gold: Gold, known: Spelling) -> Gold:
     """Spells a gold text or each of a list; what has no spelling stays as it is."""
-    if not texts_of(gold):
+    texts = texts_of(gold)
+    if not texts:
         return gold
-    if isinstance(gold, list):
-        return [known[text] or text for text in gold]
-    assert isinstance(gold, str)
-    return known[gold] or gold
+    found = [text if known[text] is None else known[text] for text in texts]
+    return found if isinstance(gold, list) else found[0]
 
 
 def check_classes(

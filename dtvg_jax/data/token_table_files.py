@@ -32,7 +32,7 @@ from dtvg_jax.models.backbone import Vocabulary
 
 ARRAYS = ("inputs", "input_offsets", "targets", "target_offsets")
 _FILES = (*(f"{name}.npy" for name in ARRAYS), "golds.jsonl")
-_REMEDY = "delete that folder and it will be made again"
+_REMEDY = "it has to be made again"
 
 
 class Origin(NamedTuple):

@@ -1,6 +1,8 @@
 """Token tables of SeqIO tasks: made once, found again without SeqIO, keyed by all."""
 
 import os
+import re
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -153,6 +155,43 @@ def test_changed_files_have_another_table(own_tasks, tmp_path):
     assert path.stat().st_size == was.st_size
     second = open_own("toy_lines", tmp_path)
     assert fake_table.text_of(second.inputs) == "other|third  line|"
+
+
+def damage(table, other):
+    with (table.folder / "inputs.npy").open("r+b") as file:
+        file.seek(-4, os.SEEK_END)
+        file.write(b"\x07")
+
+
+def swap(table, other):
+    shutil.rmtree(table.folder)
+    shutil.copytree(other.folder, table.folder)
+
+
+def replace_by_a_file(table, other):
+    shutil.rmtree(table.folder)
+    table.folder.write_text("")
+
+
+@pytest.mark.parametrize(
+    "change, sentence",
+    [
+        (damage, "is damaged .inputs.npy changed.: it has to be made again, which is"),
+        (swap, "is another one: it has to be made again, which is done now"),
+        (replace_by_a_file, "cannot be read .Not a directory.: it has to be made aga"),
+    ],
+)
+def test_what_is_no_sound_table_is_made_again(
+    own_tasks, tmp_path, caplog, change, sentence
+):
+    other = open_own("toy_lines", tmp_path)
+    first = open_own("toy_function", tmp_path)
+    change(first, other)
+    again = open_own("toy_function", tmp_path)
+    assert again.folder == first.folder
+    assert fake_table.text_of(again.inputs) == "q: one|q: two|q: three|"
+    [message] = caplog.messages
+    assert str(first.folder) in message and re.search(sentence, message)
 
 
 def test_what_else_makes_the_rows_is_not_missed(own_tasks, tmp_path, monkeypatch):

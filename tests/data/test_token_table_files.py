@@ -138,7 +138,7 @@ def test_a_damaged_table_is_noticed_and_made_again(tmp_path, file, damage):
     made = fake_table.make(tmp_path / "t", fake_table.rows(3))
     ids = made.inputs.tolist()
     damage(tmp_path / "t" / file)
-    with pytest.raises(InputError, match=f"{file}.*delete that folder"):
+    with pytest.raises(InputError, match=f"{file}.*it has to be made again"):
         token_table.read_table(tmp_path / "t", {}, fake_table.NO_SCORING)
     again = fake_table.make(tmp_path / "t", fake_table.rows(3))
     assert again.metadata == made.metadata
@@ -177,21 +177,22 @@ def test_no_function_comes_from_a_table(tmp_path):
 
 def test_another_table_under_this_name_is_noticed(tmp_path):
     fake_table.make(tmp_path / "t", fake_table.rows(3))
-    wanted = {"task": "other"}
-    with pytest.raises(InputError, match="is another one: delete that folder"):
-        token_table.read_table(tmp_path / "t", wanted, fake_table.NO_SCORING)
+    with pytest.raises(InputError, match="is another one: it has to be made again"):
+        token_table.read_table(tmp_path / "t", {"task": "b"}, fake_table.NO_SCORING)
 
 
 def test_an_array_that_claims_more_than_its_file_has_is_not_read(tmp_path):
     fake_table.make(tmp_path / "t", fake_table.rows(3))
+    fake_table.make(tmp_path / "u", fake_table.rows(3))
     path, meta = tmp_path / "t" / "inputs.npy", tmp_path / "t" / "meta.json"
     content = path.read_bytes()
     claimed = content.replace(b"(", b"(100000000", 1)[: len(content)]
     path.write_bytes(claimed)
     said = files.unseal(files.read_json(meta), meta, "")
-    said["files"]["inputs.npy"] = files.sha256(path)
-    files.write_json(meta, files.seal(said))
-    with pytest.raises(InputError, match="is damaged .*delete that folder"):
+    digests = token_table_files.read(tmp_path / "u", {}).metadata.files
+    digests = digests | {"inputs.npy": files.sha256(path)}
+    files.write_json(meta, files.seal(said | {"files": digests}))
+    with pytest.raises(InputError, match="is damaged .*it has to be made again"):
         token_table.read_table(tmp_path / "t", {}, fake_table.NO_SCORING)
 
 

@@ -19,7 +19,7 @@ import pathlib
 import shutil
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
-from typing import BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 from jaxtyping import Int
@@ -77,6 +77,20 @@ class _Column(NamedTuple):
 
     file: BinaryIO
     ends: array
+
+
+@dataclasses.dataclass
+class _Seen:
+    """What is counted while rows stream through; `classes` are ids by target."""
+
+    rows: int = 0
+    inputs_truncated: int = 0
+    targets_truncated: int = 0
+    targets_unreadable: int = 0
+    classes: dict[str, list[int]] = dataclasses.field(default_factory=dict)
+    members: Any = dataclasses.field(
+        default_factory=hashlib.sha256
+    )  # has no public type
 
 
 def write(
@@ -181,9 +195,7 @@ def _fill(
     lengths: tuple[int, int],
     origin: Origin,
 ) -> None:
-    lost = np.zeros(3, int)  # inputs and targets truncated, targets not given back
-    members = hashlib.sha256()
-    classes: dict[str, list[int]] = {}
+    seen = _Seen()
     with (
         _column(building / "inputs.npy") as inputs,
         _column(building / "targets.npy") as targets,
@@ -194,42 +206,49 @@ def _fill(
             known = _spelling(chunk, vocabulary)
             _append(inputs, tokens.inputs)
             _append(targets, tokens.targets)
-            lost += (
-                sum(tokens.inputs_truncated),
-                sum(tokens.targets_truncated),
-                sum(known[row.targets] is None for row in chunk),
-            )
-            if len(classes) <= spelling.MOST_CLASSES:
-                classes |= {
-                    row.targets: ids
-                    for row, ids in zip(chunk, tokens.targets, strict=True)
-                }
             for row in chunk:
                 gold = spelling.spelled(row.gold, known)
                 golds.write(json.dumps(gold, ensure_ascii=False) + "\n")
-                members.update(json.dumps([row.inputs, row.targets]).encode() + b"\n")
+            _look(seen, chunk, tokens, known)
     where = f"The split '{origin.split}' of task '{origin.task}'"
-    count = len(inputs.ends) - 1
-    if count == 0:
+    if seen.rows == 0:
         raise InputError(
             f"{where} has no rows: prepare its data again, or choose another split."
         )
-    spelling.check_classes(classes, count, vocabulary, where)
+    spelling.check_classes(seen.classes, seen.rows, vocabulary, where)
     metadata = TableMetadata(
         **origin._asdict(),
-        rows=count,
+        rows=seen.rows,
         longest_input=_write_offsets(building / "input_offsets.npy", inputs),
         longest_target=_write_offsets(building / "target_offsets.npy", targets),
-        inputs_truncated=int(lost[0]),
-        targets_truncated=int(lost[1]),
-        targets_unreadable=int(lost[2]),
-        split_digest=members.hexdigest(),
+        inputs_truncated=seen.inputs_truncated,
+        targets_truncated=seen.targets_truncated,
+        targets_unreadable=seen.targets_unreadable,
+        split_digest=seen.members.hexdigest(),
         files={name: files.sha256(building / name) for name in _FILES},
     )
     sealed = files.seal(dataclasses.asdict(metadata))
     files.write_json(building / "meta.json", sealed)
     for path in [*building.iterdir(), building]:
         files.sync(path)
+
+
+def _look(
+    seen: _Seen,
+    chunk: Sequence[tokenise.TextRow],
+    tokens: tokenise.TokenRows,
+    known: spelling.Spelling,
+) -> None:
+    """Adds a chunk to what was seen."""
+    seen.rows += len(chunk)
+    seen.inputs_truncated += sum(tokens.inputs_truncated)
+    seen.targets_truncated += sum(tokens.targets_truncated)
+    seen.targets_unreadable += sum(known[row.targets] is None for row in chunk)
+    if len(seen.classes) <= spelling.MOST_CLASSES:
+        texts = (row.targets for row in chunk)
+        seen.classes |= dict(zip(texts, tokens.targets, strict=True))
+    for row in chunk:
+        seen.members.update(json.dumps([row.inputs, row.targets]).encode() + b"\n")
 
 
 def _spelling(

@@ -153,7 +153,7 @@ def _over_blocks(
             batches.gather(pairs[number].table, rows, *setup.lengths)["inputs"]
             for number, rows in filled
         ]
-        placed = jax.device_put(np.stack(inputs), setup.placement.rows)
+        placed = jax.device_put(np.stack(inputs), setup.placement.blocks)
         chosen = prompts[[pairs[number].prompt for number in numbers]]
         out = np.asarray(call(chosen, placed, numbers))
         for (number, rows), values in zip(chunk, out, strict=False):

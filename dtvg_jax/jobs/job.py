@@ -32,8 +32,9 @@ class Job:
       methods: names of `methods.METHODS`; without any, the job is stage 1 only.
       seeds: each gives a P_init, an order of the data, and lanes of its own.
       prompt_length: P.
-      inputs_length: T, the most tokens of an input; longer ones are truncated.
-      targets_length: L, the most tokens of a target and of a prediction.
+      inputs_length: the most tokens of an input; longer ones are truncated. None: the
+        task's own length in the catalogue, which a larger number does not exceed.
+      targets_length: likewise of a target and of a prediction.
       data_dir: folder of prepared TFDS data, or "miniature", which is generated.
       download: download and prepare data sets that are missing there.
       tasks_module: a module that registers tasks of your own with SeqIO.
@@ -56,8 +57,8 @@ class Job:
     methods: Sequence[str] = ("prompt_tuning", "spot", "dtvg")
     seeds: Sequence[int] = (42,)
     prompt_length: int = 100
-    inputs_length: int = 256
-    targets_length: int = 16
+    inputs_length: int | None = None
+    targets_length: int | None = None
     data_dir: str = "miniature"
     download: bool = False
     tasks_module: str = "tasks.all"

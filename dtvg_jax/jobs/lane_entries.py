@@ -4,7 +4,7 @@ import numpy as np
 
 from dtvg_jax.jobs.job import Job
 from dtvg_jax.jobs.stage_inputs import Prompt
-from dtvg_jax.jobs.token_tables import Tables, training_split
+from dtvg_jax.jobs.token_tables import Tables, lengths, training_split
 from dtvg_jax.models.backbone import Backbone
 from dtvg_jax.store import prompt_store
 from dtvg_jax.store.entries import Arrays, Fit, Metadata
@@ -48,7 +48,7 @@ def metadata(
         if "target_scale" in trained.best.trainables
         else None,
         label_style=job.label_style,
-        lengths=[job.inputs_length, job.targets_length],
+        lengths=list(lengths(job, run.task)),
         split_digests={
             name: tables[run.task, split].metadata.split_digest
             for name, split in splits.items()

@@ -183,7 +183,6 @@ def _train(
         context=context,
         tables=[work.evaluator.tables[split] for split in splits],
         sources=job.sources if program.stage == 2 else (),
-        lengths=(job.inputs_length, job.targets_length),
     )
     return loop.train(
         training=training,
@@ -251,9 +250,9 @@ def _evaluator(
     job: Job, backbone: Backbone, place: Placement, check: Check
 ) -> testing.Evaluator:
     """Opens the token tables, and builds the one decoder."""
-    lengths = (job.inputs_length, job.targets_length)
+    lengths = token_tables.longest(job)
     return testing.Evaluator(
-        decode=split_decoding.make_decode(backbone, job.targets_length),
+        decode=split_decoding.make_decode(backbone, lengths[1]),
         setup=split_decoding.Setup(
             backbone, place, job.evaluation_batch_size, lengths, check
         ),

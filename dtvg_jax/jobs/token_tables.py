@@ -1,5 +1,6 @@
 """The token tables of a job: every split of every task, and few shots of targets."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +11,27 @@ from dtvg_jax.jobs import plan
 from dtvg_jax.jobs.job import Job
 
 Tables = dict[tuple[str, str], TokenTable]  # by task and split
+
+# Of tasks that the catalogue does not know. Rows are padded to what they need, so a
+# bound that few rows reach costs nothing.
+OWN_TASK_LENGTHS = (512, 128)
+
+
+def lengths(job: Job, task: str) -> tuple[int, int]:
+    """Gives the most tokens of a task's inputs and targets in a job."""
+    info = catalogue.known().get(task)
+    own = (info.inputs_length, info.targets_length) if info else OWN_TASK_LENGTHS
+    bounds = (job.inputs_length, job.targets_length)
+    inputs, targets = (min(n, bound or n) for n, bound in zip(own, bounds, strict=True))
+    return inputs, targets
+
+
+def longest(job: Job) -> tuple[int, int]:
+    """Gives the most tokens of any task of a job."""
+    inputs, targets = zip(
+        *(lengths(job, task) for task in plan.tasks(job)), strict=True
+    )
+    return max(inputs), max(targets)
 
 
 def open_tables(job: Job, vocabulary: Any, check: Callable[[], None]) -> Tables:
@@ -29,7 +51,7 @@ def open_tables(job: Job, vocabulary: Any, check: Callable[[], None]) -> Tables:
     )
     settings = token_table.TableSettings(
         vocabulary=vocabulary,
-        lengths=(job.inputs_length, job.targets_length),
+        lengths=longest(job),
         cache_dir=cache,
         tfds_data_dir=data_dir,
         label_style=job.label_style,
@@ -39,7 +61,8 @@ def open_tables(job: Job, vocabulary: Any, check: Callable[[], None]) -> Tables:
 
     def open_table(task: str, split: str, shots: tuple[str, int, int] | None = None):
         check()
-        table = token_table.token_table(task, split, settings, shots)
+        mine = dataclasses.replace(settings, lengths=lengths(job, task))
+        table = token_table.token_table(task, split, mine, shots)
         return token_table.head(table, rows.get(split))
 
     tables = {

@@ -248,10 +248,11 @@ class Mlp(nn.Module):
 
 
 def prepend(
-    prompt: Float[Array, "P H"] | Float[Array, "B P H"], x: Float[Array, "B T H"]
+    prompt: Float[Array, "P H"] | Float[Array, "#B P H"], x: Float[Array, "B T H"]
 ) -> Float[Array, "B R H"]:
     """Puts prompt rows in front of embedded tokens: R = P + T rows."""
     if prompt.ndim == 2:
-        prompt = jnp.broadcast_to(prompt[None], (x.shape[0], *prompt.shape))
+        prompt = prompt[None]
+    prompt = jnp.broadcast_to(prompt, (x.shape[0], *prompt.shape[1:]))
     x = jnp.concatenate([prompt.astype(x.dtype), x], axis=1)
     return nn.with_logical_constraint(x, ("batch", "length", "embed"))

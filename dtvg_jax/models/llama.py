@@ -247,13 +247,14 @@ class Llama(nn.Module):
 
     def logits(
         self,
-        prompt: Float[Array, "P H"] | Float[Array, "B P H"],
+        prefix: list[list[Segment]],
         inputs: Int[Array, "B T"],
         targets: Int[Array, "B L"],
     ) -> Float[Array, "B L V"]:
         """Scores every target token given the ones before it; inputs are not empty."""
         tokens = jnp.concatenate([inputs, targets[:, :-1]], axis=1)
-        x, _ = self.run(self.prefix(prompt), prompt.shape[-2], tokens)
+        length = prefix[0][0].key.shape[2] if prefix[0] else 0
+        x, _ = self.run(prefix, length, tokens)
         # The head is the largest product: only positions before a target reach it.
         x = jnp.concatenate([_last(x, inputs), x[:, inputs.shape[1] :]], axis=1)
         return self.head(x)
@@ -303,6 +304,11 @@ def _last(x: Float[Array, "B S H"], inputs: Int[Array, "B T"]) -> Float[Array, "
     return jnp.take_along_axis(x, last[:, None, None], axis=1, mode="clip")
 
 
+def take(prefix: list[list[Segment]], rows: Int[Array, " B"]) -> list[list[Segment]]:
+    """Chooses each row's keys and values among those of K prompts."""
+    return jax.tree.map(lambda x: jnp.take(x, rows, axis=1, mode="clip"), prefix)
+
+
 @functools.cache
 def module(config: LlamaConfig) -> Llama:
     """Makes the Flax module of a config, one object per config."""
@@ -311,9 +317,9 @@ def module(config: LlamaConfig) -> Llama:
 
 def init_params(config: LlamaConfig, key: Key[Array, ""]) -> Params:
     """Draws float32 parameters, boxed with their sharding names."""
-    empty = jnp.zeros((0, config.hidden_size))
     token = jnp.zeros((1, 1), jnp.int32)
-    drawn = module(config).init(key, empty, token, token, method="logits")
+    nothing = [[]] * config.num_hidden_layers
+    drawn = module(config).init(key, nothing, token, token, method="logits")
     boxed = cast(Params, drawn["params"])
     # An embedding of small values: a tied head would else give huge logits.
     embedding = boxed["token_embedder"]["embedding"]

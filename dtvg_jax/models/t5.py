@@ -304,7 +304,7 @@ class T5(nn.Module):
 
     def encode(
         self,
-        prompt: Float[Array, "P H"] | Float[Array, "B P H"],
+        prompt: Float[Array, "P H"] | Float[Array, "#B P H"],
         inputs: Int[Array, "B T"],
     ) -> tuple[list[KeysValues], Bool[Array, "B 1 m"]]:
         """Encodes prompt and inputs into the decoder's keys, values and mask."""
@@ -325,14 +325,20 @@ class T5(nn.Module):
             logits = self.decoder.logits_dense(x)
         return nn.with_logical_constraint(logits, ("batch", "length", "vocab"))
 
+    def prefix(
+        self, prompt: Float[Array, "P H"] | Float[Array, "B P H"]
+    ) -> Float[Array, "#B P H"]:
+        """Gives the prompt itself: the encoder mixes its rows with the tokens."""
+        return prompt[None] if prompt.ndim == 2 else prompt
+
     def logits(
         self,
-        prompt: Float[Array, "P H"] | Float[Array, "B P H"],
+        prefix: Float[Array, "#B P H"],
         inputs: Int[Array, "B T"],
         targets: Int[Array, "B L"],
     ) -> Float[Array, "B L V"]:
         """Scores every target token given the ones before it."""
-        memory, mask = self.encode(prompt, inputs)
+        memory, mask = self.encode(prefix, inputs)
         start = jnp.full((targets.shape[0], 1), self.config.decoder_start_id)
         before = jnp.concatenate([start.astype(targets.dtype), targets[:, :-1]], axis=1)
         x, _ = self.decoder(self.token_embedder(before), memory, mask)
@@ -371,6 +377,13 @@ class T5(nn.Module):
         return self.head(x)[:, 0], cache
 
 
+def take(
+    prefix: Float[Array, "K P H"], rows: Int[Array, " B"]
+) -> Float[Array, "B P H"]:
+    """Chooses each row's prompt among K."""
+    return jnp.take(prefix, rows, axis=0, mode="clip")
+
+
 @functools.cache
 def module(config: T5Config) -> T5:
     """Makes the Flax module of a config, one object per config."""
@@ -382,7 +395,7 @@ def init_params(config: T5Config, key: Key[Array, ""]) -> Params:
     empty = jnp.zeros((0, config.d_model))
     token = jnp.zeros((1, 1), jnp.int32)
     model = module(config)
-    drawn = model.init(key, empty, token, token, method="logits")
+    drawn = model.init(key, empty[None], token, token, method="logits")
     boxed = cast(Params, drawn["params"])
     # T5 folds the root of the head size into the query's initialiser.
     for stack in ("encoder", "decoder"):

@@ -9,6 +9,9 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from dtvg_jax.errors import InputError
 
+# The fewer, the less is padded; below these a device is not busy.
+MICROBATCH_TOKENS = {"cpu": 512, "gpu": 16384, "tpu": 16384}
+
 
 class Placement(NamedTuple):
     """A mesh, and where parameters, the lanes' state and rows lie on it."""
@@ -16,7 +19,13 @@ class Placement(NamedTuple):
     mesh: Mesh
     params: NamedSharding  # of the backbone
     lanes: NamedSharding  # of state and fixed inputs, [K, ...]
-    rows: NamedSharding  # of a batch [K, B, ...]
+    blocks: NamedSharding  # of blocks of rows [M, B, ...]
+    rows: NamedSharding  # of a microbatch [R, ...]
+
+    @property
+    def microbatch_tokens(self) -> int:
+        """The positions of a microbatch: enough to keep all devices busy."""
+        return MICROBATCH_TOKENS[jax.default_backend()] * self.mesh.size
 
     def check_rows(self, name: str, count: int) -> None:
         """Raises InputError where `count` rows cannot be spread evenly."""
@@ -32,6 +41,6 @@ def make(devices: Iterable[object] | None = None) -> Placement:
     found = np.array(jax.devices() if devices is None else list(devices))
     mesh = Mesh(found, ("data",), axis_types=(AxisType.Auto,))
     whole = NamedSharding(mesh, PartitionSpec())
-    return Placement(
-        mesh, whole, whole, NamedSharding(mesh, PartitionSpec(None, "data"))
-    )
+    blocks = NamedSharding(mesh, PartitionSpec(None, "data"))
+    rows = NamedSharding(mesh, PartitionSpec("data"))
+    return Placement(mesh, whole, whole, blocks, rows)

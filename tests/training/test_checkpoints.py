@@ -17,7 +17,11 @@ from dtvg_jax.errors import InputError
 from dtvg_jax.methods import METHODS
 from dtvg_jax.training import checkpoints, lanes, loop, optimisers
 
-AT = loop.Progress(log_position=120, validated=3, seconds=1.5)
+AT = loop.Progress(
+    log_position=120,
+    validated=loop.Validated(3, [True, False], [{"accuracy": 50.0, "mean": 50.0}, {}]),
+    seconds=1.5,
+)
 
 
 def state(method: str = "dtvg", step: int = 0, rows: int = 3) -> lanes.State:

@@ -26,7 +26,10 @@ JOB_DIR = flags.DEFINE_string(
     "job_dir", None, "Folder of the job; made if absent.", flag_values=FLAGS
 )
 DRY_RUN = flags.DEFINE_bool(
-    "dry_run", False, "Show the plan and write nothing.", flag_values=FLAGS
+    "dry_run",
+    False,
+    "Show the plan, lengths and padding; make token tables and nothing else.",
+    flag_values=FLAGS,
 )
 COMPILE_ONLY = flags.DEFINE_bool(
     "compile_only",
@@ -58,11 +61,12 @@ def main(words: list[str], check: signals.Check) -> None:
     """Reads the settings and does what the flags say."""
     # After the flags, so that --help and a misspelt flag need not wait for JAX.
     from dtvg_jax import report
-    from dtvg_jax.jobs import compile_steps, job, pipeline, plan
+    from dtvg_jax.jobs import compile_steps, job, lengths, pipeline, plan
 
     config = _with_flags(gin_settings.configure(job.Job, GIN))
     if DRY_RUN.value:
         print(plan.describe(config))
+        print(lengths.describe(config))
         return
     if COMPILE_ONLY.value:
         if TOPOLOGY.value is None:

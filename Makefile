@@ -3,10 +3,6 @@
 PYTHON ?= python3
 BIN := .venv/bin
 JOB ?= jobs/quickstart
-# XLA's CPU backend takes and gives back its buffers at every step: with large pages that
-# stay with the process a step costs a third less of the cores (docs/performance.md).
-export GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=1073741824:glibc.malloc.trim_threshold=4294967296
-
 .PHONY: quickstart test test-slow check format
 
 .venv/installed: pyproject.toml constraints.txt
@@ -16,6 +12,9 @@ export GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=1073
 
 quickstart: .venv/installed
 	$(BIN)/python -m dtvg_jax.train --gin_file=gin/runs/quickstart.gin --job_dir=$(JOB)
+
+# The commands see to their memory themselves (dtvg_jax/cli/host_settings.py); pytest is none.
+test test-slow: export GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=1073741824:glibc.malloc.trim_threshold=4294967296
 
 test: .venv/installed
 	$(BIN)/python -m pytest -n 2

@@ -15,7 +15,7 @@ from typing import NamedTuple, NoReturn
 from absl import flags
 
 from dtvg_jax import errors
-from dtvg_jax.cli import quiet_imports, signals
+from dtvg_jax.cli import host_settings, quiet_imports, signals
 from dtvg_jax.errors import InputError
 
 BAD_INPUT = 2
@@ -66,6 +66,8 @@ def run(command: Command, arguments: Sequence[str]) -> NoReturn:
     _let_modules_of_the_folder_be_found()
     try:
         words = parse(command, arguments)
+        if host_settings.wanted(command.flags):
+            host_settings.apply(arguments)
         if command.stop is Stop.AT_ONCE:
             command.main(words, lambda: None)
         else:

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 from absl import flags
 
+from dtvg_jax.cli import host_settings
 from dtvg_jax.formats.load import DTYPES
 
 
@@ -18,6 +19,7 @@ class ModelFlags(NamedTuple):
 
 def define(known: flags.FlagValues) -> ModelFlags:
     """Adds these flags to those of a command."""
+    host_settings.define_flag(known)
     return ModelFlags(
         flags.DEFINE_string(
             "backbone",

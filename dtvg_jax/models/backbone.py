@@ -119,6 +119,14 @@ def build(
     )
 
 
+def with_remat(backbone: Backbone) -> Backbone:
+    """Gives the same backbone with layers that keep no inner values for gradients.
+
+    Their memory is that of one layer; each layer is computed twice.
+    """
+    return backbone._replace(**functions(backbone.config, remat=True)._asdict())
+
+
 def architecture(config: Config) -> Architecture:
     """Finds the code that serves a config."""
     return ARCHITECTURES[type(config)]
@@ -137,12 +145,12 @@ class Functions(NamedTuple):
 
 
 @functools.cache
-def functions(config: Config) -> Functions:
+def functions(config: Config, remat: bool = False) -> Functions:
     """Makes the functions of a config, the same objects per config.
 
     The same objects, since JAX compiles anew for a function that it has not seen.
     """
-    module = architecture(config).module(config)
+    module = architecture(config).module(config, remat)
 
     def prefix(params: Params, prompt: Prompt) -> Prefix:
         made = module.apply({"params": params}, prompt, method="prefix")

@@ -188,14 +188,19 @@ class Layer(nn.Module):
 
 
 class Llama(nn.Module):
-    """The whole model; its methods are the functions of a backbone."""
+    """The whole model; its methods are the functions of a backbone.
+
+    With `remat` a layer's inner values are computed again for its gradient, not kept.
+    """
 
     config: LlamaConfig
+    remat: bool = False
 
     def setup(self) -> None:
         c = self.config
         self.token_embedder = layers.Embedder(c.vocab_size, c.hidden_size)
-        self.layers = [Layer(c) for _ in range(c.num_hidden_layers)]
+        layer = nn.remat(Layer) if self.remat else Layer
+        self.layers = [layer(c) for _ in range(c.num_hidden_layers)]
         self.decoder_norm = layers.RMSNorm(c.rms_norm_eps)
         if not c.tied_head:
             self.logits_dense = layers.Head(c.vocab_size)
@@ -310,9 +315,9 @@ def take(prefix: list[list[Segment]], rows: Int[Array, " B"]) -> list[list[Segme
 
 
 @functools.cache
-def module(config: LlamaConfig) -> Llama:
+def module(config: LlamaConfig, remat: bool = False) -> Llama:
     """Makes the Flax module of a config, one object per config."""
-    return Llama(config)
+    return Llama(config, remat)
 
 
 def init_params(config: LlamaConfig, key: Key[Array, ""]) -> Params:

@@ -230,12 +230,14 @@ def stack_biases(
 
 class Encoder(nn.Module):
     config: T5Config
+    remat: bool = False
 
     def setup(self) -> None:
         c = self.config
         if not c.bias_per_layer:
             self.relpos_bias = RelativePositions(c, both=True)
-        self.layers = [EncoderLayer(c) for _ in range(c.num_layers)]
+        layer = nn.remat(EncoderLayer) if self.remat else EncoderLayer
+        self.layers = [layer(c) for _ in range(c.num_layers)]
         self.encoder_norm = layers.RMSNorm(c.layer_norm_epsilon)
         self.dropout = layers.Dropout(c.dropout_rate)
 
@@ -251,12 +253,14 @@ class Encoder(nn.Module):
 
 class Decoder(nn.Module):
     config: T5Config
+    remat: bool = False
 
     def setup(self) -> None:
         c = self.config
         if not c.bias_per_layer:
             self.relpos_bias = RelativePositions(c, both=False)
-        self.layers = [DecoderLayer(c) for _ in range(c.num_decoder_layers)]
+        layer = nn.remat(DecoderLayer) if self.remat else DecoderLayer
+        self.layers = [layer(c) for _ in range(c.num_decoder_layers)]
         self.decoder_norm = layers.RMSNorm(c.layer_norm_epsilon)
         self.dropout = layers.Dropout(c.dropout_rate)
         if not c.tied_head:
@@ -292,15 +296,19 @@ class Decoder(nn.Module):
 
 
 class T5(nn.Module):
-    """The whole model; its methods are the functions of a backbone."""
+    """The whole model; its methods are the functions of a backbone.
+
+    With `remat` a layer's inner values are computed again for its gradient, not kept.
+    """
 
     config: T5Config
+    remat: bool = False
 
     def setup(self) -> None:
         c = self.config
         self.token_embedder = layers.Embedder(c.vocab_size, c.d_model)
-        self.encoder = Encoder(c)
-        self.decoder = Decoder(c)
+        self.encoder = Encoder(c, self.remat)
+        self.decoder = Decoder(c, self.remat)
 
     def encode(
         self,
@@ -385,9 +393,9 @@ def take(
 
 
 @functools.cache
-def module(config: T5Config) -> T5:
+def module(config: T5Config, remat: bool = False) -> T5:
     """Makes the Flax module of a config, one object per config."""
-    return T5(config)
+    return T5(config, remat)
 
 
 def init_params(config: T5Config, key: Key[Array, ""]) -> Params:

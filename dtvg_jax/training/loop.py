@@ -12,13 +12,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, PyTree
 
 from dtvg_jax.data import batches, microbatches
 from dtvg_jax.data.microbatches import Cut, Stream
 from dtvg_jax.data.token_table import TokenTable
 from dtvg_jax.files import JsonObject
 from dtvg_jax.methods.method import Method
+from dtvg_jax.models import backbone as backbones
 from dtvg_jax.models.backbone import Backbone
 from dtvg_jax.training import checkpoints, lanes, optimisers, step
 from dtvg_jax.training.lanes import LaneContexts
@@ -66,8 +67,8 @@ class Validated:
     """What the last validation found; before the first, all lanes are alive."""
 
     step: int  # -1 before the first
-    alive: list[bool]  # of each lane; the dead are given no rows from here on
-    best: list[dict[str, float]]  # the scores of each lane's best step, {} before it
+    alive: Sequence[bool]  # of each lane; the dead are given no rows from here on
+    best: Sequence[dict[str, float]]  # scores of each lane's best step, {} before it
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,22 +106,26 @@ def train(
     optimiser = optimisers.by_name(stage.optimiser)
     state = lanes.init(method, optimiser, training.context)
     state, fixed = jax.device_put((state, _fixed(training)), placement.lanes)
+    cut = choose_cut(
+        training.streams,
+        stage.batch_size,
+        backbone.decoder_only,
+        training.context.p_init.shape[1],
+        placement,
+    )
+    if _needs_remat(training, backbone, state, fixed, cut, placement):
+        backbone = backbones.with_remat(backbone)
     step_fn = step.make_step(backbone, method, optimiser, dropout=stage.dropout)
     with checkpoints.manager(folder) as manager:
         restored = checkpoints.restore(manager, state, Progress)
         count = len(training.lanes)
-        at = Progress(log.position(), Validated(-1, [True] * count, [{}] * count), 0.0)
+        at = Progress(
+            log.position(), Validated(-1, (True,) * count, ({},) * count), 0.0
+        )
         if restored is not None:
             state, at = restored
             log.truncate(at.log_position)
         began = time.monotonic() - at.seconds
-        cut = choose_cut(
-            training.streams,
-            stage.batch_size,
-            backbone.decoder_only,
-            training.context.p_init.shape[1],
-            placement,
-        )
         loop = _Loop(
             training, backbone, step_fn, fixed, cut, placement, manager, log, began
         )
@@ -148,6 +153,35 @@ def choose_cut(
     each = 0 if backbone_is_decoder else prompt_length
     tokens = placement.microbatch_tokens
     return microbatches.choose(streams, batch_size, tokens, each, placement.mesh.size)
+
+
+def _needs_remat(
+    training: Training,
+    backbone: Backbone,
+    state: lanes.State,
+    fixed: lanes.Fixed,
+    cut: Cut,
+    placement: Placement,
+) -> bool:
+    """Decides whether layers are rematerialised: as asked, or where memory is short."""
+    limit = placement.memory
+    if training.stage.remat is not None or limit is None:
+        return bool(training.stage.remat)
+    inputs, targets = cut.buckets[-1]
+
+    def array(*shape: int, dtype: str = "int32") -> PyTree[jax.ShapeDtypeStruct]:
+        return jax.ShapeDtypeStruct(shape, dtype, sharding=placement.rows)
+
+    rows = step.Rows(
+        array(cut.rows, inputs),
+        array(cut.rows, targets),
+        array(cut.rows),
+        array(cut.rows, dtype="float32"),
+    )
+    needed = step.microbatch_bytes(
+        backbone, training.method, state, fixed, rows, dropout=training.stage.dropout
+    )
+    return needed > limit
 
 
 class _Loop(NamedTuple):
@@ -360,11 +394,11 @@ def _note_scores(
         for k in range(len(training.lanes))
         if due[k]
     )
-    best = [
+    best = tuple(
         dict(new) if is_better else old
         for new, old, is_better in zip(scores, validated.best, better, strict=True)
-    ]
-    return state, Validated(at, np.asarray(state.alive).tolist(), best)
+    )
+    return state, Validated(at, tuple(np.asarray(state.alive).tolist()), best)
 
 
 def _save(loop: _Loop, state: lanes.State, validated: Validated) -> None:

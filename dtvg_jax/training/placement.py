@@ -27,6 +27,13 @@ class Placement(NamedTuple):
         """The positions of a microbatch: enough to keep all devices busy."""
         return MICROBATCH_TOKENS[jax.default_backend()] * self.mesh.size
 
+    @property
+    def memory(self) -> int | None:
+        """The bytes of the smallest device; None where it does not say, as a CPU."""
+        said = [device.memory_stats() or {} for device in self.mesh.local_devices]
+        limits = [one["bytes_limit"] for one in said if "bytes_limit" in one]
+        return min(limits, default=None)
+
     def check_rows(self, name: str, count: int) -> None:
         """Raises InputError where `count` rows cannot be spread evenly."""
         if count % self.mesh.size:

@@ -10,6 +10,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
+from dtvg_jax.errors import InputError
 from dtvg_jax.methods.method import Diagnostics, Method, MethodState, Trainables
 from dtvg_jax.models.backbone import Backbone, Prefix, token_log_probabilities
 from dtvg_jax.shapes import Params
@@ -73,6 +74,33 @@ def make_step(
         return end(state, params, fixed, sums)
 
     return step_fn
+
+
+def microbatch_bytes(
+    backbone: Backbone,
+    method: Method,
+    state: State,
+    fixed: Fixed,
+    rows: Rows,
+    *,
+    dropout: bool,
+) -> int:
+    """Tells the bytes on a device that a microbatch like `rows` needs, by compiling it.
+
+    All arguments may be shapes.
+    """
+    params = backbone.params
+    begin = functools.partial(_begin, backbone, method)
+    prefix, sums = jax.eval_shape(begin, state, params, fixed)
+    place = (fixed.key, state.step, jax.ShapeDtypeStruct((), jnp.int32))
+    add = jax.jit(functools.partial(_add, backbone, dropout), donate_argnums=0)
+    compiled = add.lower(sums, params, prefix, place, rows).compile()
+    memory = compiled.memory_analysis()
+    if memory is None:
+        raise InputError(
+            "XLA does not say what memory a step needs here: set Stage.remat yourself"
+        )
+    return memory.argument_size_in_bytes + memory.temp_size_in_bytes
 
 
 def _prefix(

@@ -19,7 +19,7 @@ from dtvg_jax.training import checkpoints, lanes, loop, optimisers
 
 AT = loop.Progress(
     log_position=120,
-    validated=loop.Validated(3, [True, False], [{"accuracy": 50.0, "mean": 50.0}, {}]),
+    validated=loop.Validated(3, (True, False), ({"accuracy": 50.0, "mean": 50.0}, {})),
     seconds=1.5,
 )
 

@@ -9,11 +9,12 @@ import sys
 from absl import flags
 
 from dtvg_jax import files
-from dtvg_jax.cli import command, gin_settings, signals
+from dtvg_jax.cli import command, gin_settings, host_settings, signals
 from dtvg_jax.errors import InputError
 
 FLAGS = flags.FlagValues()
 GIN = gin_settings.define_flags(FLAGS)
+host_settings.define_flag(FLAGS)
 OUT = flags.DEFINE_string(
     "out", None, "Folder of the run; made if absent.", flag_values=FLAGS
 )

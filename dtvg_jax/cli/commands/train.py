@@ -14,7 +14,13 @@ from typing import TYPE_CHECKING
 from absl import flags
 
 from dtvg_jax import files
-from dtvg_jax.cli import command, compilation_cache, gin_settings, signals
+from dtvg_jax.cli import (
+    command,
+    compilation_cache,
+    gin_settings,
+    host_settings,
+    signals,
+)
 from dtvg_jax.errors import InputError
 
 if TYPE_CHECKING:
@@ -22,6 +28,7 @@ if TYPE_CHECKING:
 
 FLAGS = flags.FlagValues()
 GIN = gin_settings.define_flags(FLAGS)
+host_settings.define_flag(FLAGS)
 JOB_DIR = flags.DEFINE_string(
     "job_dir", None, "Folder of the job; made if absent.", flag_values=FLAGS
 )

@@ -31,6 +31,7 @@ import numpy as np
 
 from dtvg_jax.cli.quiet_imports import quiet_libraries
 from dtvg_jax.data import (
+    catalogue,
     microbatches,
     prepared,
     source,
@@ -99,10 +100,9 @@ def measure(info: TaskInfo, folder: pathlib.Path, words: Any, count: int) -> dic
     encode = lambda: [tokenise.tokenise(chunk, words, lengths) for chunk in chunks]
     with tempfile.TemporaryDirectory() as cache:
         made = pathlib.Path(cache) / "table"
-        none = token_table_files.Scoring(())
-        origin = token_table_files.Origin(info.name, split, none, {})
+        origin = token_table_files.Origin(info.name, split, {})
         token_table_files.write(made, rows, words, lengths, origin)
-        table = token_table.read_table(made)
+        table = token_table.read_table(made, {}, catalogue.Scoring(()))
         draw = lambda: [batch(table, step) for step in range(STEPS)]
         speeds = {
             "text": (len(rows) - 1) / seconds,

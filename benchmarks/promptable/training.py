@@ -59,9 +59,7 @@ def make_answer(backbone: Backbone, lengths: tuple[int, int]) -> Answer:
 
 def primary_score(table: TokenTable, answers: Sequence[str]) -> float:
     """Scores answers by the task's primary metric, in %."""
-    return scoring.score(table, answers)[
-        (table.metadata.scoring.metric_names or ["mean"])[0]
-    ]
+    return scoring.score(table, answers)[(table.scoring.metric_names or ["mean"])[0]]
 
 
 def tune(

@@ -9,7 +9,8 @@ from dtvg_jax import files
 def enable(cache_dir: str | os.PathLike[str]) -> None:
     """Lets JAX keep compiled programs in `cache_dir`/xla, if it can be written.
 
-    A folder that the user named in JAX_COMPILATION_CACHE_DIR stays.
+    A folder that the user named in JAX_COMPILATION_CACHE_DIR stays. Raises InputError
+    where other users can write: a program that is read back from there is run.
     """
     import jax
 
@@ -17,9 +18,8 @@ def enable(cache_dir: str | os.PathLike[str]) -> None:
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
     if os.environ.get("JAX_COMPILATION_CACHE_DIR"):
         return
-    folder = files.expand(cache_dir) / "xla"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder = files.private_folder(files.private_folder(cache_dir) / "xla")
         tempfile.TemporaryFile(dir=folder).close()
     except OSError:
         return

@@ -211,7 +211,7 @@ def _open_tables(
     common = token_table.TableSettings(
         vocabulary=backbone.vocabulary,
         lengths=shared.lengths,
-        cache_dir=cache / "token_tables",
+        cache_dir=cache,
         tfds_data_dir=prepared.folder(settings.data_dir, cache, builders),
         label_style=shared.label_style,
         tasks_module=settings.tasks_module,

@@ -52,7 +52,7 @@ def open_tables(job: Job, vocabulary: Any, check: Callable[[], None]) -> Tables:
     settings = token_table.TableSettings(
         vocabulary=vocabulary,
         lengths=longest(job),
-        cache_dir=cache / "token_tables",
+        cache_dir=cache,
         tfds_data_dir=data_dir,
         label_style=job.label_style,
         tasks_module=job.tasks_module,

@@ -112,6 +112,6 @@ def test_functions_and_settings(home):
     spiece = objectives.vocabulary_file("~/model/spiece.model")
     assert spiece == objectives.vocabulary_file(str(home / "model" / "spiece.model"))
     before = jax.config.values["jax_compilation_cache_dir"]
-    compilation_cache.enable("~/layers")
-    assert jax.config.values["jax_compilation_cache_dir"] == str(home / "layers/xla")
+    compilation_cache.enable("~/cache")
+    assert jax.config.values["jax_compilation_cache_dir"] == str(home / "cache/xla")
     jax.config.update("jax_compilation_cache_dir", before)

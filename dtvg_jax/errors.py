@@ -3,6 +3,7 @@
 import collections.abc
 import dataclasses
 import difflib
+import signal
 import types
 import typing
 from collections.abc import Iterable
@@ -13,7 +14,14 @@ class InputError(ValueError):
 
 
 class Stopped(BaseException):
-    """Raised by a check when a job is to stop; its state is saved on its way out."""
+    """Raised when a command is to stop, because of a signal of this number.
+
+    With `resumes`, a check raised it, and the state is saved on its way out.
+    """
+
+    def __init__(self, number: int = signal.SIGINT, resumes: bool = False):
+        super().__init__(number)
+        self.number, self.resumes = number, resumes
 
 
 def nearest(name: object, known: Iterable[str], cutoff: float = 0.6) -> str:
@@ -28,6 +36,13 @@ def unknown(what: str, name: object, known: Iterable[str]) -> InputError:
     near = difflib.get_close_matches(str(name), known, 1)
     hint = f"did you mean {near[0]!r}? " if near else ""
     return InputError(f"unknown {what} {name!r}: {hint}known are {', '.join(known)}")
+
+
+def refuse_repeats(name: str, values: Iterable[object]) -> None:
+    """Raises InputError for the first of the values, called `name`, that comes twice."""
+    values = list(values)
+    if twice := [value for value in values if values.count(value) > 1]:
+        raise InputError(f"{name} names {twice[0]!r} twice")
 
 
 _WORDS = {

@@ -16,7 +16,7 @@ import os
 import pathlib
 import shutil
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import BinaryIO, NamedTuple
 
 import numpy as np
@@ -90,12 +90,13 @@ def write(
     vocabulary: Vocabulary,
     lengths: tuple[int, int],
     origin: Origin,
+    check: Callable[[], None] = lambda: None,
 ) -> None:
     """Tokenises `rows` into the table `folder`, which appears only when complete.
 
     Rows stream through in chunks, so memory does not grow with their number (but for
     8 bytes a row of offsets). A second process that wants the same table waits for the
-    first and uses its work.
+    first and uses its work; `check` is called meanwhile and may raise to stop.
 
     Raises:
       InputError: where there are no rows, or the folder cannot be written.
@@ -103,7 +104,7 @@ def write(
     building = folder.with_name(folder.name + ".building")
     with _writable(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with files.locked(folder.with_name(folder.name + ".lock"), wait=True):
+        with files.locked(folder.with_name(folder.name + ".lock"), wait=check):
             if folder.exists():
                 return
             # With the lock in hand, whatever lies there was left by a killed process.

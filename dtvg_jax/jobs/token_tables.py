@@ -39,7 +39,7 @@ def open_tables(job: Job, vocabulary: Any, check: Callable[[], None]) -> Tables:
 
     def open_table(task: str, split: str, shots: tuple[str, int, int] | None = None):
         check()
-        table = token_table.token_table(task, split, settings, shots)
+        table = token_table.token_table(task, split, settings, shots, check)
         return token_table.head(table, rows.get(split))
 
     tables = {

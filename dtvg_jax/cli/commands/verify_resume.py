@@ -33,7 +33,7 @@ SEED = flags.DEFINE_integer(
 )
 
 
-def main(words: list[str], check: signals.Check) -> None:
+def main(words: list[str], received: signals.Signals) -> None:
     """Runs both jobs and prints the verdict; exit code 2 where they differ."""
     from dtvg_jax.jobs import job, verify_resume
 

@@ -66,7 +66,7 @@ def unknown(what: str, name: object, known: Iterable[str]) -> InputError:
 
 
 def refuse_repeats(name: str, values: Iterable[object]) -> None:
-    """Raises InputError for the first of the values, called `name`, that comes twice."""
+    """Raises InputError for the first of the values of `name` that comes twice."""
     values = list(values)
     if twice := [value for value in values if values.count(value) > 1]:
         raise InputError(f"{name} names {twice[0]!r} twice")

@@ -39,7 +39,9 @@ def expand(path: str | os.PathLike[str]) -> pathlib.Path:
     Raises InputError for what is no path, and for nothing: no folder is meant by it.
     """
     if not isinstance(path, str | os.PathLike) or not os.fspath(path):
-        raise InputError(f"{path!r} is no path: give a file or folder ('.' is this one)")
+        raise InputError(
+            f"{path!r} is no path: give a file or folder ('.' is this one)"
+        )
     return pathlib.Path(path).expanduser()
 
 
@@ -58,7 +60,7 @@ def write_bytes(path: pathlib.Path, content: bytes) -> None:
 
 
 @contextlib.contextmanager
-def naming(path: pathlib.Path) -> Iterator[None]:
+def naming(path: pathlib.Path | str) -> Iterator[None]:
     """Says which file it was where the system refuses to write or to read on."""
     try:
         yield

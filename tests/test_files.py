@@ -202,12 +202,12 @@ def test_a_held_lock_is_refused_or_waited_for(tmp_path):
     path, order = tmp_path / "lock", []
 
     def second():
-        with files.locked(path, wait=True):
+        with files.locked(path, wait=lambda: None):
             order.append("second")
 
     thread = threading.Thread(target=second)
-    with files.locked(path, wait=False):
-        with pytest.raises(BlockingIOError), files.locked(path, wait=False):
+    with files.locked(path):
+        with pytest.raises(BlockingIOError), files.locked(path):
             pass
         thread.start()
         thread.join(0.1)
@@ -215,7 +215,7 @@ def test_a_held_lock_is_refused_or_waited_for(tmp_path):
         order.append("first")
     thread.join(10)
     assert order == ["first", "second"]
-    with files.locked(path, wait=False):  # free again
+    with files.locked(path):  # free again
         pass
 
 

@@ -90,7 +90,7 @@ def _sentence_of(error: Exception, resumes: bool) -> str | None:
     """Says what the user can put right; None for a fault of the program."""
     if isinstance(error, InputError):
         return str(error)
-    lost = standard_streams.lost_output() if isinstance(error, OSError) else None
+    lost = standard_streams.lost_output(error)
     return lost or system_errors.sentence(error, resumes)
 
 

@@ -5,10 +5,15 @@ import os
 import sys
 import threading
 from types import TracebackType
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
+from dtvg_jax import files
 from dtvg_jax.errors import InputError
 
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
+NAME = "standard output"
 CLOSED = "standard output was closed before all was written, as `| head` does"
 
 
@@ -23,12 +28,19 @@ def prepare() -> None:
     while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
         os.set_inheritable(number, True)
     os.close(number)
-    sys.stderr = sys.stderr or open(os.devnull, "w")  # print() would take None for stdout
+    sys.stderr = sys.stderr or open(
+        os.devnull, "w"
+    )  # print() would take None for stdout
     sys.excepthook = _without_foreign_threads
     if closed:
         raise InputError("standard output is closed: send it to a file or to /dev/null")
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")
+    if sys.stdout is sys.__stdout__:
+        sys.stdout = io.TextIOWrapper(
+            io.BufferedWriter(_Output(1, "w", closefd=False)),
+            encoding="utf-8",
+            errors="backslashreplace",
+            line_buffering=os.isatty(1),
+        )
 
 
 def standard_input() -> BinaryIO:
@@ -38,17 +50,23 @@ def standard_input() -> BinaryIO:
     return sys.stdin.buffer
 
 
-def lost_output() -> str | None:
-    """Says why standard output cannot be written, and lets it go; None where it can."""
-    try:
-        sys.stdout.flush()
-    except OSError as error:
-        # Python would flush once more at the end, and fail again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        if isinstance(error, BrokenPipeError):
-            return CLOSED
-        return f"standard output cannot be written ({error.strerror})"
-    return None
+def lost_output(error: BaseException) -> str | None:
+    """Says that standard output is what an error is about, and lets it go."""
+    if not isinstance(error, OSError) or error.filename != NAME:
+        return None
+    # Python would write what is left once more at the end, and fail again.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    if isinstance(error, BrokenPipeError):
+        return CLOSED
+    return f"{NAME} cannot be written ({error.strerror})"
+
+
+class _Output(io.FileIO):
+    """Standard output; an error says that it is about this."""
+
+    def write(self, data: "ReadableBuffer", /) -> int | None:
+        with files.naming(NAME):
+            return super().write(data)
 
 
 def _without_foreign_threads(

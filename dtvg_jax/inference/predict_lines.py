@@ -75,7 +75,8 @@ def predict(
     """
     found = _read(backbone, learned)
     # An imported prompt has no style: it takes that of the others.
-    styles = {e.metadata.label_style for e in found.values()} - {None}
+    said = (entry.metadata.label_style for entry in found.values())
+    styles = {style for style in said if style is not None}
     if len(styles) > 1:
         raise InputError("the store mixes digits and words as labels: use two stores")
     prompts: dict[str | None, np.ndarray] = {

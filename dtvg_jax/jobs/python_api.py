@@ -72,4 +72,5 @@ def _job(own: dict[str, Any], settings: dict[str, Any]) -> job.Job:
             raise InputError(f"{name} is not a setting here: the function sets it")
         if name not in known:
             raise errors.unknown("setting", name, known)
-    return job.Job(**{"backbone": "miniature"} | settings | own)
+    given: dict[str, Any] = {"backbone": "miniature"}
+    return job.Job(**given | settings | own)

@@ -14,7 +14,6 @@ from absl import flags
 import gin
 from dtvg_jax.cli import command, compilation_cache, gin_settings
 from dtvg_jax.cli.commands import pretrain, train
-from dtvg_jax.errors import InputError, Stopped
 from dtvg_jax.jobs import job
 from dtvg_jax.training.stages import Stage
 
@@ -344,56 +343,6 @@ def test_every_command_has_a_console_script():
         "dtvg-" + name.replace("_", "-"): f"dtvg_jax.cli.commands.{name}:run"
         for name in NAMES
     }
-
-
-def failing(error: BaseException, stop: command.Stop) -> command.Command:
-    def main(words, check):
-        raise error
-
-    return command.Command("", flags.FlagValues(), main, stop=stop)
-
-
-@pytest.mark.parametrize(
-    "error, stop, code, said",
-    [
-        (InputError("a is b"), command.Stop.AT_ONCE, 2, "error: a is b\n"),
-        (OSError(28, "disk full", "x/y"), command.Stop.AT_ONCE, 2, "error: x/y: disk"),
-        (KeyboardInterrupt(), command.Stop.AT_ONCE, 130, ""),
-        (Stopped(15), command.Stop.AFTER_STEP, 143, "stopped\n"),
-        (
-            Stopped(2),
-            command.Stop.RESUMABLE,
-            130,
-            "stopped: run the same command again to resume\n",
-        ),
-    ],
-)
-def test_how_a_command_ends(run, error, stop, code, said):
-    got, out, err = run(of=failing(error, stop))
-    assert (got, out) == (code, "") and err.startswith(said)
-    assert bool(err) == bool(said)
-
-
-def test_a_closed_pipe_ends_a_command_in_silence():
-    program = (
-        "from absl import flags; from dtvg_jax.cli import command;"
-        "main = lambda words, check: [print('line') for _ in range(100_000)];"
-        "command.run(command.Command('', flags.FlagValues(), main), ['command'])"
-    )
-    line = [sys.executable, "-c", program]
-    with subprocess.Popen(
-        line, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    ) as process:
-        assert process.stdout and process.stderr
-        assert process.stdout.readline() == b"line\n"
-        process.stdout.close()
-        assert process.stderr.read() == b""
-    assert process.returncode == 141
-
-
-def test_a_fault_of_the_program_keeps_its_traceback():
-    with pytest.raises(ZeroDivisionError):
-        command.run(failing(ZeroDivisionError(), command.Stop.AT_ONCE), ["command"])
 
 
 def test_the_command_line_starts_without_tensorflow():

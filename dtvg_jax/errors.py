@@ -5,7 +5,6 @@ import dataclasses
 import difflib
 import functools
 import math
-import signal
 import types
 import typing
 from collections.abc import Iterable, Mapping
@@ -17,14 +16,7 @@ class InputError(ValueError):
 
 
 class Stopped(BaseException):
-    """Raised when a command is to stop, because of a signal of this number.
-
-    With `resumes`, a check raised it, and the state is saved on its way out.
-    """
-
-    def __init__(self, number: int = signal.SIGINT, resumes: bool = False):
-        super().__init__(number)
-        self.number, self.resumes = number, resumes
+    """Raised by a check when a job is to stop; its state is saved on its way out."""
 
 
 class Bounds(NamedTuple):

@@ -73,9 +73,8 @@ def _run(command: Command, arguments: Sequence[str]) -> _End:
                 command.main(parse(command, arguments), received)
             sys.stdout.flush()
     except errors.Stopped as stopped:
-        again = "stopped: run the same command again to resume"
-        said = again if stopped.resumes else signals.said(stopped.number)
-        return _End(128 + stopped.number, said)
+        said = "stopped: run the same command again to resume"
+        return _End(128 + stopped.args[0], said)
     except SystemExit:  # which rich raises when a pipe is closed, as `| head` does
         return _End(BAD_INPUT, f"error: {standard_streams.CLOSED}")
     except Exception as error:

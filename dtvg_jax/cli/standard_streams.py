@@ -5,13 +5,9 @@ import os
 import sys
 import threading
 from types import TracebackType
-from typing import TYPE_CHECKING, BinaryIO
 
 from dtvg_jax import files
 from dtvg_jax.errors import InputError
-
-if TYPE_CHECKING:
-    from _typeshed import ReadableBuffer
 
 NAME = "standard output"
 CLOSED = "standard output was closed before all was written, as `| head` does"
@@ -35,19 +31,19 @@ def prepare() -> None:
     if closed:
         raise InputError("standard output is closed: send it to a file or to /dev/null")
     if sys.stdout is sys.__stdout__:
-        sys.stdout = io.TextIOWrapper(
-            io.BufferedWriter(_Output(1, "w", closefd=False)),
+        sys.stdout = _Output(
+            open(1, "wb", closefd=False),
             encoding="utf-8",
             errors="backslashreplace",
             line_buffering=os.isatty(1),
         )
 
 
-def standard_input() -> BinaryIO:
+def standard_input() -> io.BufferedIOBase:
     """Gives standard input as bytes; raises InputError where it is closed."""
     if sys.stdin is None:
         raise InputError("standard input is closed: give --file=FILE")
-    return sys.stdin.buffer
+    return open(0, "rb", closefd=False)
 
 
 def lost_output(error: BaseException) -> str | None:
@@ -61,12 +57,20 @@ def lost_output(error: BaseException) -> str | None:
     return f"{NAME} cannot be written ({error.strerror})"
 
 
-class _Output(io.FileIO):
-    """Standard output; an error says that it is about this."""
+class _Output(io.TextIOWrapper):
+    """Standard output; an error says that it is about this.
 
-    def write(self, data: "ReadableBuffer", /) -> int | None:
+    Not a raw stream: a signal between its writing and its return would make the
+    buffer write the same once more.
+    """
+
+    def write(self, text: str, /) -> int:
         with files.naming(NAME):
-            return super().write(data)
+            return super().write(text)
+
+    def flush(self) -> None:
+        with files.naming(NAME):
+            super().flush()
 
 
 def _without_foreign_threads(

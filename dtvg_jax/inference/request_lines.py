@@ -1,7 +1,8 @@
 """Lines of a user's file as requests to a model, and what is wrong with a bad one."""
 
+import io
 from collections.abc import Iterator, Sequence
-from typing import BinaryIO, NamedTuple
+from typing import NamedTuple
 
 from dtvg_jax import files
 from dtvg_jax.data import catalogue, raw_rows
@@ -32,7 +33,7 @@ class Defaults(NamedTuple):
     label_style: str
 
 
-def split(file: BinaryIO) -> Iterator[bytes]:
+def split(file: io.BufferedIOBase) -> Iterator[bytes]:
     """Yields the lines of a file; of one that is too long, enough to refuse it."""
     with file:
         while line := file.readline(LONGEST + 1):

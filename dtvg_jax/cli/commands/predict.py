@@ -7,11 +7,11 @@ it is the entry of the task with --method and --seed. Answers are JSON lines, in
 a faulty line is answered with its number and what is wrong with it.
 """
 
+import io
 import json
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from typing import BinaryIO
 
 from absl import flags
 
@@ -86,7 +86,7 @@ def main(words: list[str], received: signals.Signals) -> None:
     print(f"{count} lines in {seconds:.1f} s: {count / seconds:.0f}/s", file=sys.stderr)
 
 
-def _opened(names: Sequence[str]) -> Iterator[BinaryIO]:
+def _opened(names: Sequence[str]) -> Iterator[io.BufferedIOBase]:
     """Opens files one after the other, or standard input.
 
     Raises InputError, before any is opened, for one that is absent or a folder.

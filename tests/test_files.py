@@ -11,6 +11,7 @@ import threading
 from collections.abc import Sequence
 from typing import Annotated
 
+import jaxtyping
 import pytest
 
 from dtvg_jax import files
@@ -196,6 +197,20 @@ def test_a_byte_order_mark_is_no_mistake(tmp_path):
     path = tmp_path / "some.json"
     path.write_bytes(b"\xef\xbb\xbf" + json.dumps({"a": "ä"}).encode())
     assert files.read_json(path) == {"a": "ä"}
+
+
+@pytest.mark.parametrize("path", ["", 3, None, ["a"]])
+def test_what_is_no_path_is_refused(monkeypatch, path):
+    # Users do not have the import hook of the tests, which would see a mistake first.
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+    with pytest.raises(InputError, match="is no path: give a file or folder"):
+        files.expand(path)
+
+
+def test_a_system_error_names_the_file(tmp_path):
+    with pytest.raises(OSError) as error, files.naming(tmp_path):
+        raise OSError(28, "No space left on device")
+    assert error.value.filename == str(tmp_path)
 
 
 def test_a_held_lock_is_refused_or_waited_for(tmp_path):

@@ -3,8 +3,7 @@
 import io
 import os
 import sys
-import threading
-from types import TracebackType
+import warnings
 
 from dtvg_jax import files
 from dtvg_jax.errors import InputError
@@ -24,10 +23,12 @@ def prepare() -> None:
     while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
         os.set_inheritable(number, True)
     os.close(number)
-    sys.stderr = sys.stderr or open(
-        os.devnull, "w"
-    )  # print() would take None for stdout
-    sys.excepthook = _without_foreign_threads
+    # print() would take None for standard output.
+    sys.stderr = sys.stderr or open(os.devnull, "w")
+    # Where a write fails, threads and coroutines of TensorStore and Orbax say that they
+    # could not say so; the command says it.
+    sys.unraisablehook = lambda _: None
+    warnings.filterwarnings("ignore", "coroutine .* was never awaited")
     if closed:
         raise InputError("standard output is closed: send it to a file or to /dev/null")
     if sys.stdout is sys.__stdout__:
@@ -71,12 +72,3 @@ class _Output(io.TextIOWrapper):
     def flush(self) -> None:
         with files.naming(NAME):
             super().flush()
-
-
-def _without_foreign_threads(
-    kind: type[BaseException], error: BaseException, at: TracebackType | None
-) -> None:
-    # TensorStore's threads print that the event loop was closed when a write failed;
-    # Python's own threads have another hook.
-    if threading.current_thread() is threading.main_thread():
-        sys.__excepthook__(kind, error, at)

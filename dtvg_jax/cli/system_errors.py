@@ -56,7 +56,7 @@ def sentence(error: BaseException, resumes: bool) -> str | None:
         if code in _CAUSES:
             cause = _CAUSES[code]
             place = f"{path}: " if path else ""
-            end = RESUMES if resumes else ""
+            end = RESUMES if resumes and cause is not _GONE else ""
             return f"{place}{cause.wrong}: {cause.remedy}{end}"
         if isinstance(one, OSError) and path:
             return f"{path}: {one.strerror}"

@@ -90,6 +90,7 @@ BINDINGS = {
     "job.Job.seeds=['a']": "seeds = ['a']: it must be a list of whole numbers",
     "job.Job.dtype='x'": "dtype = 'x': it must be 'float32' or 'bfloat16'",
     "job.Job.backbone=3": "backbone = 3: it must be text",
+    "job.Job.stage1=@job.Job()": "job.Job refers to itself",
     "job.Job.stage1=None": "stage1 must be a Stage: @stage1/stages.Stage()",
     "stage1/stages.Stage.steps=0": "steps = 0: it must be a whole number >= 1",
     "stage2/stages.Stage.warmup=-1": "warmup = -1: it must be a whole number >= 0",
@@ -179,6 +180,32 @@ def test_what_is_absent_is_named_where_it_is_used(run, tmp_path, old, new, at, a
     assert got == f"{path}, line {line_of(at)}: {answer}"
 
 
+CIRCLES = [
+    ("A = %A\njob.Job.seeds = %A", 0, "A refers to itself"),
+    ("A = %B\nB = [1,\n %A]\njob.Job.seeds = %A", 0, "A refers to itself"),
+    (
+        "job.Job.stage1 = @a/stages.Stage()\nstages.Stage.steps = @stages.Stage()",
+        1,
+        "stages.Stage refers to itself",
+    ),
+]
+
+
+@pytest.mark.parametrize("added, at, answer", CIRCLES, ids=[a for a, *_ in CIRCLES])
+def test_settings_that_refer_to_themselves_are_named(run, tmp_path, added, at, answer):
+    path = tmp_path / "some.gin"
+    path.write_text(f"{TEXT}\n{added}\n")
+    line = len(TEXT.splitlines()) + 2 + at
+    assert sentence(run, f"--gin_file={path}") == f"{path}, line {line}: {answer}"
+
+
+def test_a_byte_order_mark_is_no_setting(run, tmp_path):
+    (tmp_path / "inner.gin").write_text(TEXT, encoding="utf-8-sig")
+    top = tmp_path / "top.gin"
+    top.write_text(f"include '{tmp_path}/inner.gin'\n", encoding="utf-8-sig")
+    assert configured(run, f"--gin_file={top}") == configured(run, SMALL)
+
+
 def test_files_that_cannot_be_read_are_named(run, tmp_path):
     path = tmp_path / "a.gin"
     flag = f"--gin_file={path}"
@@ -204,6 +231,8 @@ def test_files_that_cannot_be_read_are_named(run, tmp_path):
         ([SMALL, "--dry_run=so"], "--dry_run=so: Non-boolean argument to boolean flag"),
         (["--gin_file"], "Missing value for flag --gin_file"),
         ([SMALL], "no folder for the job: give --job_dir=DIR"),
+        ([SMALL, "--job_dir="], "--job_dir is empty: give a value, or leave it out"),
+        ([SMALL, "--gin_file="], "--gin_file is empty: give a value, or leave it"),
         ([SMALL, "--compile_only"], "--compile_only needs --topology"),
     ],
 )

@@ -79,8 +79,7 @@ SAID = [
     (
         system(errno.ENOENT, "x"),
         2,
-        f"error: x: it is not there, or not any more: restore it or give another path"
-        f"{RESUMES}",
+        "error: x: it is not there, or not any more: restore it or give another path",
     ),
     (
         system(errno.EIO, "x"),

@@ -5,11 +5,14 @@ import json
 import os
 import subprocess
 import sys
+import threading
 
 import numpy as np
 import pytest
 from bad_lines import BAD, LONG, STORED
 
+from dtvg_jax.cli import command
+from dtvg_jax.cli.commands import predict as predict_command
 from dtvg_jax.data import raw_rows
 from dtvg_jax.errors import InputError
 from dtvg_jax.formats.load import load_backbone
@@ -181,6 +184,38 @@ def test_an_imported_prompt_takes_the_label_style_of_the_others(tmp_path):
     line = b'{"prompt": "mrpc/imported-seed0", "inputs": "x"}'
     [answer] = predict_lines.predict(backbone, store, [line])
     assert answer["prompt"] == "mrpc/imported-seed0"
+
+
+@pytest.mark.parametrize(
+    "named, said",
+    [
+        ("absent.jsonl", "there is no file absent.jsonl"),
+        (".", ". is a folder: give a file of lines"),
+        ("", "--file is empty: give a value, or leave it out"),
+    ],
+)
+def test_a_file_that_is_none_is_said_before_any_is_answered(
+    tmp_path, monkeypatch, capsys, named, said
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "good.jsonl").write_text('{"inputs": "x"}\n')
+    with pytest.raises(SystemExit) as end:
+        command.run(
+            predict_command.COMMAND, ["predict", "--file=good.jsonl", f"--file={named}"]
+        )
+    assert end.value.code == 2
+    assert capsys.readouterr() == ("", f"error: {said}\n")
+
+
+def test_a_named_pipe_is_a_file_of_lines(tmp_path):
+    """As `--file=<(zcat lines.jsonl.gz)` gives one."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=lambda: pipe.write_bytes(b"a\nb"))
+    writer.start()
+    [file] = predict_command.opened([str(pipe)])
+    assert list(request_lines.split(file)) == [b"a\n", b"b"]
+    writer.join()
 
 
 def test_truncated_and_empty_inputs_are_said():

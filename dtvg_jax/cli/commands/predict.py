@@ -60,7 +60,7 @@ def main(words: list[str], received: signals.Signals) -> None:
     from dtvg_jax.inference import predict_lines, request_lines
     from dtvg_jax.store.prompt_store import PromptStore
 
-    given = _opened(FILES.value)
+    given = opened(FILES.value)
     lines = (line for file in given for line in request_lines.split(file))
     compilation_cache.enable(MODEL.cache_dir.value)
     backbone = load_backbone(MODEL.backbone.value, MODEL.dtype.value)
@@ -86,7 +86,7 @@ def main(words: list[str], received: signals.Signals) -> None:
     print(f"{count} lines in {seconds:.1f} s: {count / seconds:.0f}/s", file=sys.stderr)
 
 
-def _opened(names: Sequence[str]) -> Iterator[io.BufferedIOBase]:
+def opened(names: Sequence[str]) -> Iterator[io.BufferedIOBase]:
     """Opens files one after the other, or standard input.
 
     Raises InputError, before any is opened, for one that is absent or a folder.

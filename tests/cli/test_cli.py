@@ -12,9 +12,12 @@ import pytest
 from absl import flags
 
 import gin
-from dtvg_jax.cli import command, compilation_cache, gin_settings
-from dtvg_jax.cli.commands import pretrain, train
+from dtvg_jax.cli import command, compilation_cache, gin_settings, model_flags
+from dtvg_jax.cli.commands import convert, evaluate, pretrain, train
+from dtvg_jax.formats import load
+from dtvg_jax.inference import stored_prompts
 from dtvg_jax.jobs import job
+from dtvg_jax.store import import_export
 from dtvg_jax.training.stages import Stage
 
 NAMES = ["train", "verify_resume", "evaluate", "predict", "convert", "pretrain"]
@@ -335,6 +338,15 @@ def test_help_begins_with_a_command_and_lists_all_flags(name):
         assert re.search(rf"^  --(\[no\])?{flag}\b", done.stdout, re.MULTILINE), flag
 
 
+def test_choices_of_flags_are_those_of_the_library():
+    """They are written twice, since flags are read before JAX is loaded."""
+    assert model_flags.DTYPES == load.DTYPES
+    assert convert.FORMATS == import_export.FORMATS
+    assert convert.BACKBONE_FORMATS == import_export.BACKBONE_FORMATS
+    parser = evaluate.SCORING._flagvalues["scoring"].parser
+    assert parser.enum_values == list(stored_prompts.Scoring)
+
+
 def test_help_tells_types_and_defaults():
     known = flags.FlagValues()
     flags.DEFINE_string("store", None, "Where. Required.", known, required=True)
@@ -374,9 +386,10 @@ def test_every_command_has_a_console_script():
     }
 
 
-def test_the_command_line_starts_without_tensorflow():
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "report"])
+def test_a_command_reads_its_flags_before_it_loads_jax(name):
     heavy = "{'jax', 'seqio', 'tensorflow', 'orbax'}"
-    code = "import sys, dtvg_jax.cli.commands.train as _;"
+    code = f"import sys, dtvg_jax.cli.commands.{name} as _;"
     code += f"sys.exit(len({heavy} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
 

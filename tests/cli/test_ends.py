@@ -152,6 +152,16 @@ def test_output_is_not_lost_in_silence(tmp_path, where):
     assert done.stderr == f"error: {SHELL[where]}\n"
 
 
+def test_a_closed_input_is_said():
+    done = subprocess.run(
+        ["bash", "-c", '"$0" -m dtvg_jax.predict <&-', sys.executable],
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "error: standard input is closed: give --file=FILE\n"
+
+
 @pytest.mark.parametrize("encoding", ["latin-1", "ascii"])
 def test_output_is_utf8_whatever_the_locale(encoding):
     done = subprocess.run(

@@ -55,12 +55,12 @@ RAW = flags.DEFINE_bool(
 
 def main(words: list[str], received: signals.Signals) -> None:
     """Answers all lines, and reports the rate on standard error."""
-    # After the flags, so that --help and a misspelt flag need not wait for JAX.
+    given = opened(FILES.value)
+    # After flags and files, so that what is wrong with them need not wait for JAX.
     from dtvg_jax.formats.load import load_backbone
     from dtvg_jax.inference import predict_lines, request_lines
     from dtvg_jax.store.prompt_store import PromptStore
 
-    given = opened(FILES.value)
     lines = (line for file in given for line in request_lines.split(file))
     compilation_cache.enable(MODEL.cache_dir.value)
     backbone = load_backbone(MODEL.backbone.value, MODEL.dtype.value)

@@ -204,7 +204,9 @@ def locked(
             if wait is None:
                 raise BlockingIOError
             if not said:
-                print(f"waiting for {holder(path)}, who has {path}", file=sys.stderr)
+                print(
+                    f"waiting for {holder(path)}, which holds {path}", file=sys.stderr
+                )
                 said = True
             time.sleep(WAIT)
             wait()

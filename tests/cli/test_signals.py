@@ -132,8 +132,8 @@ with received.between_steps() as check:
         _, rest = process.communicate(timeout=10)
     assert process.returncode == 143 and "stopped: run the same command" in rest
     found = re.fullmatch(
-        rf"waiting for process {os.getpid()} on \S+ since ....-..-.. ..:..:.., who has "
-        rf"{re.escape(str(path))}\n",
+        rf"waiting for process {os.getpid()} on \S+ since ....-..-.. ..:..:.., which "
+        rf"holds {re.escape(str(path))}\n",
         said,
     )
     assert found, said

@@ -24,7 +24,7 @@ LIMITS = [
         "the file would be larger than is allowed: raise the limit `ulimit -f`",
     ),
     (
-        "ulimit -S -n 60",
+        "ulimit -S -n 24",
         "ulimit -S -n 1024",
         "too many files are open: raise the limit, as `ulimit -n 4096` does",
     ),

@@ -121,10 +121,10 @@ def test_commands_do_not_hide_functions_of_their_names(first):
     program += load + look if first == "the commands" else look + load + look
     program += "from dtvg_jax import evaluate; assert inspect.isfunction(evaluate);"
     program += "import dtvg_jax.task_vectors as t; t.released;"
-    program += "print(sys.modules['dtvg_jax.evaluate'].COMMAND.stop.name)"
+    program += "print(sys.modules['dtvg_jax.evaluate'].COMMAND.resumes)"
     command = [sys.executable, "-c", f"import sys; {program}"]
     done = subprocess.run(command, capture_output=True, text=True)
-    assert done.stdout == "AFTER_STEP\n", done.stderr
+    assert done.stdout == "False\n", done.stderr
 
 
 def test_settings_of_predict_can_be_made():

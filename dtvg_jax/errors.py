@@ -60,6 +60,13 @@ def unknown(what: str, name: object, known: Iterable[str]) -> InputError:
     return InputError(f"unknown {what} {name!r}: {hint}known are {', '.join(known)}")
 
 
+def refuse_repeats(name: str, values: Iterable[object]) -> None:
+    """Raises InputError for the first of the values of `name` that comes twice."""
+    values = list(values)
+    if twice := [value for value in values if values.count(value) > 1]:
+        raise InputError(f"{name} names {twice[0]!r} twice")
+
+
 _WORDS = {
     int: "a whole number",
     float: "a number",

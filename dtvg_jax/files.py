@@ -10,10 +10,13 @@ import json
 import math
 import os
 import pathlib
+import socket
 import stat
+import sys
+import time
 import typing
-from collections.abc import Iterator
-from typing import Any, TypeAlias, TypeVar
+from collections.abc import Callable, Iterator
+from typing import IO, Any, TypeAlias, TypeVar
 
 from dtvg_jax.errors import InputError, check_type, shown, type_hints
 
@@ -28,9 +31,18 @@ DEEPEST = 100  # levels of JSON
 TOO_DEEP = f"it has more than {DEEPEST} levels"
 MOST_DIGITS = 40
 
+WAIT = 0.2  # seconds between two looks at a lock that another process holds
+
 
 def expand(path: str | os.PathLike[str]) -> pathlib.Path:
-    """Makes a path of what a user gave; `~` is the home folder."""
+    """Makes a path of what a user gave; `~` is the home folder.
+
+    Raises InputError for what is no path, and for nothing: no folder is meant by it.
+    """
+    if not isinstance(path, str | os.PathLike) or not os.fspath(path):
+        raise InputError(
+            f"{path!r} is no path: give a file or folder ('.' is this one)"
+        )
     return pathlib.Path(path).expanduser()
 
 
@@ -39,13 +51,23 @@ def write_bytes(path: pathlib.Path, content: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with open(beside, "wb") as file:
+        with naming(path), open(beside, "wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
         os.replace(beside, path)
     finally:
         beside.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def naming(path: pathlib.Path | str) -> Iterator[None]:
+    """Says which file it was where the system refuses to write or to read on."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise
 
 
 def write_json(path: pathlib.Path, content: object) -> None:
@@ -210,14 +232,48 @@ def sync(path: pathlib.Path) -> None:
 
 
 @contextlib.contextmanager
-def locked(path: pathlib.Path, *, wait: bool) -> Iterator[None]:
+def locked(
+    path: pathlib.Path, *, wait: Callable[[], None] | None = None
+) -> Iterator[None]:
     """Holds a lock file; the system frees it when the process ends, however that is.
 
-    Without `wait`, raises BlockingIOError where another process holds it.
+    While another process holds it, `wait` is called again and again and may raise;
+    without it, raises BlockingIOError. Who is waited for is said on standard error.
     """
     with open(path, "a+") as file:
-        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        said = False
+        while not _flock(file):
+            if wait is None:
+                raise BlockingIOError
+            if not said:
+                print(
+                    f"waiting for {holder(path)}, which holds {path}", file=sys.stderr
+                )
+                said = True
+            time.sleep(WAIT)
+            wait()
+        with contextlib.suppress(OSError):  # the disk may be full
+            file.truncate(0)
+            now = time.strftime("%Y-%m-%d %H:%M:%S")
+            file.write(f"process {os.getpid()} on {socket.gethostname()} since {now}")
+            file.flush()
         yield
+
+
+def holder(path: pathlib.Path) -> str:
+    """Says which process holds a lock file, and since when."""
+    with contextlib.suppress(OSError, ValueError):
+        if (said := path.read_text(encoding="utf-8")).startswith("process "):
+            return said
+    return "another process"
+
+
+def _flock(file: IO[str]) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def record(cls: type[Record], content: object, where: str) -> Record:

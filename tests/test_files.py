@@ -11,6 +11,7 @@ import threading
 from collections.abc import Sequence
 from typing import Annotated
 
+import jaxtyping
 import pytest
 
 from dtvg_jax import files
@@ -198,16 +199,30 @@ def test_a_byte_order_mark_is_no_mistake(tmp_path):
     assert files.read_json(path) == {"a": "ä"}
 
 
+@pytest.mark.parametrize("path", ["", 3, None, ["a"]])
+def test_what_is_no_path_is_refused(monkeypatch, path):
+    # Users do not have the import hook of the tests, which would see a mistake first.
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+    with pytest.raises(InputError, match="is no path: give a file or folder"):
+        files.expand(path)
+
+
+def test_a_system_error_names_the_file(tmp_path):
+    with pytest.raises(OSError) as error, files.naming(tmp_path):
+        raise OSError(28, "No space left on device")
+    assert error.value.filename == str(tmp_path)
+
+
 def test_a_held_lock_is_refused_or_waited_for(tmp_path):
     path, order = tmp_path / "lock", []
 
     def second():
-        with files.locked(path, wait=True):
+        with files.locked(path, wait=lambda: None):
             order.append("second")
 
     thread = threading.Thread(target=second)
-    with files.locked(path, wait=False):
-        with pytest.raises(BlockingIOError), files.locked(path, wait=False):
+    with files.locked(path):
+        with pytest.raises(BlockingIOError), files.locked(path):
             pass
         thread.start()
         thread.join(0.1)
@@ -215,7 +230,7 @@ def test_a_held_lock_is_refused_or_waited_for(tmp_path):
         order.append("first")
     thread.join(10)
     assert order == ["first", "second"]
-    with files.locked(path, wait=False):  # free again
+    with files.locked(path):  # free again
         pass
 
 

@@ -5,7 +5,9 @@ from typing import NamedTuple
 from absl import flags
 
 from dtvg_jax.cli import host_settings
-from dtvg_jax.formats.load import DTYPES
+
+# As in formats.load, which loads JAX: flags are read before that.
+DTYPES = ("float32", "bfloat16")
 
 
 class ModelFlags(NamedTuple):

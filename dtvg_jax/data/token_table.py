@@ -117,7 +117,11 @@ class _Opened(NamedTuple):
 
 
 def token_table(
-    task: str, split: str, settings: TableSettings, shots: source.Shots | None = None
+    task: str,
+    split: str,
+    settings: TableSettings,
+    shots: source.Shots | None = None,
+    check: Callable[[], None] = lambda: None,
 ) -> TokenTable:
     """Opens the token table of a split, making it where the cache has none.
 
@@ -127,6 +131,7 @@ def token_table(
       split: "train", "validation" or "test".
       settings: see there.
       shots: to take k rows of the split; None for all.
+      check: called while another process makes the table; may raise to stop.
 
     Raises:
       InputError: for an unknown task or split, missing data, or an unusable cache.
@@ -154,6 +159,7 @@ def token_table(
             settings.vocabulary,
             settings.lengths,
             token_table_files.Origin(task, split, request),
+            check,
         )
         table = read_table(folder, request, opened.scoring)
     say_losses(table, settings.lengths)

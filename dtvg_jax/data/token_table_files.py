@@ -18,7 +18,7 @@ import os
 import pathlib
 import shutil
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
@@ -99,12 +99,13 @@ def write(
     vocabulary: Vocabulary,
     lengths: tuple[int, int],
     origin: Origin,
+    check: Callable[[], None] = lambda: None,
 ) -> None:
     """Tokenises `rows` into the table `folder`, which appears only when complete.
 
     Rows stream through in chunks, so memory does not grow with their number (but for
     8 bytes a row of offsets). A second process that wants the same table waits for the
-    first and uses its work.
+    first and uses its work; `check` is called meanwhile and may raise to stop.
 
     Raises:
       InputError: where there are no rows, or the folder cannot be written.
@@ -112,7 +113,7 @@ def write(
     building = folder.with_name(folder.name + ".building")
     with writable(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with files.locked(folder.with_name(folder.name + ".lock"), wait=True):
+        with files.locked(folder.with_name(folder.name + ".lock"), wait=check):
             if _is_sound(folder, origin.request):
                 return
             # With the lock in hand, whatever lies there was damaged, or left by a

@@ -67,7 +67,6 @@ def predict(
     learned: PromptStore | None,
     lines: Iterable[bytes],
     settings: PredictSettings = PredictSettings(),  # noqa: B008 (immutable)
-    check: Callable[[], None] = lambda: None,
 ) -> Iterator[Answered]:
     """Answers lines (see `request_lines.parse`) with stored prompts, or without any.
 
@@ -75,7 +74,9 @@ def predict(
     holds prompts that cannot be batched.
     """
     found = _read(backbone, learned)
-    styles = {entry.metadata.label_style or "digits" for entry in found.values()}
+    # An imported prompt has no style: it takes that of the others.
+    said = (entry.metadata.label_style for entry in found.values())
+    styles = {style for style in said if style is not None}
     if len(styles) > 1:
         raise InputError("the store mixes digits and words as labels: use two stores")
     prompts: dict[str | None, np.ndarray] = {
@@ -93,7 +94,7 @@ def predict(
     defaults = request_lines.Defaults(
         settings.prompt, _by_task(found, settings), frozenset(found), style
     )
-    yield from _answers(model, lines, defaults, check)
+    yield from _answers(model, lines, defaults)
 
 
 def _read(backbone: Backbone, learned: PromptStore | None) -> dict[str, Entry]:
@@ -120,11 +121,9 @@ def _answers(
     model: _Model,
     lines: Iterable[bytes],
     defaults: request_lines.Defaults,
-    check: Callable[[], None],
 ) -> Iterator[Answered]:
     numbered = enumerate(lines, start=1)
     while chunk := list(itertools.islice(numbered, CHUNK * model.settings.batch_size)):
-        check()
         parsed = [request_lines.parse(number, line, defaults) for number, line in chunk]
         requests = request_lines.format_rows(parsed, model.label_style)
         good = [request for request in requests if request.error is None]

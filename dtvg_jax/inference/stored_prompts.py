@@ -4,7 +4,7 @@ import dataclasses
 import enum
 import os
 import pathlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import jax
@@ -13,7 +13,7 @@ import numpy as np
 from dtvg_jax import files
 from dtvg_jax.data import catalogue, prepared, scoring, token_table
 from dtvg_jax.data.token_table import TokenTable
-from dtvg_jax.errors import InputError
+from dtvg_jax.errors import InputError, check_field_types, refuse_repeats
 from dtvg_jax.inference import predictions, split_decoding
 from dtvg_jax.inference.split_decoding import Pair, Setup
 from dtvg_jax.models.backbone import Backbone
@@ -60,6 +60,11 @@ class EvaluateSettings:
     tasks_module: str = "tasks.all"
     cache_dir: str = "~/.cache/dtvg_jax"
 
+    def __post_init__(self) -> None:
+        check_field_types(self)
+        for name in ("prompts", "tasks"):
+            refuse_repeats(name, getattr(self, name))
+
 
 class Trial(NamedTuple):
     """A stored prompt, by the name of its entry, and the task it is tried on."""
@@ -94,13 +99,11 @@ def evaluate(
     prompt_store: PromptStore,
     out: str | os.PathLike[str],
     settings: EvaluateSettings = EvaluateSettings(),  # noqa: B008 (frozen)
-    check: Callable[[], None] = lambda: None,
 ) -> list[TrialResult]:
     """Tests stored prompts on task splits, in one program.
 
-    Writes predictions/ and results.json into the folder `out`; `check` is called
-    between batches and may raise to stop. Raises InputError for prompts that do not
-    fit, unknown tasks, missing data.
+    Writes predictions/ and results.json into the folder `out`. Raises InputError for
+    prompts that do not fit, unknown tasks, missing data.
     """
     names = list(settings.prompts) or prompt_store.names()
     if not names:
@@ -111,9 +114,7 @@ def evaluate(
     found = {name: prompt_store.read(name, fit) for name in names}
     shared = _shared(found)
     trials = plan_trials(found, settings.tasks, settings.matrix)
-    setup = Setup(
-        backbone, placement.make(), settings.batch_size, shared.lengths, check
-    )
+    setup = Setup(backbone, placement.make(), settings.batch_size, shared.lengths)
     backbone = backbone._replace(
         params=jax.device_put(backbone.params, setup.placement.params)
     )

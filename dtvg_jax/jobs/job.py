@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from dtvg_jax import methods
 from dtvg_jax.data import catalogue
-from dtvg_jax.errors import InputError, check_field_types
+from dtvg_jax.errors import InputError, check_field_types, refuse_repeats
 from dtvg_jax.training.stages import Stage
 
 # Where a job's files lie and how much is decoded at once changes no result.
@@ -81,9 +81,7 @@ class Job:
             if value is not None and value < 1:
                 raise InputError(f"{name} = {value!r}: it must be a whole number >= 1")
         for name in ("sources", "targets", "methods", "seeds"):
-            values = list(getattr(self, name))
-            if twice := [value for value in values if values.count(value) > 1]:
-                raise InputError(f"{name} names {twice[0]!r} twice")
+            refuse_repeats(name, getattr(self, name))
         for seed in self.seeds:
             # The range that NumPy's legacy generator, which draws P_init, takes.
             if not 0 <= seed < 2**32:

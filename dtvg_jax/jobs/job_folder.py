@@ -31,11 +31,11 @@ def locked(folder: pathlib.Path) -> Iterator[None]:
     with contextlib.ExitStack() as held:
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            held.enter_context(files.locked(folder / ".lock", wait=False))
+            held.enter_context(files.locked(folder / ".lock"))
         except BlockingIOError:
             raise InputError(
-                f"another process works on {folder}: wait for it, or give another "
-                "--job_dir"
+                f"{files.holder(folder / '.lock')} works on {folder}: wait for it, or "
+                "give another --job_dir"
             ) from None
         except OSError as error:
             raise InputError(

@@ -62,7 +62,7 @@ def open_tables(job: Job, vocabulary: Any, check: Callable[[], None]) -> Tables:
     def open_table(task: str, split: str, shots: tuple[str, int, int] | None = None):
         check()
         mine = dataclasses.replace(settings, lengths=lengths(job, task))
-        table = token_table.token_table(task, split, mine, shots)
+        table = token_table.token_table(task, split, mine, shots, check)
         return token_table.head(table, rows.get(split))
 
     tables = {

@@ -51,14 +51,13 @@ def save(
     """Saves a tree of arrays, and the JSON beside it, unless the step is there."""
     if step in checkpoints.all_steps():
         return
-    checkpoints.save(
-        step,
-        args=ocp.args.Composite(
-            state=ocp.args.StandardSave(named(state)),
-            progress=ocp.args.JsonSave(progress),
-            digest=ocp.args.JsonSave({"sha256": digest(step, state, progress)}),
-        ),
+    args = ocp.args.Composite(
+        state=ocp.args.StandardSave(named(state)),
+        progress=ocp.args.JsonSave(progress),
+        digest=ocp.args.JsonSave({"sha256": digest(step, state, progress)}),
     )
+    with files.naming(str(checkpoints.directory)):
+        checkpoints.save(step, args=args)
 
 
 def restore(

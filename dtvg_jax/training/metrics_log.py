@@ -16,11 +16,12 @@ from typing import TypeAlias
 
 import jax
 import numpy as np
-from tensorboardX import SummaryWriter
+from tensorboardX.event_file_writer import EventsWriter
 
 from dtvg_jax import files
 from dtvg_jax.errors import InputError, unknown
 from dtvg_jax.files import JsonObject
+from dtvg_jax.training import events
 from dtvg_jax.training.runs import Run
 
 FILE = "metrics.jsonl"
@@ -91,7 +92,7 @@ class MetricsLog:
     def __init__(self, job_dir: str | os.PathLike[str]):
         self._folder = pathlib.Path(job_dir)
         self._path = self._folder / FILE
-        self._writers: dict[str, SummaryWriter] = {}
+        self._writers: dict[str, EventsWriter] = {}
         self._file = open(self._path, "ab")
         _truncate(self._path, _end_of_whole_lines(self._path))
 
@@ -100,9 +101,11 @@ class MetricsLog:
         for record in records:
             plain = _plain_object(record)
             line = json.dumps(plain, allow_nan=False) + "\n"
-            self._file.write(line.encode())
+            with files.naming(self._path):
+                self._file.write(line.encode())
             self._write_scalars(plain)
-        self._file.flush()
+        with files.naming(self._path):
+            self._file.flush()
 
     def position(self) -> int:
         """Returns the length in bytes, once all of it is on the disk.
@@ -157,17 +160,13 @@ class MetricsLog:
         program, step = str(record["program"]), int(str(record["step"]))
         writer = self._writers.get(program) or self._open(program, step)
         for tag, value in scalars(record).items():
-            writer.add_scalar(f"{record['lane']}/{tag}", value, step)
+            events.write_scalar(writer, f"{record['lane']}/{tag}", value, step)
 
-    def _open(self, program: str, step: int) -> SummaryWriter:
+    def _open(self, program: str, step: int) -> EventsWriter:
         folder = self._folder / "tensorboard" / program
         # TensorBoard forgets what an earlier process wrote at this step and later ones.
-        purge = step if folder.is_dir() else None
-        # Files are named by the second they were opened in: a number keeps two apart.
-        number = f".{len(list(folder.glob('events*')))}"
-        writer = SummaryWriter(str(folder), purge_step=purge, filename_suffix=number)
-        self._writers[program] = writer
-        return writer
+        self._writers[program] = events.open_events(folder, step)
+        return self._writers[program]
 
 
 def scalars(record: Mapping[str, object]) -> dict[str, float]:

@@ -89,7 +89,7 @@ REFUSED = [
         "--gin_file=runs/pretrain_miniature.gin --out=~/file",
         "{home}/file: File exists",
     ),
-    (predict.COMMAND, "--file=~/absent", "{home}/absent: No such file or directory"),
+    (predict.COMMAND, "--file=~/absent", "there is no file {home}/absent"),
     (predict.COMMAND, "--store=~/absent", "{home}/absent holds no learned prompts"),
     (
         evaluate.COMMAND,

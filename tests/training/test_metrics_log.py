@@ -6,6 +6,7 @@ import sys
 
 import numpy as np
 import pytest
+from tensorboardX import record_writer
 from tensorboardX.proto import event_pb2
 
 from dtvg_jax.errors import InputError
@@ -186,3 +187,16 @@ def test_every_line_is_strict_json(tmp_path):
     line = (tmp_path / "metrics.jsonl").read_text()
     assert "NaN" not in line and "Infinity" not in line
     assert json.loads(line)["similarity"] == [None, 1.0]
+
+
+@pytest.mark.parametrize("full", ["metrics.jsonl", "tensorboard/stage2-dtvg"])
+def test_a_full_disk_is_said_with_the_file(tmp_path, monkeypatch, full):
+    log = MetricsLog(tmp_path)
+    disk = open("/dev/full", "wb", buffering=0)
+    if full == "metrics.jsonl":
+        monkeypatch.setattr(log, "_file", disk)
+    else:
+        monkeypatch.setattr(record_writer, "open_file", lambda path: disk)
+    with pytest.raises(OSError, match="No space left") as error:
+        log.write([train(1)])
+    assert error.value.filename == str(tmp_path / full)

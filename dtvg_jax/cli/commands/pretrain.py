@@ -20,7 +20,7 @@ OUT = flags.DEFINE_string(
 )
 
 
-def main(words: list[str], check: signals.Check) -> None:
+def main(words: list[str], received: signals.Signals) -> None:
     """Reads the settings and pretrains."""
     from dtvg_jax.pretraining import loop
 
@@ -28,14 +28,15 @@ def main(words: list[str], check: signals.Check) -> None:
         raise InputError("no folder for the run: give --out=DIR")
     out = files.expand(OUT.value)
     settings = gin_settings.configure(loop.Pretraining, GIN)
-    skills = loop.pretrain(out, settings, check)
+    with received.between_steps() as check:
+        skills = loop.pretrain(out, settings, check)
     for name, value in skills["words"].items():
         maps = skills["maps"].get(name)
         print(f"{name:16}{value:6.1f}" + (f"{maps:8.1f}" if maps is not None else ""))
     print(f"backbone: {out}/backbone")
 
 
-COMMAND = command.Command(__doc__ or "", FLAGS, main, stop=command.Stop.RESUMABLE)
+COMMAND = command.Command(__doc__ or "", FLAGS, main, resumes=True)
 
 
 def run() -> None:

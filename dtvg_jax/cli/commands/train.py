@@ -64,7 +64,7 @@ DOWNLOAD = flags.DEFINE_bool(
 )
 
 
-def main(words: list[str], check: signals.Check) -> None:
+def main(words: list[str], received: signals.Signals) -> None:
     """Reads the settings and does what the flags say."""
     # After the flags, so that --help and a misspelt flag need not wait for JAX.
     from dtvg_jax import report
@@ -85,13 +85,14 @@ def main(words: list[str], check: signals.Check) -> None:
         raise InputError("no folder for the job: give --job_dir=DIR")
     compilation_cache.enable(config.cache_dir)
     folder = files.expand(JOB_DIR.value)
-    results = pipeline.run(
-        config,
-        folder,
-        check=check,
-        config_gin=gin_settings.operative_config(),
-        command=sys.argv,
-    )
+    with received.between_steps() as check:
+        results = pipeline.run(
+            config,
+            folder,
+            check=check,
+            config_gin=gin_settings.operative_config(),
+            command=sys.argv,
+        )
     report.print_table(results, folder)
 
 
@@ -102,7 +103,7 @@ def _with_flags(config: "job.Job") -> "job.Job":
     return dataclasses.replace(changed, data_dir=DATA_DIR.value)
 
 
-COMMAND = command.Command(__doc__ or "", FLAGS, main, stop=command.Stop.RESUMABLE)
+COMMAND = command.Command(__doc__ or "", FLAGS, main, resumes=True)
 
 
 def run() -> None:

@@ -1,6 +1,8 @@
 """What a backbone is to the rest of the package: pure functions over parameters."""
 
+import dataclasses
 import functools
+import json
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol, TypeAlias, cast, runtime_checkable
 
@@ -104,6 +106,12 @@ def build(
         digest,
         *functions(config),
     )
+
+
+def described(config: Config) -> dict[str, object]:
+    """Gives a config as JSON has it, with the name of its network."""
+    said = json.loads(json.dumps(dataclasses.asdict(config)))
+    return {"network": type(config).__name__} | said
 
 
 def architecture(config: Config) -> Architecture:

@@ -169,8 +169,8 @@ def _check_arrays(path: pathlib.Path, arrays: Arrays, metadata: Metadata) -> Non
     length, width = metadata.prompt_length, metadata.width
     if len(shape) != 2 or (length or shape[0], width or shape[1]) != shape:
         raise InputError(
-            f"{path} says that the prompt is [{length or 'P'}, {width or 'H'}], but in {ARRAYS_FILE} "
-            f"it is {list(shape)}: restore it"
+            f"{path} says that the prompt is [{length or 'P'}, {width or 'H'}], but in "
+            f"{ARRAYS_FILE} it is {list(shape)}: restore it"
         )
     if (tpv := arrays.get("tpv")) is not None and tpv.shape != shape:
         raise InputError(

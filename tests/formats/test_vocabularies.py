@@ -118,17 +118,11 @@ def test_a_t5_with_tokenizer_json_only(tmp_path: pathlib.Path) -> None:
 
 def test_tokens_that_tokenizer_json_adds_to_the_pieces(tmp_path: pathlib.Path) -> None:
     _write_pieces(tmp_path)
-    _write_json(tmp_path, "$A </s>")
-    (tmp_path / "tokenizer_config.json").write_text('{"eos_token": "</s>"}')
+    standard = [{"id": i, "content": f"<extra_id_{i}>"} for i in range(100)]
+    (tmp_path / "tokenizer.json").write_text(json.dumps({"added_tokens": standard}))
     pieces = load_vocabulary(tmp_path, decoder_only=False, rows=200)
-    assert (
-        pieces.size
-        == sentencepiece.SentencePieceProcessor(
-            model_file=str(tmp_path / "spiece.model")
-        ).get_piece_size()
-        + 100
-    )
-    _write_json(tmp_path, "$A </s>", "<")  # The ninth word, hence id 9.
+    _write_json(tmp_path, "$A </s>", "<")  # After nine words, hence id 9.
+    (tmp_path / "tokenizer_config.json").write_text('{"eos_token": "</s>"}')
     added = load_vocabulary(tmp_path, decoder_only=False, rows=200)
     assert (added.size, added.eos_id) == (10, 1) and added.digest != pieces.digest
     assert added.encode(["good < bad", "good<bad"]) == [[4, 9, 5], [4, 9, 5]]

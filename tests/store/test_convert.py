@@ -384,8 +384,9 @@ def test_what_does_not_fit_is_a_sentence_and_writes_nothing(
     (tmp_path / "used" / "b").mkdir(parents=True)
     (tmp_path / "used" / "b" / "x-seed0.npy").write_text("mine")
     shutil.copytree(load.EMBEDDED / "miniature", tmp_path / "other")
-    with (tmp_path / "other" / "config.json").open("a") as file:
-        file.write("\n")
+    config = tmp_path / "other" / "config.json"
+    said = json.loads(config.read_text())
+    config.write_text(json.dumps(said | {"dropout_rate": 0.3}))
     before = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*") if p.is_file()}
     command, *rest = [word.format(**places) for word in line.split()]
     if command == "similarities":

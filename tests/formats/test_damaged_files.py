@@ -101,7 +101,13 @@ def damages(content: bytes, seed: int) -> list[bytes | None]:
     return [*broken, *cuts, b"", None]
 
 
-@pytest.mark.parametrize("kind", KINDS)
+SLOW = ("hugging_face", "t5x")  # A whole backbone is loaded for each damage.
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [pytest.param(k, marks=[pytest.mark.slow] if k in SLOW else []) for k in KINDS],
+)
 def test_a_damaged_file_is_a_sentence_or_changes_nothing(
     kind: str, tmp_path: pathlib.Path
 ) -> None:

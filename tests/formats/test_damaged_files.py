@@ -123,6 +123,8 @@ def test_a_damaged_file_is_a_sentence_or_changes_nothing(
             with contextlib.suppress(InputError):
                 got = read(tmp_path)
                 if damage is None or len(damage) != len(content):
-                    assert got == whole, path
+                    # A part of a SentencePiece model is one too, of another digest.
+                    noticed = kind == "vocabulary" and got[0] != whole[0]
+                    assert got == whole or noticed, path
         path.write_bytes(content)
     assert read(tmp_path) == whole

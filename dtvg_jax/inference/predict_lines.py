@@ -15,7 +15,7 @@ from dtvg_jax.inference import decoding, request_lines
 from dtvg_jax.models.backbone import Backbone, token_log_probabilities
 from dtvg_jax.shapes import Params
 from dtvg_jax.store import entries
-from dtvg_jax.store.entries import Entry, Fit
+from dtvg_jax.store.entries import Entry
 from dtvg_jax.store.prompt_store import PromptStore
 
 # Sorted by length together, so that little of a batch is padding.
@@ -103,8 +103,7 @@ def _read(backbone: Backbone, learned: PromptStore | None) -> dict[str, Entry]:
     names = learned.names()
     if not names:
         raise InputError(f"{learned.folder} holds no learned prompts")
-    fit = Fit(backbone.digest, backbone.vocabulary.digest)
-    return {name: learned.read(name, fit) for name in names}
+    return {name: learned.read(name, entries.fit(backbone)) for name in names}
 
 
 def _by_task(names: Iterable[str], settings: PredictSettings) -> dict[str, str]:

@@ -18,7 +18,7 @@ from dtvg_jax.inference import predictions, split_decoding
 from dtvg_jax.inference.split_decoding import Pair, Setup
 from dtvg_jax.models.backbone import Backbone
 from dtvg_jax.store import entries
-from dtvg_jax.store.entries import Entry, Fit
+from dtvg_jax.store.entries import Entry
 from dtvg_jax.store.prompt_store import PromptStore
 from dtvg_jax.training import placement
 
@@ -110,8 +110,7 @@ def evaluate(
         raise InputError(f"{prompt_store.folder} holds no learned prompts")
     folder = files.expand(out)
     _check_replaceable(folder / "results.json")
-    fit = Fit(backbone.digest, backbone.vocabulary.digest)
-    found = {name: prompt_store.read(name, fit) for name in names}
+    found = {name: prompt_store.read(name, entries.fit(backbone)) for name in names}
     shared = _shared(found)
     trials = plan_trials(found, settings.tasks, settings.matrix)
     setup = Setup(backbone, placement.make(), settings.batch_size, shared.lengths)

@@ -1,6 +1,8 @@
 """What a backbone is to the rest of the package: pure functions over parameters."""
 
+import dataclasses
 import functools
+import json
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol, TypeAlias, cast, runtime_checkable
 
@@ -125,6 +127,12 @@ def with_remat(backbone: Backbone) -> Backbone:
     Their memory is that of one layer; each layer is computed twice.
     """
     return backbone._replace(**functions(backbone.config, remat=True)._asdict())
+
+
+def described(config: Config) -> dict[str, object]:
+    """Gives a config as JSON has it, with the name of its network."""
+    said = json.loads(json.dumps(dataclasses.asdict(config)))
+    return {"network": type(config).__name__} | said
 
 
 def architecture(config: Config) -> Architecture:

@@ -18,7 +18,7 @@ import numpy as np
 from flax import linen as nn
 from jaxtyping import Array, Bool, Float, Int, Key
 
-from dtvg_jax.models import layers
+from dtvg_jax.models import layers, ranges
 from dtvg_jax.models.layers import KeysValues, Segment
 from dtvg_jax.shapes import Params
 
@@ -46,12 +46,12 @@ class Rope:
     The last three matter for "llama3" only (factor 8 for Llama 3.1, 32 for 3.2).
     """
 
-    theta: float = 10000.0
+    theta: ranges.Factor = 10000.0
     kind: str = "default"
-    factor: float = 1.0
-    low_freq_factor: float = 1.0
-    high_freq_factor: float = 4.0
-    original_max_position_embeddings: int = 8192
+    factor: ranges.Factor = 1.0
+    low_freq_factor: ranges.Factor = 1.0
+    high_freq_factor: ranges.Factor = 4.0
+    original_max_position_embeddings: ranges.Size = 8192
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,21 +63,21 @@ class LlamaConfig:
     `qk_norm`: queries and keys are normed head by head before they are rotated (Qwen3).
     """
 
-    vocab_size: int
-    hidden_size: int
-    intermediate_size: int
-    num_hidden_layers: int
-    num_attention_heads: int
-    num_key_value_heads: int
-    head_dim: int
-    rms_norm_eps: float = 1e-6
+    vocab_size: ranges.Vocabulary
+    hidden_size: ranges.Size
+    intermediate_size: ranges.Size
+    num_hidden_layers: ranges.Layers
+    num_attention_heads: ranges.Size
+    num_key_value_heads: ranges.Size
+    head_dim: ranges.Size
+    rms_norm_eps: ranges.Epsilon = 1e-6
     rope: Rope = Rope()
     tied_head: bool = False
     qkv_bias: bool = False
     out_bias: bool = False
     mlp_bias: bool = False
     qk_norm: bool = False
-    dropout_rate: float = 0.0
+    dropout_rate: ranges.Dropout = 0.0
 
 
 def frequencies(rope: Rope, size: int) -> np.ndarray:

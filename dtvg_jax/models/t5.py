@@ -15,7 +15,7 @@ import numpy as np
 from flax import linen as nn
 from jaxtyping import Array, Bool, Float, Int, Key
 
-from dtvg_jax.models import layers, relative_positions
+from dtvg_jax.models import layers, ranges, relative_positions
 from dtvg_jax.models.layers import KeysValues
 from dtvg_jax.shapes import Params
 
@@ -44,22 +44,22 @@ class T5Config:
     layers) instead of sharing those of its stack.
     """
 
-    vocab_size: int
-    d_model: int
-    d_kv: int
-    num_heads: int
-    d_ff: int
-    num_layers: int
-    num_decoder_layers: int
+    vocab_size: ranges.Vocabulary
+    d_model: ranges.Size
+    d_kv: ranges.Size
+    num_heads: ranges.Size
+    d_ff: ranges.Size
+    num_layers: ranges.Layers
+    num_decoder_layers: ranges.Layers
     activations: tuple[str, ...] = ("gelu", "linear")
     tied_head: bool = False
     scale_outputs: bool = False
     bias_per_layer: bool = False
-    relative_attention_num_buckets: int = 32
-    relative_attention_max_distance: int = 128
-    layer_norm_epsilon: float = 1e-6
-    dropout_rate: float = 0.1
-    decoder_start_id: int = 0
+    relative_attention_num_buckets: ranges.Buckets = 32
+    relative_attention_max_distance: ranges.Size = 128
+    layer_norm_epsilon: ranges.Epsilon = 1e-6
+    dropout_rate: ranges.Dropout = 0.1
+    decoder_start_id: ranges.TokenId = 0
 
     # Names that all backbones have, as in Hugging Face's T5Config.attribute_map.
     @property

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from dtvg_jax.errors import InputError
+from dtvg_jax.models import backbone
 from dtvg_jax.training.runs import Run
 
 FORMAT = 1
@@ -86,6 +87,7 @@ class Metadata:
     split_digests: Mapping[str, str] | None = None
     backbone: str | None = None
     backbone_digest: str | None = None
+    backbone_config: Mapping[str, object] | None = None
     vocabulary_digest: str | None = None
     prompt_length: int | None = None
     width: int | None = None
@@ -111,14 +113,35 @@ class Fit(NamedTuple):
     prompt_length: int | None = None
     width: int | None = None
     p_init_digest: str | None = None
+    backbone_config: Mapping[str, object] | None = None
 
     def differences(self, metadata: Metadata) -> list[str]:
         """Says which fields of an entry differ from what is asked."""
-        return [
+        asked = self._asdict()
+        config, was = asked.pop("backbone_config"), metadata.backbone_config or {}
+        changed = [
+            f"{name} of the backbone's config is {was[name]!r}, needed is "
+            f"{config.get(name)!r}"
+            for name in sorted(was)
+            if config is not None and was[name] != config.get(name)
+        ]
+        if changed:
+            del asked["backbone_digest"]  # It differs for that reason.
+        return changed + [
             f"{field} is {getattr(metadata, field)!r}, needed is {value!r}"
-            for field, value in self._asdict().items()
+            for field, value in asked.items()
             if value is not None and getattr(metadata, field) != value
         ]
+
+
+def fit(model: backbone.Backbone) -> Fit:
+    """Says what an entry must agree with to be used with a backbone."""
+    return Fit(
+        backbone_digest=model.digest,
+        vocabulary_digest=model.vocabulary.digest,
+        width=model.config.hidden_size,
+        backbone_config=backbone.described(model.config),
+    )
 
 
 class Entry(NamedTuple):

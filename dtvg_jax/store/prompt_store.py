@@ -130,6 +130,10 @@ class PromptStore:
         if differing := fit.differences(metadata):
             raise InputError(f"{folder} does not fit: {'; '.join(differing)}")
         arrays = _load(folder / ARRAYS_FILE)
+        if "prompt" not in arrays:
+            raise InputError(
+                f"{folder / ARRAYS_FILE} has no array 'prompt': restore it"
+            )
         if files.sha256(folder / ARRAYS_FILE) != metadata.files.get(ARRAYS_FILE):
             raise InputError(
                 f"{folder / ARRAYS_FILE} is not the file that {METADATA_FILE} names: "
@@ -139,12 +143,7 @@ class PromptStore:
             raise InputError(
                 f"{path}: prompt_digest is not that of {ARRAYS_FILE}: restore it"
             )
-        for array, values in arrays.items():
-            if not np.isfinite(values).all():
-                raise InputError(
-                    f"{folder}: the array {array!r} has values that are not finite; "
-                    "learn that prompt again"
-                )
+        _check_arrays(path, arrays, metadata)
         return Entry(arrays, metadata)
 
     def _folder(self, name: str) -> pathlib.Path:
@@ -162,6 +161,28 @@ def _read_metadata(path: pathlib.Path) -> Metadata:
             f"{entries.FORMAT}"
         )
     return files.record(Metadata, content, str(path))
+
+
+def _check_arrays(path: pathlib.Path, arrays: Arrays, metadata: Metadata) -> None:
+    """Compares the arrays of an entry with its metadata, and looks at their values."""
+    shape = arrays["prompt"].shape
+    length, width = metadata.prompt_length, metadata.width
+    if len(shape) != 2 or (length or shape[0], width or shape[1]) != shape:
+        raise InputError(
+            f"{path} says that the prompt is [{length or 'P'}, {width or 'H'}], but in "
+            f"{ARRAYS_FILE} it is {list(shape)}: restore it"
+        )
+    if (tpv := arrays.get("tpv")) is not None and tpv.shape != shape:
+        raise InputError(
+            f"{path.parent / ARRAYS_FILE}: the array 'tpv' is {list(tpv.shape)} and "
+            f"'prompt' {list(shape)}, which should be the same: restore it"
+        )
+    for name, values in arrays.items():
+        if not np.isfinite(values).all():
+            raise InputError(
+                f"{path.parent}: the array {name!r} has values that are not finite; "
+                "learn that prompt again"
+            )
 
 
 def _serialise(arrays: Arrays, metadata: Metadata) -> bytes:
@@ -184,6 +205,7 @@ def _serialise(arrays: Arrays, metadata: Metadata) -> bytes:
 
 
 def _load(path: pathlib.Path) -> dict[str, np.ndarray]:
+    files.check_regular(path)
     try:
         return load_file(path)
     except (OSError, SafetensorError) as error:

@@ -1,5 +1,6 @@
 """The prompt store: whole entries, checked when read, never overwritten."""
 
+import dataclasses
 import json
 import os
 import shutil
@@ -92,7 +93,7 @@ def test_names_do_not_climb_out(prompts, name):
         ("prompt.safetensors", lambda b: b"", "cannot be read"),
         ("entry.json", lambda b: b[:-9], "is not JSON"),
         ("entry.json", lambda b: b"[1]", "holds no JSON object"),
-        ("entry.json", lambda b: b"\xff", "is not JSON"),
+        ("entry.json", lambda b: b"\xff", "is not UTF-8 text"),
         (
             "entry.json",
             lambda b: b.replace(b'"format": 1', b'"format": 2'),
@@ -229,6 +230,37 @@ def test_metadata_of_a_wrong_type_is_named(prompts, change, sentence):
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_a_prompt_that_is_not_finite_is_refused(tmp_path, value):
     prompts = prompt_store.PromptStore(tmp_path)
-    prompts.write({"prompt": np.full((2, 3), value, np.float32)}, ABOUT)
+    prompts.write({"prompt": np.full((2, 4), value, np.float32)}, ABOUT)
     with pytest.raises(InputError, match="the array 'prompt' has values that are not"):
         prompts.read(NAME)
+
+
+def test_arrays_of_another_shape_than_the_metadata_say_are_refused(prompts):
+    path = prompts.folder / NAME / "entry.json"
+    said = json.loads(path.read_text())
+    path.write_text(json.dumps(said | {"prompt_length": 5}))
+    with pytest.raises(InputError, match=r"prompt is \[5, 4\], but .* it is \[3, 4\]"):
+        prompts.read(NAME)
+
+
+def test_vectors_of_another_shape_are_refused(tmp_path):
+    prompts = prompt_store.PromptStore(tmp_path)
+    prompts.write({"prompt": np.ones((3, 4)), "tpv": np.ones((2, 4))}, ABOUT)
+    with pytest.raises(InputError, match=r"'tpv' is \[2, 4\] and 'prompt' \[3, 4\]"):
+        prompts.read(NAME)
+
+
+def test_another_config_of_the_backbone_is_named_by_its_attribute(tmp_path):
+    prompts = prompt_store.PromptStore(tmp_path)
+    config = {"network": "T5Config", "d_model": 4, "dropout_rate": 0.1}
+    about = dataclasses.replace(ABOUT, backbone_config=config)
+    prompts.write({"prompt": np.ones((3, 4), np.float32)}, about)
+    prompts.read(NAME, Fit(backbone_digest="ab", backbone_config=config))
+    other = Fit(backbone_digest="cd", backbone_config=config | {"dropout_rate": 0.2})
+    with pytest.raises(InputError) as error:
+        prompts.read(NAME, other)
+    assert str(error.value).endswith(
+        "does not fit: dropout_rate of the backbone's config is 0.1, needed is 0.2"
+    )
+    with pytest.raises(InputError, match="backbone_digest is 'ab', needed is 'cd'$"):
+        prompts.read(NAME, other._replace(backbone_config=config))

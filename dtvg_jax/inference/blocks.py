@@ -15,7 +15,7 @@ from dtvg_jax.data.buckets import bucket
 from dtvg_jax.data.token_table import TokenTable
 from dtvg_jax.models.backbone import Config
 
-# A block of short rows has up to 8 times the rows of one of the longest rows.
+# A block of short rows has up to 8 times the rows of one of the longest.
 MOST_DOUBLINGS = 3
 # A block may take so much even where `rows` of the longest take less.
 LEAST_BUDGET = 1 << 28

@@ -3,9 +3,9 @@
     python benchmarks/decoding.py --data_dir=DIR --vocabulary=DIR [--only=sst2|squad]
 
 T5-small's shapes with random weights, P = 100, 20 new tokens, everything else as a job
-has it by default: 500 rows of SST-2, 200 of squad, of the training splits prepared under
---data_dir, tokenised with the spiece.model of --vocabulary. Prints JSON with the seconds
-of a first call, which compiles, and of a second one.
+has it by default: 500 rows of SST-2, 200 of squad, of the training splits prepared
+under --data_dir, tokenised with the spiece.model of --vocabulary. Prints JSON with the
+seconds of a first call, which compiles, and of a second one.
 """
 
 import argparse

@@ -143,7 +143,7 @@ def _over_blocks(
     running: list[Array] = []
     for block in planned:
         setup.check()
-        inputs = jax.device_put(_inputs(block, setup, pairs), spread)
+        inputs = jax.device_put(_inputs(block, pairs), spread)
         prompt = _prompt(block, setup, placed, pairs)
         running.append(call(prompt, inputs, block.pairs))
         found.extend(np.asarray(running.pop(0)) for _ in running[1:])
@@ -169,15 +169,14 @@ def _blocks(setup: Setup, prompt_length: int, pairs: Sequence[Pair]) -> list[Blo
     return blocks.plan(list(groups.values()), setup.backbone.config, limits)
 
 
-def _inputs(
-    block: Block, setup: Setup, pairs: Sequence[Pair]
-) -> Int[np.ndarray, "B T"]:
+def _inputs(block: Block, pairs: Sequence[Pair]) -> Int[np.ndarray, "B T"]:
     inputs = np.full((len(block.rows), block.length), batches.PADDING, np.int32)
     for number in np.unique(block.pairs):
         mine = block.pairs == number
-        table, length = pairs[number].table, setup.lengths[1]
-        rows = batches.gather(table, block.rows[mine], block.length, length)
-        inputs[mine] = rows["inputs"]
+        table = pairs[number].table
+        # Targets are laid out too, however long: answers may be shorter.
+        lengths = block.length, table.metadata.longest_target
+        inputs[mine] = batches.gather(table, block.rows[mine], *lengths)["inputs"]
     return inputs
 
 

@@ -93,7 +93,7 @@ def test_check_is_called_between_batches(tables):
 
     with pytest.raises(KeyError):
         pairs = [split_decoding.Pair(0, tables[2])] * 2
-        predict(pairs, check)  # 16 blocks: two batches
+        predict(pairs, check)  # 58 rows: two blocks of 32
 
 
 def test_rows_that_cannot_be_spread_are_a_sentence(tables):

@@ -45,7 +45,8 @@ class Job:
       dtype: of the backbone, "float32" or "bfloat16".
       validation_rows: how many of the first rows of a validation split are used.
       test_rows: likewise of a test split.
-      evaluation_batch_size: rows of a block when decoding.
+      evaluation_batch_size: rows that are decoded at once where they are of full
+        length; of shorter ones up to eight times as many.
       cache_dir: token tables, generated data and compiled programs; shared by jobs.
     """
 

@@ -95,13 +95,8 @@ def join_heads(x: Float[Array, "N B g q D"]) -> Float[Array, "B q M"]:
 def write(
     past: Float[Array, "N B k D"], new: Float[Array, "N B 1 D"], index: Int[Array, ""]
 ) -> Float[Array, "N B k D"]:
-    """Puts one position into a cache.
-
-    A select, not a dynamic update: under `vmap` over lanes the index is batched, which
-    would turn an update into a scatter.  The attention reads the whole cache anyway.
-    """
-    here = (jnp.arange(past.shape[2]) == index)[None, None, :, None]
-    return jnp.where(here, new, past)
+    """Puts one position into a cache."""
+    return jax.lax.dynamic_update_slice_in_dim(past, new, index, axis=2)
 
 
 def parameter(

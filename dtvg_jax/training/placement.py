@@ -19,8 +19,7 @@ class Placement(NamedTuple):
     mesh: Mesh
     params: NamedSharding  # of the backbone
     lanes: NamedSharding  # of state and fixed inputs, [K, ...]
-    blocks: NamedSharding  # of blocks of rows [M, B, ...]
-    rows: NamedSharding  # of a microbatch [R, ...]
+    rows: NamedSharding  # of a microbatch or block [R, ...]
 
     @property
     def microbatch_tokens(self) -> int:
@@ -48,6 +47,5 @@ def make(devices: Iterable[object] | None = None) -> Placement:
     found = np.array(jax.devices() if devices is None else list(devices))
     mesh = Mesh(found, ("data",), axis_types=(AxisType.Auto,))
     whole = NamedSharding(mesh, PartitionSpec())
-    blocks = NamedSharding(mesh, PartitionSpec(None, "data"))
     rows = NamedSharding(mesh, PartitionSpec("data"))
-    return Placement(mesh, whole, whole, blocks, rows)
+    return Placement(mesh, whole, whole, rows)

@@ -139,11 +139,15 @@ def _over_blocks(
     planned = _blocks(setup, prompts.shape[1], pairs)
     found: list[np.ndarray] = []
     running: list[Array] = []
+    # Two programs of several CPU devices at once may wait for each other's threads.
+    spread = setup.placement.mesh.size > 1 and jax.default_backend() == "cpu"
     for block in planned:
         setup.check()
         inputs = jax.device_put(_inputs(block, pairs), setup.placement.rows)
         prompt = _prompt(block, setup, placed, pairs)
         running.append(call(prompt, inputs, block.pairs))
+        if spread:
+            jax.block_until_ready(running)
         found.extend(np.asarray(running.pop(0)) for _ in running[1:])
     found.extend(np.asarray(values) for values in running)
     return _by_pair(planned, found, pairs)

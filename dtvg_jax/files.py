@@ -19,6 +19,8 @@ JsonObject: TypeAlias = dict[str, object]
 
 Record = TypeVar("Record")  # a dataclass
 
+SEAL = "sha256"  # the field of a sealed JSON object that holds its digest
+
 
 def expand(path: str | os.PathLike[str]) -> pathlib.Path:
     """Makes a path of what a user gave; `~` is the home folder."""
@@ -69,6 +71,23 @@ def read_json(path: pathlib.Path, remedy: str = "restore it") -> JsonObject:
     if not isinstance(content, dict):
         raise InputError(f"{path} holds no JSON object: {remedy}")
     return content
+
+
+def seal(content: JsonObject) -> JsonObject:
+    """Adds the digest by which `unseal` notices that a value was changed."""
+    return {**content, SEAL: _digest(content)}
+
+
+def unseal(content: JsonObject, where: object, remedy: str) -> JsonObject:
+    """Takes the digest off; raises InputError where it is not that of the content."""
+    inner = {name: value for name, value in content.items() if name != SEAL}
+    if content.get(SEAL) != _digest(inner):
+        raise InputError(f"{where} is not as it was written: {remedy}")
+    return inner
+
+
+def _digest(content: JsonObject) -> str:
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
 def sha256(path: pathlib.Path) -> str:

@@ -125,3 +125,17 @@ def test_a_digest_is_that_of_the_content(tmp_path):
     assert files.sha256(tmp_path / "file").startswith(
         "ba7816bf8f01cfea414140de5dae2223"
     )
+
+
+def test_a_sealed_object_says_when_a_value_changed():
+    sealed = files.seal({"a": 1.0, "b": ["x", None]})
+    assert files.unseal(sealed, "f", "restore it") == {"a": 1.0, "b": ["x", None]}
+    for changed in (
+        sealed | {"a": 1.5},
+        sealed | {"c": 0},
+        sealed | {"sha256": "0" * 64},
+        {name: value for name, value in sealed.items() if name != "sha256"},
+        {name: value for name, value in sealed.items() if name != "b"},
+    ):
+        with pytest.raises(InputError, match="f is not as it was written: restore it"):
+            files.unseal(changed, "f", "restore it")

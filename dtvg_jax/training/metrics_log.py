@@ -2,11 +2,13 @@
 
 A line is one JSON object: `kind` (a `Kind`), `program`, `lane`, `stage`, `task`,
 `method`, `seed`, `step`, and what was measured. The file only grows, except on resume,
-when it is truncated to the position that the checkpoint holds.
+when it is truncated to the position that the checkpoint holds. metrics.seal.json says
+what it held at the last checkpoint, so that a changed log is noticed.
 """
 
 import dataclasses
 import enum
+import hashlib
 import json
 import math
 import os
@@ -23,7 +25,8 @@ from dtvg_jax.errors import InputError, unknown
 from dtvg_jax.files import JsonObject
 from dtvg_jax.training.runs import Run
 
-FILE = "metrics.jsonl"
+FILE, SEAL_FILE = "metrics.jsonl", "metrics.seal.json"
+REMEDY = "restore it, or give another folder"
 CURVES = ("loss", "grad_norm", "target_similarity", "knowledge_consistency")
 
 
@@ -81,17 +84,27 @@ class ValidationRecord(LaneRecord):
 LogRecord: TypeAlias = TrainRecord | ValidationRecord
 
 
+@dataclasses.dataclass(frozen=True)
+class Seal:
+    """The length of the log when it was last put onto the disk, and its digest."""
+
+    bytes: int
+    digest: str
+
+
 class MetricsLog:
     """Appends records to `job_dir/metrics.jsonl` and `job_dir/tensorboard/<program>`.
 
     A last line torn by a kill is dropped when the log is opened. To resume, call
-    `truncate` with the position of the checkpoint before the first `write`.
+    `truncate` with the position of the checkpoint before the first `write`. Raises
+    InputError where the log is not what was logged up to the last checkpoint.
     """
 
     def __init__(self, job_dir: str | os.PathLike[str]):
         self._folder = pathlib.Path(job_dir)
         self._path = self._folder / FILE
         self._writers: dict[str, SummaryWriter] = {}
+        _check_seal(self._folder)
         self._file = open(self._path, "ab")
         _truncate(self._path, _end_of_whole_lines(self._path))
 
@@ -113,7 +126,9 @@ class MetricsLog:
             writer.flush()
         self._file.flush()
         os.fsync(self._file.fileno())
-        return self._path.stat().st_size
+        content = self._path.read_bytes()
+        _write_seal(self._folder, content)
+        return len(content)
 
     def truncate(self, position: int) -> None:
         """Drops what was logged after `position`, in TensorBoard too.
@@ -133,6 +148,8 @@ class MetricsLog:
                 f"{self._path}: byte {position} of the checkpoint is not the end of a "
                 "line: the file was changed; restore it or start a new job."
             )
+        # First the seal: it never says more than the file holds, even after a kill.
+        _write_seal(self._folder, content[:position])
         _truncate(self._path, position)
         self.close_tensorboard()
 
@@ -224,6 +241,31 @@ def _record(line: bytes, where: str) -> LogRecord:
         if "/" in (name := getattr(record, field)) or name.startswith("."):
             raise InputError(f"{where}: {field} = {name!r} is not a name")
     return record
+
+
+def digest(folder: pathlib.Path) -> str:
+    """Hashes the log in a folder; a job that has logged nothing has an empty one."""
+    path = folder / FILE
+    return hashlib.sha256(path.read_bytes() if path.exists() else b"").hexdigest()
+
+
+def _write_seal(folder: pathlib.Path, content: bytes) -> None:
+    seal = Seal(len(content), hashlib.sha256(content).hexdigest())
+    files.write_json(folder / SEAL_FILE, files.seal(dataclasses.asdict(seal)))
+
+
+def _check_seal(folder: pathlib.Path) -> None:
+    path, seal_path = folder / FILE, folder / SEAL_FILE
+    content = path.read_bytes() if path.exists() else b""
+    if not content and not seal_path.exists():
+        return
+    said = files.unseal(files.read_json(seal_path, REMEDY), seal_path, REMEDY)
+    seal = files.record(Seal, said, str(seal_path))
+    if hashlib.sha256(content[: seal.bytes]).hexdigest() != seal.digest:
+        raise InputError(
+            f"{path} is not what was logged, says {SEAL_FILE}: the file was changed; "
+            f"{REMEDY}"
+        )
 
 
 def _end_of_whole_lines(path: pathlib.Path) -> int:

@@ -242,12 +242,35 @@ def test_results_are_written_and_never_read(small, finished, tmp_path):
     assert results(folder) == results(finished)
 
 
-def test_a_changed_measurement_is_named(small, finished, tmp_path):
+@pytest.mark.parametrize(
+    ("part", "old", "new", "said"),
+    [
+        ("stage1", '"examples": 30', '"examples": 29', "is not as it was written"),
+        ("sources", None, None, "is not JSON"),
+        ("stage1", "another part", "", "is of other prompts than the store's"),
+    ],
+)
+def test_a_changed_measurement_is_said_and_measured_again(
+    small, finished, tmp_path, capfd, part, old, new, said
+):
     folder = tmp_path / "copy"
     shutil.copytree(finished, folder)
-    path = folder / "measured" / "stage1.json"
-    path.write_text(path.read_text().replace('"seed": 0', '"seed": "0"', 1))
-    with pytest.raises(InputError, match=r"stage1.json: rows\[0\]: seed = '0'"):
+    path = folder / "measured" / f"{part}.json"
+    if old == "another part":
+        shutil.copy(path.with_stem("stage2-dtvg"), path)
+    else:
+        path.write_text(path.read_text().replace(old, new, 1) if old else "")
+    pipeline.run(small, folder)
+    assert f"{path} {said}" in capfd.readouterr().out
+    assert results(folder)["rows"] == results(finished)["rows"]
+    assert results(folder)["single_source"] == results(finished)["single_source"]
+
+
+def test_a_job_without_its_plan_is_refused(small, finished, tmp_path):
+    folder = tmp_path / "copy"
+    shutil.copytree(finished, folder)
+    (folder / "plan.json").unlink()
+    with pytest.raises(InputError, match="plan.json is gone"):
         pipeline.run(small, folder)
 
 

@@ -104,6 +104,29 @@ def test_a_position_of_another_log_is_refused_and_nothing_is_cut(
     assert (tmp_path / "metrics.jsonl").read_bytes() == before
 
 
+@pytest.mark.parametrize(
+    ("file", "change"),
+    [
+        ("metrics.jsonl", lambda log: log.replace(b"0.5", b"0.7", 1)),
+        ("metrics.jsonl", lambda log: log[: log.index(b"\n") + 1]),
+        ("metrics.jsonl", lambda log: b""),
+        ("metrics.jsonl", None),
+        ("metrics.seal.json", lambda seal: seal.replace(b'"bytes": ', b'"bytes": 1')),
+        ("metrics.seal.json", lambda seal: b"{}"),
+        ("metrics.seal.json", None),
+    ],
+)
+def test_a_log_that_changed_since_the_checkpoint_is_refused(tmp_path, file, change):
+    with MetricsLog(tmp_path) as log:
+        log.write([train(1), train(2)])
+        log.position()
+        log.write([train(3)])
+    path = tmp_path / file
+    path.write_bytes(change(path.read_bytes())) if change else path.unlink()
+    with pytest.raises(InputError, match="restore it, or give another folder"):
+        MetricsLog(tmp_path)
+
+
 def test_a_validation_is_read_and_what_a_newer_version_logs_is_left_out(tmp_path):
     about = train(3, future=[1, 2])
     validation = about | {"kind": "validation", "metrics": {"f1": None}, "best": True}

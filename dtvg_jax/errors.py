@@ -3,9 +3,12 @@
 import collections.abc
 import dataclasses
 import difflib
+import functools
+import math
 import types
 import typing
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
 
 
 class InputError(ValueError):
@@ -14,6 +17,30 @@ class InputError(ValueError):
 
 class Stopped(BaseException):
     """Raised by a check when a job is to stop; its state is saved on its way out."""
+
+
+class Bounds(NamedTuple):
+    """The range of a finite number, both ends in it: `Annotated[int, Bounds(1, 9)]`."""
+
+    least: float
+    most: float = math.inf
+
+    def allow(self, value: object) -> bool:
+        """Tells whether a value is a number in the range."""
+        if not isinstance(value, int | float):
+            return False
+        return self.least <= value <= self.most and value != math.inf
+
+    def __str__(self) -> str:
+        if self.most == math.inf:
+            return f"of at least {self.least:,}"
+        return f"from {self.least:,} to {self.most:,}"
+
+
+def shown(value: object) -> str:
+    """Gives a value as a sentence can have it: its repr, cut where it is long."""
+    text = repr(value)
+    return text if len(text) <= 100 else f"{text[:97]}..."
 
 
 def nearest(name: object, known: Iterable[str], cutoff: float = 0.6) -> str:
@@ -47,26 +74,35 @@ def check_field_types(made: object, path: str = "") -> None:
     """Raises InputError for the first field that is not of its declared type.
 
     `made` is a dataclass or named tuple, and so may be its fields. Only plain types
-    are looked at: numbers, text, None, lists of these.
+    are looked at: numbers, also within `Bounds`, text, None, lists of these.
     """
     if not hasattr(type(made), "__dataclass_fields__") and not hasattr(made, "_fields"):
         return
-    for name, hint in typing.get_type_hints(type(made)).items():
+    for name, hint in type_hints(type(made)).items():
         value = getattr(made, name)
         check_type(f"{path}{name}", value, hint)
         check_field_types(value, f"{path}{name}.")
 
 
+@functools.cache  # A log has a record per lane and step.
+def type_hints(cls: type) -> Mapping[str, object]:
+    """Gives the declared type of each field, with its `Bounds`."""
+    return typing.get_type_hints(cls, include_extras=True)
+
+
 def check_type(name: str, value: object, hint: object) -> None:
     """Raises InputError where `value`, called `name`, is not of the type `hint`."""
     if not _fits(value, hint):
-        raise InputError(f"{name} = {value!r}: it must be {_words(hint)}")
+        raise InputError(f"{name} = {shown(value)}: it must be {_words(hint)}")
 
 
 def _fits(value: object, hint: object) -> bool:
     origin, inner = typing.get_origin(hint) or hint, typing.get_args(hint)
     if origin in (types.UnionType, typing.Union):
         return any(_fits(value, one) for one in inner)
+    if origin is typing.Annotated:
+        bounds = [one for one in inner[1:] if isinstance(one, Bounds)]
+        return _fits(value, inner[0]) and all(one.allow(value) for one in bounds)
     if origin is typing.Literal:
         return value in inner
     if origin is collections.abc.Sequence or origin is tuple:
@@ -95,6 +131,8 @@ def _words(hint: object) -> str:
     origin = typing.get_origin(hint) or hint
     if origin is typing.Literal:
         return " or ".join(map(repr, inner))
+    if origin is typing.Annotated:
+        return " ".join([_words(inner[0]), *map(str, inner[1:])])
     if dataclasses.is_dataclass(origin):
         return "an object"
     of = {int: " of whole numbers", float: " of numbers", str: " of texts"}

@@ -1,18 +1,21 @@
 """Files: written whole or not at all, and checked when they are read."""
 
+import codecs
+import collections
 import contextlib
 import dataclasses
 import fcntl
-import functools
 import hashlib
 import json
+import math
 import os
 import pathlib
+import stat
 import typing
 from collections.abc import Iterator
-from typing import TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
-from dtvg_jax.errors import InputError, check_type
+from dtvg_jax.errors import InputError, check_type, shown, type_hints
 
 # What a JSON object is until its fields are read and checked.
 JsonObject: TypeAlias = dict[str, object]
@@ -20,6 +23,10 @@ JsonObject: TypeAlias = dict[str, object]
 Record = TypeVar("Record")  # a dataclass
 
 SEAL = "sha256"  # the field of a sealed JSON object that holds its digest
+TEXT_LIMIT = 2**26  # bytes; a vocabulary's tokenizer.json has half of that
+DEEPEST = 100  # levels of JSON
+TOO_DEEP = f"it has more than {DEEPEST} levels"
+MOST_DIGITS = 40
 
 
 def expand(path: str | os.PathLike[str]) -> pathlib.Path:
@@ -51,26 +58,99 @@ def json_bytes(content: object) -> bytes:
     return (json.dumps(content, indent=1, allow_nan=False) + "\n").encode()
 
 
+def check_regular(path: pathlib.Path, remedy: str = "restore it") -> int:
+    """Gives the size of a file in bytes, without opening it.
+
+    Raises InputError for what is absent, out of reach or no regular file: to open a
+    named pipe waits for ever, and a device may have no end.
+    """
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        raise InputError(f"{path} does not exist: {remedy}") from None
+    except (OSError, ValueError) as error:  # ValueError for a path with a NUL in it
+        raise _unreadable(path, error, remedy) from None
+    if stat.S_ISDIR(found.st_mode):
+        raise InputError(f"{path} is a folder, not a file: {remedy}")
+    if not stat.S_ISREG(found.st_mode):
+        raise InputError(f"{path} is a pipe, socket or device, not a file: {remedy}")
+    return found.st_size
+
+
+def read_bytes(
+    path: pathlib.Path, limit: int = TEXT_LIMIT, remedy: str = "restore it"
+) -> bytes:
+    """Reads a file of at most `limit` bytes; see `check_regular` for what is raised."""
+    size = check_regular(path, remedy)
+    if size > limit:
+        raise InputError(
+            f"{path} has {size:,} bytes, and at most {limit:,} are read: {remedy}"
+        )
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise _unreadable(path, error, remedy) from None
+
+
+def read_text(
+    path: pathlib.Path, limit: int = TEXT_LIMIT, remedy: str = "restore it"
+) -> str:
+    """Reads UTF-8; a byte order mark is left out.
+
+    Raises InputError like `read_bytes`, and for another encoding.
+    """
+    try:
+        return _decoded(read_bytes(path, limit, remedy))
+    except UnicodeError as error:
+        raise InputError(f"{path} is not UTF-8 text ({error}): {remedy}") from None
+
+
 def read_json(path: pathlib.Path, remedy: str = "restore it") -> JsonObject:
     """Reads a JSON object.
 
-    Raises InputError, which ends with `remedy`, for a file that is absent, unreadable,
-    no UTF-8, no JSON or no object.
+    Raises InputError, which ends with `remedy`, like `read_text` and `parse_json`, and
+    for JSON that is no object.
     """
-    try:
-        with open(path, encoding="utf-8-sig") as file:
-            content = json.load(file)
-    except FileNotFoundError:
-        raise InputError(f"{path} does not exist: {remedy}") from None
-    except OSError as error:
-        raise InputError(
-            f"{path} cannot be read ({error.strerror}): {remedy}"
-        ) from None
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{path} is not JSON ({error}): {remedy}") from None
+    content = parse_json(read_text(path, remedy=remedy), str(path), remedy)
     if not isinstance(content, dict):
         raise InputError(f"{path} holds no JSON object: {remedy}")
     return content
+
+
+def read_record(
+    path: pathlib.Path, cls: type[Record], remedy: str = "restore it"
+) -> Record:
+    """Reads a JSON object as a dataclass; raises like `read_json` and `record`."""
+    return record(cls, read_json(path, remedy), str(path))
+
+
+def parse_json(text: str | bytes, where: str, remedy: str = "") -> object:
+    """Parses JSON as its standard has it: no NaN, no name twice in an object.
+
+    Raises InputError, which begins with `where` (a file, and its line if it has lines),
+    for anything else, and for what could not be written again or would break what
+    looks at it: half a surrogate pair, endless digits, more than 100 levels.
+    """
+    try:
+        text = _decoded(text) if isinstance(text, bytes) else text
+        content = json.loads(
+            text,
+            object_pairs_hook=_object,
+            parse_constant=_refuse_constant,
+            parse_float=_finite,
+            parse_int=_whole,
+        )
+        _check_depth(content)
+        if "\\u" in text:
+            _check_surrogates(content)
+    except RecursionError:
+        reason = TOO_DEEP
+    except ValueError as error:
+        reason = str(error)
+    else:
+        return content
+    ending = f": {remedy}" if remedy else ""
+    raise InputError(f"{where} is not JSON ({reason}){ending}")
 
 
 def seal(content: JsonObject) -> JsonObject:
@@ -124,8 +204,8 @@ def record(cls: type[Record], content: object, where: str) -> Record:
     which begins with `where`, for a missing field or a value of another type.
     """
     if not isinstance(content, dict):
-        raise InputError(f"{where} is {content!r}: it must be a JSON object")
-    hints, values = _hints(cls), {}
+        raise InputError(f"{where} is {shown(content)}: it must be a JSON object")
+    hints, values = type_hints(cls), {}
     for field in dataclasses.fields(typing.cast(type, cls)):
         if field.name in content:
             hint, place = hints[field.name], f"{where}: {field.name}"
@@ -138,10 +218,6 @@ def record(cls: type[Record], content: object, where: str) -> Record:
         ):
             raise InputError(f"{where}: the field {field.name!r} is missing")
     return cls(**values)
-
-
-# Cached, since a log has a record per lane and step.
-_hints = functools.cache(typing.get_type_hints)
 
 
 def _value(hint: object, value: object, where: str) -> object:
@@ -165,3 +241,68 @@ def _value(hint: object, value: object, where: str) -> object:
         options = [one for one in inner if dataclasses.is_dataclass(one)]
         return _value(options[0], value, where) if options else value
     return value
+
+
+def _unreadable(
+    path: pathlib.Path, error: OSError | ValueError, remedy: str
+) -> InputError:
+    reason = error.strerror if isinstance(error, OSError) else error
+    return InputError(f"{path} cannot be read ({reason}): {remedy}")
+
+
+def _decoded(content: bytes) -> str:
+    """Decodes UTF-8 with or without its mark; raises UnicodeError for other text."""
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise UnicodeError("it begins with the mark of UTF-16: save it as UTF-8")
+    if b"\0" in content:
+        raise UnicodeError(
+            f"byte {content.index(0)} is NUL, as in UTF-16 or binary files"
+        )
+    return content.decode("utf-8-sig")
+
+
+def _object(pairs: list[tuple[str, object]]) -> JsonObject:
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        counts = collections.Counter(name for name, _ in pairs)
+        raise ValueError(f"the name {counts.most_common(1)[0][0]!r} is there twice")
+    return made
+
+
+def _refuse_constant(text: str) -> object:
+    raise ValueError(f"{text} is no value of JSON")
+
+
+def _finite(text: str) -> float:
+    if not math.isfinite(value := float(text)):
+        raise ValueError(f"the number {text[:40]} is too large")
+    return value
+
+
+def _whole(text: str) -> int:
+    # The largest that is met is the 1e30 by which transformers means no limit.
+    if len(text) > MOST_DIGITS:
+        raise ValueError(f"the number {text[:10]}... has {len(text)} digits")
+    return int(text)
+
+
+def _check_depth(content: object) -> None:
+    level: list[Any] = [[content]]  # of lists and dicts
+    for _ in range(DEEPEST + 1):
+        level = [
+            child
+            for node in level
+            for child in (node.values() if isinstance(node, dict) else node)
+            if isinstance(child, dict | list)
+        ]
+        if not level:
+            return
+    raise ValueError(TOO_DEEP)
+
+
+def _check_surrogates(content: object) -> None:
+    try:
+        json.dumps(content, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        half = ascii(error.object[error.start])[1:-1]
+        raise ValueError(f"{half} is half of a surrogate pair") from None

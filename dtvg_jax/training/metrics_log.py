@@ -222,11 +222,7 @@ def read(path: str | os.PathLike[str]) -> list[LogRecord]:
 
 
 def _record(line: bytes, where: str) -> LogRecord:
-    try:
-        content = json.loads(line)
-    except ValueError as error:
-        reason = error.msg if isinstance(error, json.JSONDecodeError) else error
-        raise InputError(f"{where}: not JSON ({reason})") from None
+    content = files.parse_json(line, where)
     if not isinstance(content, dict):
         raise InputError(f"{where} is {content!r}: it must be a JSON object")
     match content.get("kind"):

@@ -1,5 +1,5 @@
 # quickstart: both stages of DTVG on the embedded backbone; test: the fast tests;
-# test-slow: the long ones; check: format, lint, types.
+# test-slow: the long ones; faults: damaged files and killed jobs; check: format, lint, types.
 PYTHON ?= python3
 BIN := .venv/bin
 JOB ?= jobs/quickstart
@@ -7,7 +7,7 @@ JOB ?= jobs/quickstart
 # stay with the process a step costs a third less of the cores (docs/performance.md).
 export GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=1073741824:glibc.malloc.trim_threshold=4294967296
 
-.PHONY: quickstart test test-slow check format
+.PHONY: quickstart test test-slow faults check format
 
 .venv/installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -22,6 +22,9 @@ test: .venv/installed
 
 test-slow: .venv/installed
 	$(BIN)/python -m pytest -m slow
+
+faults: .venv/installed
+	$(BIN)/python -m pytest tests/faults -m ''
 
 check: .venv/installed
 	$(BIN)/ruff format --check .

@@ -27,6 +27,7 @@ from dtvg_jax.training.runs import Run
 
 FILE, SEAL_FILE = "metrics.jsonl", "metrics.seal.json"
 REMEDY = "restore it, or give another folder"
+LIMIT = 2**34  # bytes
 CURVES = ("loss", "grad_norm", "target_similarity", "knowledge_consistency")
 
 
@@ -106,7 +107,7 @@ class MetricsLog:
         self._writers: dict[str, SummaryWriter] = {}
         _check_seal(self._folder)
         self._file = open(self._path, "ab")
-        _truncate(self._path, _end_of_whole_lines(self._path))
+        _truncate(self._path, _content(self._path).rfind(b"\n") + 1)
 
     def write(self, records: Iterable[Mapping[str, object]]) -> None:
         """Appends records; they reach the operating system before this returns."""
@@ -126,7 +127,7 @@ class MetricsLog:
             writer.flush()
         self._file.flush()
         os.fsync(self._file.fileno())
-        content = self._path.read_bytes()
+        content = _content(self._path)
         _write_seal(self._folder, content)
         return len(content)
 
@@ -137,7 +138,7 @@ class MetricsLog:
         line: it is then not the log that the checkpoint belongs to.
         """
         self._file.flush()
-        content = self._path.read_bytes()
+        content = _content(self._path)
         if position > len(content):
             raise InputError(
                 f"{self._path} has {len(content)} bytes, the checkpoint says "
@@ -211,10 +212,8 @@ def read(path: str | os.PathLike[str]) -> list[LogRecord]:
     where any other line is not a record of the log; keys that the records lack are
     left out, since a newer version may log more.
     """
-    path = pathlib.Path(path)
-    if not path.is_file():
-        return []
-    content = path.read_bytes()[: _end_of_whole_lines(path)]
+    content = _content(pathlib.Path(path))
+    content = content[: content.rfind(b"\n") + 1]
     return [
         _record(line, f"{path}, line {number}")
         for number, line in enumerate(content.splitlines(), start=1)
@@ -241,8 +240,7 @@ def _record(line: bytes, where: str) -> LogRecord:
 
 def digest(folder: pathlib.Path) -> str:
     """Hashes the log in a folder; a job that has logged nothing has an empty one."""
-    path = folder / FILE
-    return hashlib.sha256(path.read_bytes() if path.exists() else b"").hexdigest()
+    return hashlib.sha256(_content(folder / FILE)).hexdigest()
 
 
 def _write_seal(folder: pathlib.Path, content: bytes) -> None:
@@ -252,7 +250,7 @@ def _write_seal(folder: pathlib.Path, content: bytes) -> None:
 
 def _check_seal(folder: pathlib.Path) -> None:
     path, seal_path = folder / FILE, folder / SEAL_FILE
-    content = path.read_bytes() if path.exists() else b""
+    content = _content(path)
     if not content and not seal_path.exists():
         return
     said = files.unseal(files.read_json(seal_path, REMEDY), seal_path, REMEDY)
@@ -264,8 +262,8 @@ def _check_seal(folder: pathlib.Path) -> None:
         )
 
 
-def _end_of_whole_lines(path: pathlib.Path) -> int:
-    return path.read_bytes().rfind(b"\n") + 1
+def _content(path: pathlib.Path) -> bytes:
+    return files.read_bytes(path, LIMIT, REMEDY) if path.exists() else b""
 
 
 def _truncate(path: pathlib.Path, length: int) -> None:

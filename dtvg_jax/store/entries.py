@@ -10,7 +10,7 @@ import numpy as np
 from dtvg_jax.errors import InputError
 from dtvg_jax.training.runs import Run
 
-FORMAT = 1
+FORMAT, UNSEALED = 2, 1  # entries of format 1 have no digest of their metadata
 # In names of entries, the method of a prompt that stage 1 learned.
 STAGE1 = "stage1"
 _NAME = re.compile(r"(?P<task>[^/.][^/]*)/(?P<method>[^/.][^/]*)-seed(?P<seed>\d+)")

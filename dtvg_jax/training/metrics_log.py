@@ -21,8 +21,9 @@ import numpy as np
 from tensorboardX import SummaryWriter
 
 from dtvg_jax import files
-from dtvg_jax.errors import InputError, unknown
+from dtvg_jax.errors import InputError, shown, unknown
 from dtvg_jax.files import JsonObject
+from dtvg_jax.training import runs
 from dtvg_jax.training.runs import Run
 
 FILE, SEAL_FILE = "metrics.jsonl", "metrics.seal.json"
@@ -233,8 +234,9 @@ def _record(line: bytes, where: str) -> LogRecord:
             raise InputError(f"{where}: {unknown('kind', kind, list(Kind))}")
     for field in ("task", "method", "variant"):
         # Names of files are made of these, which must not lead out of a folder.
-        if "/" in (name := getattr(record, field)) or name.startswith("."):
-            raise InputError(f"{where}: {field} = {name!r} is not a name")
+        name = getattr(record, field)
+        if not runs.can_name_a_file(name) and (name or field != "variant"):
+            raise InputError(f"{where}: {field} = {shown(name)} is not a name")
     return record
 
 

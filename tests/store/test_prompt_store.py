@@ -76,7 +76,19 @@ def test_a_missing_entry_is_a_sentence(prompts):
         prompts.read("rte/x-seed0")
 
 
-@pytest.mark.parametrize("name", ["../x", "a/../../b", "/etc/passwd", "a", "a/b/c"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("../x", "a/../../b", "/etc/passwd", "a", "a/b/c", "", "a/b-seed\u0663"),
+        *(
+            "a\0/b-seed1",
+            "a/\nb-seed1",
+            f"{'a' * 300}/b-seed1",
+            ".a/b-seed1",
+            "a/-seed1",
+        ),
+    ],
+)
 def test_names_do_not_climb_out(prompts, name):
     with pytest.raises(InputError, match="is not the name of a stored prompt"):
         prompts.read(name)

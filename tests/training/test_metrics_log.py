@@ -153,6 +153,15 @@ def test_a_validation_is_read_and_what_a_newer_version_logs_is_left_out(tmp_path
             json.dumps(train(1) | {"method": "/../x"}).encode(),
             "line 2: method = '/../x' is not a name",
         ),
+        (
+            json.dumps(train(1) | {"task": "a\0b"}).encode(),
+            r"line 2: task = 'a\\x00b' is not a name",
+        ),
+        (
+            json.dumps(train(1) | {"variant": "x" * 300}).encode(),
+            r"line 2: variant = 'x{96}\.\.\. is not a name",
+        ),
+        (json.dumps(train(1) | {"task": ""}).encode(), "line 2: task = '' is not a"),
     ],
 )
 def test_a_broken_line_is_named(tmp_path, line, said):

@@ -17,13 +17,15 @@ SECONDS = 60.0  # after which a trial hangs
 
 
 class Damage(enum.StrEnum):
-    """What is done to a file."""
+    """What is done to a file, or to the process that writes it."""
 
     FLIP = "bit flipped"
     CUT = "cut off"
     EMPTY = "empty"
     GONE = "gone"
     SWAPPED = "swapped"
+    FULL = "no room"
+    KILLED = "killed"
 
 
 class Outcome(enum.StrEnum):
@@ -34,6 +36,7 @@ class Outcome(enum.StrEnum):
     SILENT = "silent"  # another result
     TRACEBACK = "traceback"
     HANG = "hang"
+    ABORT = "abort"  # ended by a signal
 
 
 GOOD = (Outcome.NOTICED, Outcome.HARMLESS)
@@ -44,7 +47,7 @@ class Trial(NamedTuple):
 
     damage: Damage
     outcome: Outcome
-    what: str  # for the failing test's message
+    what: str  # for the message of a test that fails
 
 
 def damaged(

@@ -64,6 +64,14 @@ POINTS = {
 }
 
 
+# The settings of `job` for a gin file.
+GIN = (
+    tiny_job.GIN.replace('["sst2", "mrpc"]', '["sst2"]')
+    .replace("targets = []", 'targets = ["mrpc"]')
+    .replace("methods = []", 'methods = ["dtvg"]')
+)
+
+
 def job(cache: pathlib.Path) -> Job:
     """Makes the settings of a job of both stages."""
     sources = {"sources": ["sst2"], "targets": ["mrpc"], "methods": ["dtvg"]}

@@ -99,7 +99,7 @@ def check_plan(folder: pathlib.Path, now: JsonObject) -> None:
             )
         return
     was = files.read_json(path, "restore it, or give another --job_dir")
-    was.pop("splits", None)
+    splits = was.pop("splits", None)
     if was.get("format") != FORMAT:
         raise InputError(
             f"{folder} holds a job of another version of dtvg_jax (plan.json has "
@@ -108,7 +108,8 @@ def check_plan(folder: pathlib.Path, now: JsonObject) -> None:
         )
     differing = plan.differences(was.get("settings"), now["settings"])
     # As JSON has it: a record's tuple is a list there.
-    if differing or was != json.loads(files.json_bytes(now)):
+    same = was == json.loads(files.json_bytes(now)) and isinstance(splits, dict)
+    if differing or not same:
         raise InputError(
             f"{folder} holds a job with other settings "
             f"({'; '.join(differing) or 'its plan differs'}): give another --job_dir, "

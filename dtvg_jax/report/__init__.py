@@ -62,7 +62,7 @@ def read(path: pathlib.Path) -> Results:
 
 
 def to_json(report: Report) -> files.JsonObject:
-    """Gives the content of results.json: what was measured, then the tables."""
+    """Gives what results.json holds, less its digest: what was measured, the tables."""
     content = dataclasses.asdict(report.results) | dataclasses.asdict(report.summary)
     # Through JSON, so that Python users see the lists that a reader of the file sees.
     return json.loads(files.json_bytes(content))

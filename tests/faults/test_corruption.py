@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import tiny_job
+import tokenizers
 from absl import flags
 from damage import trials
 
@@ -22,6 +23,7 @@ from dtvg_jax.cli import gin_settings
 from dtvg_jax.errors import InputError
 from dtvg_jax.formats import prompt_files
 from dtvg_jax.formats.load import load_backbone, open_source
+from dtvg_jax.formats.vocabularies import load_vocabulary
 from dtvg_jax.jobs import job_folder, measurements, plan, token_tables
 from dtvg_jax.jobs.job import Job
 from dtvg_jax.report import figures
@@ -205,6 +207,27 @@ def _backbone(file, job_dir, cache, tmp):
     return Case(tmp / "backbone" / file, act, other if other.exists() else None)
 
 
+def _tokenizer_json(job_dir, cache, tmp):
+    """A changed vocabulary is another one: its digest says so to every entry."""
+    for folder, words in ((tmp, ["good", "film"]), (tmp / "other", ["film", "good"])):
+        folder.mkdir(exist_ok=True)
+        ids = {word: i for i, word in enumerate(["<unk>", "</s>", *words])}
+        made = tokenizers.Tokenizer(tokenizers.models.WordLevel(ids, "<unk>"))
+        made.pre_tokenizer = tokenizers.pre_tokenizers.WhitespaceSplit()
+        made.add_special_tokens(["</s>"])
+        made.save(str(folder / "tokenizer.json"))
+        (folder / "tokenizer_config.json").write_text('{"eos_token": "</s>"}')
+    first = load_vocabulary(tmp, decoder_only=True, rows=64).digest
+
+    def act():
+        vocabulary = load_vocabulary(tmp, decoder_only=True, rows=64)
+        if vocabulary.digest != first:
+            raise InputError("another vocabulary than that of the stored prompts")
+        return vocabulary.size, vocabulary.eos_id, vocabulary.encode(["a good film"])
+
+    return Case(tmp / "tokenizer.json", act, tmp / "other" / "tokenizer.json")
+
+
 def _adapter(file, job_dir, cache, tmp):
     shutil.copytree(golden_backbones.GOLDEN / "peft" / "t5", tmp / "adapter")
     path = tmp / "adapter" / file
@@ -258,6 +281,7 @@ KINDS: dict[str, Make] = {
     "backbone: safetensors": functools.partial(_backbone, "model.safetensors"),
     "backbone: spiece.model": functools.partial(_backbone, "spiece.model"),
     "backbone: tokenizer_config": functools.partial(_backbone, "tokenizer_config.json"),
+    "backbone: tokenizer.json": _tokenizer_json,
     "adapter: config": functools.partial(_adapter, prompt_files.PEFT_CONFIG),
     "adapter: header": functools.partial(_adapter, prompt_files.PEFT_WEIGHTS),
     "gin file": _gin,

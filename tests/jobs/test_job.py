@@ -170,13 +170,17 @@ def test_a_damaged_entry_is_named(small, tmp_path):
         pipeline.run(first, tmp_path)
 
 
-def test_lanes_that_diverge_are_named_and_keep_their_start(small, tmp_path, finished):
+def test_lanes_that_diverge_are_named_and_keep_their_start(
+    small, tmp_path, finished, capfd
+):
     wild = dataclasses.replace(STAGE, learning_rate=1e38)
     first = dataclasses.replace(small, stage2=wild, methods=["prompt_tuning"])
     made = pipeline.run(first, tmp_path)
     failed = [row for row in made.results.rows if row.failed]
     assert {row.stage for row in failed} == {2} and len(failed) == 4
-    assert "mrpc" in (tmp_path / "results.md").read_text()
+    named = "mrpc, prompt_tuning, seed 0, stage 2: numbers are not finite (seen at step"
+    assert f"stage2-prompt_tuning  {named}" in capfd.readouterr().out
+    assert f"- {named}" in (tmp_path / "results.md").read_text()
     prompts = prompt_store.PromptStore(tmp_path / "store")
     kept = prompts.read("mrpc/prompt_tuning-seed0").arrays["prompt"]
     start = prompts.read("mrpc/stage1-seed0").arrays["prompt"]

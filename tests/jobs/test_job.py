@@ -178,7 +178,7 @@ def test_lanes_that_diverge_are_named_and_keep_their_start(
     made = pipeline.run(first, tmp_path)
     failed = [row for row in made.results.rows if row.failed]
     assert {row.stage for row in failed} == {2} and len(failed) == 4
-    named = "mrpc, prompt_tuning, seed 0, stage 2: numbers are not finite (seen at step"
+    named = "mrpc, prompt_tuning, seed 0, stage 2: numbers are not finite ("
     assert f"stage2-prompt_tuning  {named}" in capfd.readouterr().out
     assert f"- {named}" in (tmp_path / "results.md").read_text()
     prompts = prompt_store.PromptStore(tmp_path / "store")

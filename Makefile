@@ -1,9 +1,9 @@
 # quickstart: both stages of DTVG on the embedded backbone; test: the fast tests;
-# test-slow: the long ones; check: format, lint, types.
+# test-slow: the long ones; faults: damaged files and killed jobs; check: format, lint, types.
 PYTHON ?= python3
 BIN := .venv/bin
 JOB ?= jobs/quickstart
-.PHONY: quickstart test test-slow check format
+.PHONY: quickstart test test-slow faults check format
 
 .venv/installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -21,6 +21,9 @@ test: .venv/installed
 
 test-slow: .venv/installed
 	$(BIN)/python -m pytest -m slow
+
+faults: .venv/installed
+	$(BIN)/python -m pytest tests/faults -m ''
 
 check: .venv/installed
 	$(BIN)/ruff format --check .

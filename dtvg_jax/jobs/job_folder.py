@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib.metadata
+import json
 import os
 import pathlib
 import platform
@@ -17,7 +18,8 @@ from dtvg_jax.jobs import plan
 from dtvg_jax.jobs.job import Job
 from dtvg_jax.jobs.token_tables import Tables
 
-FORMAT = 2  # of plan.json; 1 had results.json as the job's working memory
+FORMAT = 3  # of plan.json; 2 had no digests in measured/ and results.json
+BEGUN = ("checkpoints", "measured")  # written after the plan only
 PACKAGES = ("dtvg_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 PACKAGES += ("seqio", "tensorflow-datasets", "safetensors")
 
@@ -90,9 +92,14 @@ def check_plan(folder: pathlib.Path, now: JsonObject) -> None:
     """
     path = folder / "plan.json"
     if not path.exists():
+        if any((folder / name).exists() for name in BEGUN):
+            raise InputError(
+                f"{path} is gone, and without it nobody knows whether {folder} holds "
+                "this job: restore it, or give another --job_dir"
+            )
         return
-    was = files.read_json(path)
-    was.pop("splits", None)
+    was = files.read_json(path, "restore it, or give another --job_dir")
+    splits = was.pop("splits", None)
     if was.get("format") != FORMAT:
         raise InputError(
             f"{folder} holds a job of another version of dtvg_jax (plan.json has "
@@ -100,7 +107,9 @@ def check_plan(folder: pathlib.Path, now: JsonObject) -> None:
             "with that version, or give another --job_dir; its store can be read"
         )
     differing = plan.differences(was.get("settings"), now["settings"])
-    if differing or files.json_bytes(was) != files.json_bytes(now):
+    # As JSON has it: a record's tuple is a list there.
+    same = was == json.loads(files.json_bytes(now)) and isinstance(splits, dict)
+    if differing or not same:
         raise InputError(
             f"{folder} holds a job with other settings "
             f"({'; '.join(differing) or 'its plan differs'}): give another --job_dir, "

@@ -1,7 +1,6 @@
 """Proof that a job survives kill -9: killed at random moments, it ends the same."""
 
 import contextlib
-import json
 import math
 import pathlib
 import random
@@ -11,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
-from dtvg_jax import files
+from dtvg_jax import report
 from dtvg_jax.errors import InputError
 from dtvg_jax.store.prompt_store import PromptStore
 from dtvg_jax.training import metrics_log
@@ -72,10 +71,7 @@ def compare(undisturbed: pathlib.Path, killed: pathlib.Path, kills: int = 0) -> 
         for store in (PromptStore(job / "store") for job in (undisturbed, killed))
     ]
     names = sorted({*digests[0], *digests[1]})
-    rows = [
-        json.dumps(files.read_json(job / "results.json")["rows"], sort_keys=True)
-        for job in (undisturbed, killed)
-    ]
+    rows = [report.read(job / report.FILE).rows for job in (undisturbed, killed)]
     logs = [(job / metrics_log.FILE).read_bytes() for job in (undisturbed, killed)]
     return Verdict(
         kills=kills,

@@ -7,14 +7,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dtvg_jax.errors import InputError
+from dtvg_jax.errors import InputError, shown
 from dtvg_jax.models import backbone
-from dtvg_jax.training.runs import Run
+from dtvg_jax.training.runs import Run, can_name_a_file
 
-FORMAT = 1
+FORMAT, UNSEALED = 2, 1  # entries of format 1 have no digest of their metadata
 # In names of entries, the method of a prompt that stage 1 learned.
 STAGE1 = "stage1"
-_NAME = re.compile(r"(?P<task>[^/.][^/]*)/(?P<method>[^/.][^/]*)-seed(?P<seed>\d+)")
+_NAME = re.compile(r"(?P<task>[^/]*)/(?P<method>[^/]*)-seed(?P<seed>[0-9]{1,20})")
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -43,18 +43,25 @@ def name_of(run: Run) -> EntryName:
 
 def parse(name: str) -> EntryName:
     """Reads a name; raises InputError for what is none."""
-    found = _NAME.fullmatch(name)
+    found = _match(name)
     if found is None:
         raise InputError(
-            f"{name!r} is not the name of a stored prompt: a name is a task, a method "
-            "and a seed, such as 'mrpc/dtvg-seed42'"
+            f"{shown(name)} is not the name of a stored prompt: a name is a task, a "
+            "method and a seed, such as 'mrpc/dtvg-seed42'"
         )
     return EntryName(found["task"], found["method"], int(found["seed"]))
 
 
 def is_name(name: str) -> bool:
     """Tells whether a text is the name of an entry."""
-    return _NAME.fullmatch(name) is not None
+    return _match(name) is not None
+
+
+def _match(name: str) -> re.Match[str] | None:
+    found = _NAME.fullmatch(name)
+    if found is None or not all(map(can_name_a_file, found.group("task", "method"))):
+        return None
+    return found
 
 
 @dataclasses.dataclass(frozen=True)

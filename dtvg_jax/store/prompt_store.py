@@ -3,7 +3,7 @@
 store/p_init/<digest>.safetensors           the shared start, once per store
 store/<task>/<method>-seed<n>/              an entry
     prompt.safetensors                      its arrays
-    entry.json                              its metadata, see `entries.Metadata`
+    entry.json                              its metadata, see `entries.Metadata`, sealed
 """
 
 import dataclasses
@@ -90,7 +90,7 @@ class PromptStore:
             prompt_digest=digest(arrays["prompt"]),
             files={ARRAYS_FILE: hashlib.sha256(content).hexdigest()},
         )
-        said = files.json_bytes(dataclasses.asdict(full))
+        said = files.json_bytes(files.seal(dataclasses.asdict(full)))
         if (folder / METADATA_FILE).is_file():
             if (folder / METADATA_FILE).read_bytes() == said:
                 return
@@ -118,7 +118,7 @@ class PromptStore:
         """
         folder = self._folder(name)
         path = folder / METADATA_FILE
-        if not path.is_file():
+        if not path.exists():
             known = ", ".join(self.names()[:20]) or "none"
             raise InputError(f"no entry {name!r} in {self.folder}: there are {known}")
         metadata = _read_metadata(path)
@@ -155,11 +155,13 @@ class PromptStore:
 
 def _read_metadata(path: pathlib.Path) -> Metadata:
     content = files.read_json(path)
-    if content.get("format") != entries.FORMAT:
+    if content.get("format") not in (entries.UNSEALED, entries.FORMAT):
         raise InputError(
             f"{path} has format {content.get('format')!r}, this version reads format "
             f"{entries.FORMAT}"
         )
+    if content["format"] == entries.FORMAT:
+        content = files.unseal(content, path, "restore it")
     return files.record(Metadata, content, str(path))
 
 
@@ -207,6 +209,7 @@ def _serialise(arrays: Arrays, metadata: Metadata) -> bytes:
 def _load(path: pathlib.Path) -> dict[str, np.ndarray]:
     files.check_regular(path)
     try:
+        files.check_regular(path)
         return load_file(path)
     except (OSError, SafetensorError) as error:
         raise InputError(f"{path} cannot be read ({error}): restore it") from None

@@ -103,7 +103,7 @@ def _restore_step(
         progress = files.record(record, read["progress"], "progress")
         state = _as_in(like, read["state"])
         said = read["digest"]["sha256"]
-    except (ValueError, TypeError, KeyError, OSError) as error:
+    except Exception as error:  # Orbax raises this class itself, for a damaged array
         first = str(error).partition("\n")[0]
         raise InputError(
             f"checkpoint {step} in {checkpoints.directory} does not fit this job or is "

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from safetensors import safe_open
 
+from dtvg_jax import files
 from dtvg_jax.errors import InputError
 from dtvg_jax.store import entries, prompt_store
 from dtvg_jax.store.entries import Fit, Metadata
@@ -42,7 +43,7 @@ def test_what_is_written_is_read(prompts):
         np.testing.assert_array_equal(entry.arrays[name], value)
         assert entry.arrays[name].dtype == value.dtype
     made = entry.metadata
-    assert (made.task, made.method, made.seed, made.format) == ("mrpc", "dtvg", 1, 1)
+    assert (made.task, made.method, made.seed, made.format) == ("mrpc", "dtvg", 1, 2)
     assert made.prompt_digest == prompt_store.digest(arrays()["prompt"])
 
 
@@ -76,7 +77,19 @@ def test_a_missing_entry_is_a_sentence(prompts):
         prompts.read("rte/x-seed0")
 
 
-@pytest.mark.parametrize("name", ["../x", "a/../../b", "/etc/passwd", "a", "a/b/c"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("../x", "a/../../b", "/etc/passwd", "a", "a/b/c", "", "a/b-seed\u0663"),
+        *(
+            "a\0/b-seed1",
+            "a/\nb-seed1",
+            f"{'a' * 300}/b-seed1",
+            ".a/b-seed1",
+            "a/-seed1",
+        ),
+    ],
+)
 def test_names_do_not_climb_out(prompts, name):
     with pytest.raises(InputError, match="is not the name of a stored prompt"):
         prompts.read(name)
@@ -96,8 +109,13 @@ def test_names_do_not_climb_out(prompts, name):
         ("entry.json", lambda b: b"\xff", "is not UTF-8 text"),
         (
             "entry.json",
-            lambda b: b.replace(b'"format": 1', b'"format": 2'),
-            "has format 2, this version reads",
+            lambda b: b.replace(b'"format": 2', b'"format": 3'),
+            "has format 3, this version reads format 2",
+        ),
+        (
+            "entry.json",
+            lambda b: b.replace(b'"stage": 2', b'"stage": 1'),
+            "is not as it was written: restore it",
         ),
     ],
 )
@@ -203,10 +221,24 @@ def test_an_entry_under_another_name_is_refused(prompts):
         prompts.read("mrpc/dtvg-seed2")
 
 
+def change_metadata(path, change):
+    """Changes fields as one who knows of the seal."""
+    said = json.loads(path.read_text()) | change
+    del said[files.SEAL]
+    path.write_text(json.dumps(files.seal(said)))
+
+
+def test_an_entry_of_an_earlier_version_is_read(prompts):
+    path = prompts.folder / NAME / "entry.json"
+    said = json.loads(path.read_text()) | {"format": 1}
+    del said[files.SEAL]
+    path.write_text(json.dumps(said))
+    assert prompts.read(NAME).metadata.format == 1
+
+
 def test_another_prompt_of_the_same_file_digest_is_refused(prompts):
     path = prompts.folder / NAME / "entry.json"
-    said = json.loads(path.read_text())
-    path.write_text(json.dumps(said | {"prompt_digest": "0" * 64}))
+    change_metadata(path, {"prompt_digest": "0" * 64})
     with pytest.raises(InputError, match="prompt_digest is not that of"):
         prompts.read(NAME)
 
@@ -221,7 +253,7 @@ def test_another_prompt_of_the_same_file_digest_is_refused(prompts):
 )
 def test_metadata_of_a_wrong_type_is_named(prompts, change, sentence):
     path = prompts.folder / NAME / "entry.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    change_metadata(path, change)
     with pytest.raises(InputError, match=sentence) as error:
         prompts.read(NAME)
     assert str(path) in str(error.value)

@@ -5,6 +5,7 @@ names of their paths in the state, nested dicts of strings, so that any Orbax pr
 can read them; `progress` is JSON, what the loop must know besides; `digest` is of both.
 """
 
+import errno
 import hashlib
 import json
 import logging
@@ -23,6 +24,8 @@ from dtvg_jax import files
 from dtvg_jax.errors import InputError
 
 KEEP = 2
+# What the system refuses now may be there later: no checkpoint is damaged by it.
+SYSTEM = {errno.EMFILE, errno.ENFILE, errno.EIO, errno.EACCES, errno.EPERM}
 
 Tree = TypeVar("Tree")
 Record = TypeVar("Record")
@@ -104,6 +107,8 @@ def _restore_step(
         state = _as_in(like, read["state"])
         said = read["digest"]["sha256"]
     except Exception as error:  # Orbax raises this class itself, for a damaged array
+        if isinstance(error, OSError) and error.errno in SYSTEM:
+            raise
         first = str(error).partition("\n")[0]
         raise InputError(
             f"checkpoint {step} in {checkpoints.directory} does not fit this job or is "

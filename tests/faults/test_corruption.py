@@ -180,8 +180,8 @@ def _table(file, job_dir, cache, tmp):
     def act():
         tables = token_tables.open_tables(job, vocabulary, lambda: None)
         return [
-            [np.asarray(getattr(table, name)) for name in ("inputs", "input_offsets")]
-            + [np.asarray(getattr(table, name)) for name in ("targets",)]
+            [np.array(getattr(table, name)) for name in ("inputs", "input_offsets")]
+            + [np.array(getattr(table, name)) for name in ("targets",)]
             + [table.golds, table.metadata]
             for table in tables.values()
         ]

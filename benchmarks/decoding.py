@@ -40,10 +40,8 @@ def measure(task: str, folder: str, words: str, bound: int) -> dict[str, Any]:
     table = token_table.head(data.table_of(task, folder, words), ROWS[task])
     embedding = backbone.embedding(params)
     prompts = initial_prompt.p_init(embedding, step.PROMPT_LENGTH, 0)[None]
-    setup = split_decoding.Setup(
-        backbone, placement.make(), Job.evaluation_batch_size, (bound, TOKENS)
-    )
-    decode = split_decoding.make_decode(backbone, TOKENS)
+    setup = split_decoding.Setup(backbone, placement.make(), Job.evaluation_batch_size)
+    decode = split_decoding.make_decode(backbone)
     seconds = []
     for _ in range(2):
         start = time.perf_counter()

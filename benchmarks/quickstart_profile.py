@@ -99,13 +99,11 @@ def answering(
         split_decoding.Pair(k, opened[lane.run.task, "validation"])
         for k, lane in enumerate(lanes_of)
     ]
-    lengths = token_tables.longest(settings)
-    decode = split_decoding.make_decode(backbone, lengths[1])
+    decode = split_decoding.make_decode(backbone)
     setup = split_decoding.Setup(
         backbone,
         placement.make(),
         settings.evaluation_batch_size,
-        lengths,
     )
     stacked = jnp.stack([jnp.asarray(start)] * len(lanes_of))
 

@@ -67,6 +67,7 @@ def of_ids(
     metadata = token_table_files.TableMetadata(
         task="toy",
         split="train",
+        lengths=(max(map(len, inputs)), max(map(len, targets))),
         rows=len(inputs),
         longest_input=max(map(len, inputs)),
         longest_target=max(map(len, targets)),

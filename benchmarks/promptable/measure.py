@@ -123,9 +123,7 @@ def _untrained(work: Work) -> Found:
         for k in p_init
         for task in labels
     ]
-    setup = split_decoding.Setup(
-        work.backbone, placement.make(), training.ROWS_AT_ONCE, world.LENGTHS
-    )
+    setup = split_decoding.Setup(work.backbone, placement.make(), training.ROWS_AT_ONCE)
     values = split_decoding.rank(
         split_decoding.make_rank(work.backbone),
         setup,

@@ -44,14 +44,14 @@ class Tuning(NamedTuple):
 
 def make_answer(backbone: Backbone, lengths: tuple[int, int]) -> Answer:
     """Builds the decoder for prompts, and for tuned weights given as a backbone."""
-    decode, where = split_decoding.make_decode(backbone, lengths[1]), placement.make()
+    decode, where = split_decoding.make_decode(backbone), placement.make()
 
     def answer(
         backbone: Backbone,
         prompts: split_decoding.Prompts,
         pairs: Sequence[split_decoding.Pair],
     ) -> list[list[str]]:
-        setup = split_decoding.Setup(backbone, where, ROWS_AT_ONCE, lengths)
+        setup = split_decoding.Setup(backbone, where, ROWS_AT_ONCE)
         return split_decoding.predict(decode, setup, prompts, pairs)
 
     return answer

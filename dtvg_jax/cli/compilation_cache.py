@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+import warnings
 
 from dtvg_jax import files
 
@@ -14,6 +15,11 @@ def enable(cache_dir: str | os.PathLike[str]) -> None:
     """
     import jax
 
+    # An entry that cannot be read or written costs time only; a full disk is said by
+    # what needs it.
+    warnings.filterwarnings(
+        "ignore", "Error (reading|writing) persistent compilation cache entry"
+    )
     # Half of the time of a warm start would go into programs of less than a second.
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
     if os.environ.get("JAX_COMPILATION_CACHE_DIR"):

@@ -22,6 +22,11 @@ ALL = "tasks.all"  # in settings, the tasks of the catalogue
 OURS = "dtvg_tasks"
 
 
+# Of tasks that the catalogue does not know. Rows are padded to what they need, so a
+# bound that few rows reach costs nothing.
+OWN_TASK_LENGTHS = (512, 128)
+
+
 @runtime_checkable
 class TaskInfo(Protocol):
     """What the package needs to know of a task; see `tasks.task_info.TaskInfo`."""
@@ -147,3 +152,9 @@ def _package() -> str:
     sys.modules[OURS] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(sys.modules[OURS])
     return OURS
+
+
+def lengths(task: str) -> tuple[int, int]:
+    """Gives the most tokens of a task's inputs and targets, if nothing bounds them."""
+    info = known().get(task)
+    return (info.inputs_length, info.targets_length) if info else OWN_TASK_LENGTHS

@@ -53,6 +53,12 @@ class TokenTable:
     def split(self) -> str:
         return self.metadata.split
 
+    @property
+    def lengths(self) -> tuple[int, int]:
+        """The most tokens of inputs and of targets, to which they were truncated."""
+        inputs, targets = self.metadata.lengths
+        return inputs, targets
+
     def __len__(self) -> int:
         return len(self.input_offsets) - 1
 

@@ -54,6 +54,7 @@ class TableMetadata:
 
     task: str
     split: str
+    lengths: Sequence[int]  # the most tokens of an input and of a target
     rows: int
     longest_input: int
     longest_target: int
@@ -219,6 +220,7 @@ def _fill(
     spelling.check_classes(seen.classes, seen.rows, vocabulary, where)
     metadata = TableMetadata(
         **origin._asdict(),
+        lengths=lengths,
         rows=seen.rows,
         longest_input=_write_offsets(building / "input_offsets.npy", inputs),
         longest_target=_write_offsets(building / "target_offsets.npy", targets),

@@ -169,6 +169,8 @@ def _tokenizer_json(path: pathlib.Path, suffix: str) -> Vocabulary:
     data = files.read_bytes(path)
     try:
         tokenizer = tokenizers.Tokenizer.from_buffer(data)
+        # A model without the token that it names for unknown text fails only here.
+        tokenizer.encode("\ue000")
     except Exception as error:  # The package raises this class itself.
         raise InputError(f"{path} is not a tokenizer.json: {error}.") from error
     tokenizer.no_truncation()

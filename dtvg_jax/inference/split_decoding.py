@@ -17,7 +17,7 @@ from dtvg_jax.shapes import Params
 from dtvg_jax.training.placement import Placement
 
 Prompts = Float[np.ndarray, "K P H"] | Float[Array, "K P H"]
-Decode = Callable[[Params, Array, Array], Array]
+Decode = Callable[[Params, Array, Array, int], Array]
 Rank = Callable[[Params, Array, Array, Array], Array]
 Call = Callable[[Array, Array, np.ndarray], Array]
 
@@ -33,28 +33,27 @@ class Setup(NamedTuple):
     """What all blocks share.
 
     `batch_size` rows are a block where they are of full length, shorter ones are more;
-    `lengths` are the most tokens of an input and of an answer; `check` is called
-    between blocks and may raise to stop.
+    `check` is called between blocks and may raise to stop.
     """
 
     backbone: Backbone
     placement: Placement
     batch_size: int
-    lengths: tuple[int, int]
     check: Callable[[], None] = lambda: None
 
 
-def make_decode(backbone: Backbone, targets_length: int) -> Decode:
-    """Builds decode(params, prompt [P, H] or [B, P, H], inputs [B, T]) -> [B, L]."""
+def make_decode(backbone: Backbone) -> Decode:
+    """Builds decode(params, prompt [P, H] or [B, P, H], inputs [B, T], L) -> [B, L]."""
 
     def decode(
         params: Params,
         prompt: Float[Array, "P H"] | Float[Array, "B P H"],
         inputs: Int[Array, "B T"],
-    ) -> Int[Array, "B L"]:
-        return decoding.greedy(backbone, params, prompt, inputs, targets_length).tokens
+        length: int,
+    ) -> Int[Array, "B {length}"]:
+        return decoding.greedy(backbone, params, prompt, inputs, length).tokens
 
-    return jax.jit(decode)
+    return jax.jit(decode, static_argnums=3)
 
 
 def make_rank(backbone: Backbone) -> Rank:
@@ -83,8 +82,8 @@ def predict(
     """Decodes every row of every pair's split; texts come in row order."""
 
     def call(prompt: Array, inputs: Array, numbers: np.ndarray) -> Array:
-        del numbers
-        return decode(setup.backbone.params, prompt, inputs)
+        length = pairs[numbers[0]].table.lengths[1]
+        return decode(setup.backbone.params, prompt, inputs, length)
 
     found = _over_blocks(call, setup, prompts, pairs)
     texts = [setup.backbone.vocabulary.decode(tokens.tolist()) for tokens in found]
@@ -117,13 +116,17 @@ def rank(
 def _label_ids(
     setup: Setup, labels: Sequence[Sequence[str]]
 ) -> Int[np.ndarray, "pairs C L"]:
-    vocabulary, length = setup.backbone.vocabulary, setup.lengths[1]
-    shape = (len(labels), max(map(len, labels)), length)
+    vocabulary = setup.backbone.vocabulary
+    tokens = [
+        [[*row, vocabulary.eos_id] for row in vocabulary.encode(list(texts))]
+        for texts in labels
+    ]
+    longest = max(len(row) for rows in tokens for row in rows)
+    shape = (len(labels), max(map(len, labels)), longest)
     ids = np.full(shape, batches.PADDING, np.int32)
-    for pair, texts in enumerate(labels):
-        for c, tokens in enumerate(vocabulary.encode(list(texts))):
-            tokens = [*tokens, vocabulary.eos_id][:length]
-            ids[pair, c, : len(tokens)] = tokens
+    for pair, rows in enumerate(tokens):
+        for c, row in enumerate(rows):
+            ids[pair, c, : len(row)] = row
     return ids
 
 
@@ -154,20 +157,21 @@ def _over_blocks(
 
 
 def _blocks(setup: Setup, prompt_length: int, pairs: Sequence[Pair]) -> list[Block]:
-    """Plans blocks over all pairs, or for a decoder-only model over those of a prompt.
+    """Plans blocks over the pairs whose answers may be equally long.
 
-    The rows of a block then share the keys and values of their prompt.
+    For a decoder-only model they are those of one prompt, too: the rows of a block then
+    share the keys and values of their prompt.
     """
     limits = blocks.Limits(
         rows=setup.batch_size,
         devices=setup.placement.mesh.size,
-        bound=setup.lengths[0],
+        bound=max(pair.table.lengths[0] for pair in pairs),
         prompt_length=prompt_length,
     )
-    groups: dict[int, dict[int, TokenTable]] = {}
+    groups: dict[tuple[int, int], dict[int, TokenTable]] = {}
     for number, pair in enumerate(pairs):
-        key = pair.prompt if setup.backbone.decoder_only else 0
-        groups.setdefault(key, {})[number] = pair.table
+        prompt = pair.prompt if setup.backbone.decoder_only else 0
+        groups.setdefault((prompt, pair.table.lengths[1]), {})[number] = pair.table
     return blocks.plan(list(groups.values()), setup.backbone.config, limits)
 
 
@@ -197,7 +201,13 @@ def _by_pair(
     """Sorts the rows of all blocks by pair and row, without those that only fill."""
     numbers = np.concatenate([block.pairs for block in planned])
     rows = np.concatenate([block.rows for block in planned])
-    values = np.concatenate(found)
+    widest = max(values.shape[1] for values in found)
+    values = np.concatenate(
+        [
+            np.pad(one, ((0, 0), (0, widest - one.shape[1])), constant_values=-1)
+            for one in found
+        ]
+    )
     order = np.lexsort((rows, numbers))
     order = order[rows[order] != batches.PADDING]
     ends = np.cumsum([len(pair.table) for pair in pairs])[:-1]

@@ -263,11 +263,8 @@ def _evaluator(
     job: Job, backbone: Backbone, place: Placement, check: Check
 ) -> testing.Evaluator:
     """Opens the token tables, and builds the one decoder."""
-    lengths = token_tables.longest(job)
     return testing.Evaluator(
-        decode=split_decoding.make_decode(backbone, lengths[1]),
-        setup=split_decoding.Setup(
-            backbone, place, job.evaluation_batch_size, lengths, check
-        ),
+        decode=split_decoding.make_decode(backbone),
+        setup=split_decoding.Setup(backbone, place, job.evaluation_batch_size, check),
         tables=token_tables.open_tables(job, backbone.vocabulary, check),
     )

@@ -12,16 +12,10 @@ from dtvg_jax.jobs.job import Job
 
 Tables = dict[tuple[str, str], TokenTable]  # by task and split
 
-# Of tasks that the catalogue does not know. Rows are padded to what they need, so a
-# bound that few rows reach costs nothing.
-OWN_TASK_LENGTHS = (512, 128)
-
 
 def lengths(job: Job, task: str) -> tuple[int, int]:
     """Gives the most tokens of a task's inputs and targets in a job."""
-    info = catalogue.known().get(task)
-    own = (info.inputs_length, info.targets_length) if info else OWN_TASK_LENGTHS
-    bounds = (job.inputs_length, job.targets_length)
+    own, bounds = catalogue.lengths(task), (job.inputs_length, job.targets_length)
     inputs, targets = (min(n, bound or n) for n, bound in zip(own, bounds, strict=True))
     return inputs, targets
 

@@ -172,6 +172,14 @@ def test_what_is_wrong_is_said(tmp_path: pathlib.Path) -> None:
     (tmp_path / "tokenizer.json").write_text("{}")
     with pytest.raises(InputError, match="is not a tokenizer.json"):
         load_vocabulary(tmp_path, decoder_only=True, rows=9)
+    _write_json(tmp_path, "$A")
+    made = (tmp_path / "tokenizer.json").read_text()
+    assert made.count('"unk_token": "<unk>"') == 1
+    (tmp_path / "tokenizer.json").write_text(
+        made.replace('"unk_token": "<unk>"', '"unk_token": "<unl>"')
+    )
+    with pytest.raises(InputError, match="is not a tokenizer.json: .*Missing"):
+        load_vocabulary(tmp_path, decoder_only=True, rows=9)
     (tmp_path / "spiece.model").write_bytes(b"no model")
     with pytest.raises(InputError, match="is not a SentencePiece model"):
         load_vocabulary(tmp_path, decoder_only=False, rows=9)

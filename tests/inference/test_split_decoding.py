@@ -44,7 +44,7 @@ def backbone() -> backbones.Backbone:
 
 @functools.cache
 def decode():
-    return split_decoding.make_decode(backbone(), LENGTHS[1])
+    return split_decoding.make_decode(backbone())
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +58,7 @@ def tables(tmp_path_factory):
 
 def predict(pairs, check=lambda: None):
     prompts = np.random.default_rng(0).normal(size=(2, 3, 16)).astype(np.float32)
-    setup = split_decoding.Setup(backbone(), placement.make(), 4, LENGTHS, check)
+    setup = split_decoding.Setup(backbone(), placement.make(), 4, check)
     return split_decoding.predict(decode(), setup, prompts, pairs)
 
 
@@ -98,7 +98,7 @@ def test_check_is_called_between_batches(tables):
 
 def test_rows_that_cannot_be_spread_are_a_sentence(tables):
     prompts = np.zeros((1, 3, 16), np.float32)
-    setup = split_decoding.Setup(backbone(), placement.make(), 3, LENGTHS)
+    setup = split_decoding.Setup(backbone(), placement.make(), 3)
     with pytest.raises(InputError, match="evaluation_batch_size = 3: rows cannot be"):
         split_decoding.predict(
             decode(), setup, prompts, [split_decoding.Pair(0, tables[0])]
@@ -144,8 +144,8 @@ def test_rows_of_mixed_lengths_are_answered_as_each_alone(config):
     prompts = np.random.default_rng(1).normal(size=(2, 3, 16)).astype(np.float32)
     tables, lengths = [_mixed(25, 64, 258), _mixed(15, 40, 258)], (64, 4)
     pairs = [split_decoding.Pair(k, table) for k, table in enumerate(tables)]
-    decode = split_decoding.make_decode(b, lengths[1])
-    setup = split_decoding.Setup(b, placement.make(), 4, lengths)
+    decode = split_decoding.make_decode(b)
+    setup = split_decoding.Setup(b, placement.make(), 4)
     got = split_decoding.predict(decode, setup, prompts, pairs)
     for k, table in enumerate(tables):
         assert got[k] == _alone(b, jnp.asarray(prompts[k]), table, lengths)
@@ -159,8 +159,8 @@ def test_500_rows_of_the_miniature_are_answered_as_each_alone():
     size, width = b.embedding(b.params).shape
     prompts = np.random.default_rng(1).normal(size=(1, 20, width)).astype(np.float32)
     table, lengths = _mixed(500, 300, size), (300, 8)
-    decode = split_decoding.make_decode(b, lengths[1])
-    setup = split_decoding.Setup(b, placement.make(), 32, lengths)
+    decode = split_decoding.make_decode(b)
+    setup = split_decoding.Setup(b, placement.make(), 32)
     pairs = [split_decoding.Pair(0, table)]
     [got] = split_decoding.predict(decode, setup, prompts, pairs)
     want = _alone(b, jnp.asarray(prompts[0]), table, lengths)

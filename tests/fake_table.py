@@ -61,13 +61,15 @@ def make(
 
 
 def of_ids(
-    inputs: Sequence[Sequence[int]], targets: Sequence[Sequence[int]]
+    inputs: Sequence[Sequence[int]],
+    targets: Sequence[Sequence[int]],
+    lengths: tuple[int, int],
 ) -> token_table.TokenTable:
     """Holds ids in memory as a table that was never written."""
     metadata = token_table_files.TableMetadata(
         task="toy",
         split="train",
-        lengths=(max(map(len, inputs)), max(map(len, targets))),
+        lengths=lengths,
         rows=len(inputs),
         longest_input=max(map(len, inputs)),
         longest_target=max(map(len, targets)),

@@ -85,8 +85,11 @@ class PromptStore:
         """
         folder = self._folder(str(metadata.name))
         content = _serialise(arrays, metadata)
+        length, width = arrays["prompt"].shape
         full = dataclasses.replace(
             metadata,
+            prompt_length=metadata.prompt_length or length,
+            width=metadata.width or width,
             prompt_digest=digest(arrays["prompt"]),
             files={ARRAYS_FILE: hashlib.sha256(content).hexdigest()},
         )

@@ -257,7 +257,7 @@ PRETRAIN = "--gin_file=gin/runs/pretrain_miniature.gin"
         ),
         (
             [PRETRAIN, "--gin.t5.T5Config.d_model='a'"],
-            "config.d_model = 'a': it must be a whole number",
+            "config.d_model = 'a': it must be a whole number from 1 to 1,048,576",
         ),
         (
             [PRETRAIN, "--gin.loop.Settings.buckets=(1, 2)"],

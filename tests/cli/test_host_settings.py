@@ -22,18 +22,19 @@ from absl import flags
 from dtvg_jax.cli import command, host_settings
 from dtvg_jax.errors import InputError
 
-def main(words, check):
+def main(words, received):
     print(os.getpid(), sys.argv[1:], os.environ.get("GLIBC_TUNABLES"), flush=True)
     if words == ["wrong"]:
         raise InputError("a sentence")
-    while words == ["wait"]:
-        time.sleep(0.01)
-        check()
+    with received.between_steps() as check:
+        while words == ["wait"]:
+            time.sleep(0.01)
+            check()
 
 FLAGS = flags.FlagValues()
 host_settings.define_flag(FLAGS)
 command.run(
-    command.Command("", FLAGS, main, "WORDS", command.Stop.RESUMABLE), sys.argv
+    command.Command("", FLAGS, main, "WORDS", resumes=True), sys.argv
 )
 """
 

@@ -21,7 +21,8 @@ LIMITS = blocks.Limits(rows=32, devices=1, bound=512, prompt_length=100)
 
 
 def table(*lengths: int):
-    return fake_table.of_ids([[5] * n for n in lengths], [[1]] * len(lengths))
+    ids = [[5] * n for n in lengths]
+    return fake_table.of_ids(ids, [[1]] * len(ids), (max(lengths), 1))
 
 
 def test_rows_of_all_tables_are_cut_from_the_longest_on(monkeypatch) -> None:

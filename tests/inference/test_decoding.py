@@ -33,9 +33,8 @@ def _scripted(calls: list[int]) -> Backbone:
 
     vocabulary = SimpleNamespace(eos_id=END)
     nothing = lambda *_: None
-    return Backbone(
-        "", "t5", None, vocabulary, {}, "", nothing, prefill, decode, nothing
-    )
+    functions = [nothing] * 4 + [prefill, decode, nothing]
+    return Backbone("", "t5", None, vocabulary, {}, "", *functions)
 
 
 @pytest.mark.parametrize(

@@ -78,7 +78,7 @@ def test_answers_are_those_of_single_rows_stripped(tables):
         ids = table.inputs[table.input_offsets[row] : table.input_offsets[row + 1]]
         inputs = np.full((1, LENGTHS[0]), -1, np.int32)
         inputs[0, : len(ids)] = ids
-        out = decode()(backbone().params, jnp.asarray(prompts[1]), inputs)
+        out = decode()(backbone().params, jnp.asarray(prompts[1]), inputs, 4)
         assert text == " ".join(str(i) for i in out[0].tolist() if i >= 0)
         assert text == text.strip()
 
@@ -116,12 +116,12 @@ LLAMA = LlamaConfig(
 )
 
 
-def _mixed(count, most, vocabulary):
-    """Rows of 1 to `most` ids, in no order of length."""
+def _mixed(count, most, vocabulary, answer):
+    """Rows of 1 to `most` ids, in no order of length; answers have up to `answer`."""
     random = np.random.default_rng(count)
     sizes = random.integers(1, most + 1, count)
     ids = [random.integers(2, vocabulary, size).tolist() for size in sizes]
-    return fake_table.of_ids(ids, [[1]] * count)
+    return fake_table.of_ids(ids, [[1]] * count, (most, answer))
 
 
 def _alone(b, prompt, table, lengths):
@@ -142,15 +142,15 @@ def test_rows_of_mixed_lengths_are_answered_as_each_alone(config):
     params = backbones.init_params(config, jax.random.key(2))
     b = backbones.build("tiny", config, params, Vocabulary(), "")
     prompts = np.random.default_rng(1).normal(size=(2, 3, 16)).astype(np.float32)
-    tables, lengths = [_mixed(25, 64, 258), _mixed(15, 40, 258)], (64, 4)
+    tables = [_mixed(25, 64, 258, 4), _mixed(15, 40, 258, 3)]
     pairs = [split_decoding.Pair(k, table) for k, table in enumerate(tables)]
     decode = split_decoding.make_decode(b)
     setup = split_decoding.Setup(b, placement.make(), 4)
     got = split_decoding.predict(decode, setup, prompts, pairs)
     for k, table in enumerate(tables):
-        assert got[k] == _alone(b, jnp.asarray(prompts[k]), table, lengths)
+        assert got[k] == _alone(b, jnp.asarray(prompts[k]), table, (64, 4 - k))
     assert got[0][:15] != got[1]
-    assert decode._cache_size() <= 3  # buckets of 32, 48 and 64
+    assert decode._cache_size() <= 5  # 32, 48 and 64 of the one, 32 and 48 of the other
 
 
 @pytest.mark.slow
@@ -158,7 +158,7 @@ def test_500_rows_of_the_miniature_are_answered_as_each_alone():
     b = load.load_backbone("miniature")
     size, width = b.embedding(b.params).shape
     prompts = np.random.default_rng(1).normal(size=(1, 20, width)).astype(np.float32)
-    table, lengths = _mixed(500, 300, size), (300, 8)
+    table, lengths = _mixed(500, 300, size, 8), (300, 8)
     decode = split_decoding.make_decode(b)
     setup = split_decoding.Setup(b, placement.make(), 32)
     pairs = [split_decoding.Pair(0, table)]

@@ -270,7 +270,8 @@ def test_a_prompt_that_is_not_finite_is_refused(tmp_path, value):
 def test_arrays_of_another_shape_than_the_metadata_say_are_refused(prompts):
     path = prompts.folder / NAME / "entry.json"
     said = json.loads(path.read_text())
-    path.write_text(json.dumps(said | {"prompt_length": 5}))
+    del said[files.SEAL]
+    files.write_json(path, files.seal(said | {"prompt_length": 5}))
     with pytest.raises(InputError, match=r"prompt is \[5, 4\], but .* it is \[3, 4\]"):
         prompts.read(NAME)
 

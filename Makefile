@@ -1,13 +1,9 @@
 # quickstart: both stages of DTVG on the embedded backbone; test: the fast tests;
-# test-slow: the long ones; check: format, lint, types.
+# test-slow: the long ones; faults: damaged files and killed jobs; check: format, lint, types.
 PYTHON ?= python3
 BIN := .venv/bin
 JOB ?= jobs/quickstart
-# XLA's CPU backend takes and gives back its buffers at every step: with large pages that
-# stay with the process a step costs a third less of the cores (docs/performance.md).
-export GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=1073741824:glibc.malloc.trim_threshold=4294967296
-
-.PHONY: quickstart test test-slow check format
+.PHONY: quickstart test test-slow faults check format
 
 .venv/installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -17,11 +13,17 @@ export GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=1073
 quickstart: .venv/installed
 	$(BIN)/python -m dtvg_jax.train --gin_file=gin/runs/quickstart.gin --job_dir=$(JOB)
 
+# The commands see to their memory themselves (dtvg_jax/cli/host_settings.py); pytest is none.
+test test-slow: export GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=1073741824:glibc.malloc.trim_threshold=4294967296
+
 test: .venv/installed
 	$(BIN)/python -m pytest -n 2
 
 test-slow: .venv/installed
 	$(BIN)/python -m pytest -m slow
+
+faults: .venv/installed
+	$(BIN)/python -m pytest tests/faults -m ''
 
 check: .venv/installed
 	$(BIN)/ruff format --check .

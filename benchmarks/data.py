@@ -31,7 +31,8 @@ import numpy as np
 
 from dtvg_jax.cli.quiet_imports import quiet_libraries
 from dtvg_jax.data import (
-    batches,
+    catalogue,
+    microbatches,
     prepared,
     source,
     token_table,
@@ -99,14 +100,10 @@ def measure(info: TaskInfo, folder: pathlib.Path, words: Any, count: int) -> dic
     encode = lambda: [tokenise.tokenise(chunk, words, lengths) for chunk in chunks]
     with tempfile.TemporaryDirectory() as cache:
         made = pathlib.Path(cache) / "table"
-        none = token_table_files.Scoring(())
-        origin = token_table_files.Origin(info.name, split, none, {})
+        origin = token_table_files.Origin(info.name, split, {})
         token_table_files.write(made, rows, words, lengths, origin)
-        table = token_table.read_table(made)
-        draw = lambda: [
-            batches.lanes_batch([table], [0], step, BATCH, lengths)
-            for step in range(STEPS)
-        ]
+        table = token_table.read_table(made, {}, catalogue.Scoring(()))
+        draw = lambda: [batch(table, step) for step in range(STEPS)]
         speeds = {
             "text": (len(rows) - 1) / seconds,
             "tokens": len(rows) / least(encode),
@@ -114,6 +111,15 @@ def measure(info: TaskInfo, folder: pathlib.Path, words: Any, count: int) -> dic
         }
         ids = int(table.input_offsets[-1] / len(table))
     return {"task": info.name, "split": split, "ids": ids, "start": start} | speeds
+
+
+def batch(table: token_table.TokenTable, step: int) -> list[microbatches.Rows]:
+    """Makes the rows of a step of one lane, in one microbatch."""
+    longest = microbatches.Bucket(
+        int(table.input_lengths.max()), int(table.target_lengths.max())
+    )
+    cut = microbatches.Cut(BATCH, (longest,))
+    return microbatches.make([microbatches.Stream(table, 0)], [0], step, BATCH, cut)
 
 
 def least(run: Callable[[], Any]) -> float:
@@ -239,8 +245,7 @@ def second_start(
     start = time.perf_counter()
     table = table_of(task, folder, words)
     opened = time.perf_counter()
-    lengths = (TASKS[task].inputs_length, TASKS[task].targets_length)
-    batches.lanes_batch([table], [0], 0, BATCH, lengths)
+    batch(table, 0)
     drawn = time.perf_counter()
     return {
         "open_seconds": round(opened - start, 3),

@@ -4,13 +4,15 @@
 
 Times, for stage 1 of gin/runs/quickstart.gin on its own data: making a batch, a
 training step and a validation; and sums the device time of the step and of the
-validation by kind of operation, from JAX's own trace. Takes two minutes on two cores.
+validation by kind of operation, from JAX's own trace. Memory is set as the commands set
+it. Takes two minutes on two cores.
 """
 
 import argparse
 import collections
 import dataclasses
 import pathlib
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -19,12 +21,15 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from dtvg_jax.data import batches
+from dtvg_jax.cli import host_settings
+from dtvg_jax.data import microbatches
 from dtvg_jax.formats.load import load_backbone
 from dtvg_jax.inference import split_decoding
 from dtvg_jax.jobs import job, plan, stage_inputs, token_tables
 from dtvg_jax.methods import METHODS, initial_prompt
-from dtvg_jax.training import lanes, optimisers, placement
+from dtvg_jax.models.backbone import Backbone
+from dtvg_jax.training import lanes, loop, optimisers, placement
+from dtvg_jax.training import step as train_step
 from dtvg_jax.training.stages import Stage
 
 QUICKSTART = job.Job(  # as gin/runs/quickstart.gin
@@ -41,7 +46,9 @@ QUICKSTART = job.Job(  # as gin/runs/quickstart.gin
 )
 
 
-def training(settings: job.Job, backbone: Any, opened: token_tables.Tables):
+def training(
+    settings: job.Job, backbone: Backbone, opened: token_tables.Tables
+) -> tuple[Callable[[], None], Callable[[int], list[microbatches.Rows]]]:
     """Makes `step()`, which trains all lanes on one batch, and `batch(i)`."""
     program = plan.programs(settings)[0]
     stage, count = settings.stage1, len(program.lanes)
@@ -51,28 +58,28 @@ def training(settings: job.Job, backbone: Any, opened: token_tables.Tables):
         for seed in settings.seeds
     }
     context = stage_inputs.first(p_init, program.lanes)
-    optimiser, method = (
-        optimisers.by_name(stage.optimiser),
-        METHODS["prompt_tuning"],
-    )
+    optimiser = optimisers.by_name(stage.optimiser)
+    method = METHODS["prompt_tuning"]
     rates = optimisers.Rates(
         peak={"prompt": jnp.full(count, stage.learning_rate)},
         warmup=jnp.full(count, stage.warmup),
         steps=jnp.full(count, stage.steps),
     )
-    fixed = lanes.Fixed(context, rates, jax.random.split(jax.random.key(0), count))
-    step_fn = jax.jit(
-        lanes.make_step(backbone, method, optimiser, dropout=False), donate_argnums=0
-    )
-    trained_on = [opened[lane.run.task, "train"] for lane in program.lanes]
-    seeds = [lane.run.seed for lane in program.lanes]
-    lengths = (settings.inputs_length, settings.targets_length)
+    fixed = lanes.Fixed(context, rates, jax.random.key(0))
+    step_fn = train_step.make_step(backbone, method, optimiser, dropout=False)
+    streams = [
+        microbatches.Stream(opened[lane.run.task, "train"], lane.run.seed)
+        for lane in program.lanes
+    ]
+    size, length = stage.batch_size, settings.prompt_length
+    place = placement.make()
+    cut = loop.choose_cut(streams, size, backbone.decoder_only, length, place)
 
-    def batch(i: int) -> batches.Batch:
-        return batches.lanes_batch(trained_on, seeds, i, stage.batch_size, lengths)
+    def batch(i: int) -> list[microbatches.Rows]:
+        return microbatches.make(streams, range(count), i, size, cut)
 
     carried = [lanes.init(method, optimiser, context)]
-    fed = jax.device_put(batch(0))
+    fed = [train_step.Rows(*jax.device_put(tuple(rows))) for rows in batch(0)]
 
     def step() -> None:
         carried[0], metrics = step_fn(carried[0], backbone.params, fixed, fed)
@@ -81,7 +88,9 @@ def training(settings: job.Job, backbone: Any, opened: token_tables.Tables):
     return step, batch
 
 
-def answering(settings: job.Job, backbone: Any, opened: token_tables.Tables):
+def answering(
+    settings: job.Job, backbone: Backbone, opened: token_tables.Tables
+) -> tuple[Callable[[], None], int]:
     """Makes `answer()`, one validation of all lanes; returns it and its row count."""
     lanes_of = plan.programs(settings)[0].lanes
     embedding = backbone.embedding(backbone.params)
@@ -90,12 +99,11 @@ def answering(settings: job.Job, backbone: Any, opened: token_tables.Tables):
         split_decoding.Pair(k, opened[lane.run.task, "validation"])
         for k, lane in enumerate(lanes_of)
     ]
-    decode = split_decoding.make_decode(backbone, settings.targets_length)
+    decode = split_decoding.make_decode(backbone)
     setup = split_decoding.Setup(
         backbone,
         placement.make(),
         settings.evaluation_batch_size,
-        (settings.inputs_length, settings.targets_length),
     )
     stacked = jnp.stack([jnp.asarray(start)] * len(lanes_of))
 
@@ -141,6 +149,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--backbone", default="miniature")
     args = parser.parse_args()
+    host_settings.apply(sys.argv)
     settings = dataclasses.replace(QUICKSTART, backbone=args.backbone)
     backbone = load_backbone(settings.backbone)
     opened = token_tables.open_tables(settings, backbone.vocabulary, lambda: None)

@@ -30,6 +30,8 @@ import sys
 import types
 from typing import TYPE_CHECKING
 
+from dtvg_jax.cli import early_signals
+
 if TYPE_CHECKING:
     from dtvg_jax import task_vectors as task_vectors
     from dtvg_jax.errors import InputError as InputError
@@ -45,6 +47,8 @@ if TYPE_CHECKING:
     from dtvg_jax.methods import METHODS as METHODS
     from dtvg_jax.store.prompt_store import PromptStore as PromptStore
     from dtvg_jax.training.stages import Stage as Stage
+
+early_signals.end_if_command()
 
 # Names are loaded when they are asked for: a command that only parses flags, or a
 # program that only uses the algebra, loads no more than it needs.

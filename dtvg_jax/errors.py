@@ -3,10 +3,15 @@
 import collections.abc
 import dataclasses
 import difflib
+import functools
 import math
+import pathlib
+import sysconfig
+import traceback
 import types
 import typing
 from collections.abc import Iterable, Mapping
+from typing import NamedTuple
 
 
 class InputError(ValueError):
@@ -15,6 +20,30 @@ class InputError(ValueError):
 
 class Stopped(BaseException):
     """Raised by a check when a job is to stop; its state is saved on its way out."""
+
+
+class Bounds(NamedTuple):
+    """The range of a finite number, both ends in it: `Annotated[int, Bounds(1, 9)]`."""
+
+    least: float
+    most: float = math.inf
+
+    def allow(self, value: object) -> bool:
+        """Tells whether a value is a number in the range."""
+        if not isinstance(value, int | float):
+            return False
+        return self.least <= value <= self.most and value != math.inf
+
+    def __str__(self) -> str:
+        if self.most == math.inf:
+            return f"of at least {self.least:,}"
+        return f"from {self.least:,} to {self.most:,}"
+
+
+def shown(value: object) -> str:
+    """Gives a value as a sentence can have it: its repr, cut where it is long."""
+    text = repr(value)
+    return text if len(text) <= 100 else f"{text[:97]}..."
 
 
 def nearest(name: object, known: Iterable[str], cutoff: float = 0.6) -> str:
@@ -29,6 +58,13 @@ def unknown(what: str, name: object, known: Iterable[str]) -> InputError:
     near = difflib.get_close_matches(str(name), known, 1)
     hint = f"did you mean {near[0]!r}? " if near else ""
     return InputError(f"unknown {what} {name!r}: {hint}known are {', '.join(known)}")
+
+
+def refuse_repeats(name: str, values: Iterable[object]) -> None:
+    """Raises InputError for the first of the values of `name` that comes twice."""
+    values = list(values)
+    if twice := [value for value in values if values.count(value) > 1]:
+        raise InputError(f"{name} names {twice[0]!r} twice")
 
 
 _WORDS = {
@@ -48,20 +84,26 @@ def check_field_types(made: object, path: str = "") -> None:
     """Raises InputError for the first field that is not of its declared type.
 
     `made` is a dataclass or named tuple, and so may be its fields. Only plain types
-    are looked at: numbers, text, None, lists of these.
+    are looked at: numbers, also within `Bounds`, text, None, lists of these.
     """
     if not hasattr(type(made), "__dataclass_fields__") and not hasattr(made, "_fields"):
         return
-    for name, hint in typing.get_type_hints(type(made)).items():
+    for name, hint in type_hints(type(made)).items():
         value = getattr(made, name)
         check_type(f"{path}{name}", value, hint)
         check_field_types(value, f"{path}{name}.")
 
 
+@functools.cache  # A log has a record per lane and step.
+def type_hints(cls: type) -> Mapping[str, object]:
+    """Gives the declared type of each field, with its `Bounds`."""
+    return typing.get_type_hints(cls, include_extras=True)
+
+
 def check_type(name: str, value: object, hint: object) -> None:
     """Raises InputError where `value`, called `name`, is not of the type `hint`."""
     if not _fits(value, hint):
-        raise InputError(f"{name} = {value!r}: it must be {_words(hint)}")
+        raise InputError(f"{name} = {shown(value)}: it must be {_words(hint)}")
 
 
 def check_least(made: object, least: Mapping[str, int]) -> None:
@@ -101,6 +143,9 @@ def _fits(value: object, hint: object) -> bool:
     origin, inner = typing.get_origin(hint) or hint, typing.get_args(hint)
     if origin in (types.UnionType, typing.Union):
         return any(_fits(value, one) for one in inner)
+    if origin is typing.Annotated:
+        bounds = [one for one in inner[1:] if isinstance(one, Bounds)]
+        return _fits(value, inner[0]) and all(one.allow(value) for one in bounds)
     if origin is typing.Literal:
         return value in inner
     if origin is collections.abc.Sequence or origin is tuple:
@@ -129,7 +174,27 @@ def _words(hint: object) -> str:
     origin = typing.get_origin(hint) or hint
     if origin is typing.Literal:
         return " or ".join(map(repr, inner))
+    if origin is typing.Annotated:
+        return " ".join([_words(inner[0]), *map(str, inner[1:])])
     if dataclasses.is_dataclass(origin):
         return "an object"
     of = {int: " of whole numbers", float: " of numbers", str: " of texts"}
     return _WORDS.get(origin, str(hint)) + (of.get(inner[0], "") if inner else "")
+
+
+def said(error: BaseException) -> str:
+    """Says what code of a user raised, and at which of its lines.
+
+    Frames of libraries and of this package are left out.
+    """
+    paths = sysconfig.get_paths()
+    here = pathlib.Path(__file__).parent
+    others = (paths["stdlib"], paths["purelib"], str(here), str(here.parent / "tasks"))
+    frames = traceback.extract_tb(error.__traceback__)
+    places = [
+        f" ({pathlib.Path(frame.filename).name}, line {frame.lineno})"
+        for frame in frames
+        if not frame.filename.startswith((*others, "<"))
+    ]
+    first = str(error).partition("\n")[0]
+    return f"{type(error).__name__}: {first}{places[-1] if places else ''}"

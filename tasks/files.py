@@ -9,8 +9,10 @@ import csv
 import gzip
 import itertools
 import json
+import math
 import os
 import reprlib
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import IO, Any
 
@@ -18,8 +20,9 @@ import seqio
 import tensorflow as tf
 
 CHUNK_ROWS = 1024  # rows that go from Python to tf.data at once
+LONGEST = 2**26  # characters of a line or cell: a whole file would be one by mistake
 # The library refuses cells of more than 131,072 characters, which a long document has.
-csv.field_size_limit(2**31 - 1)
+csv.field_size_limit(LONGEST)
 
 Row = dict[str, str]
 Path = str | os.PathLike
@@ -142,11 +145,10 @@ class _RowSource(seqio.FileDataSource):
 
 
 def _json_objects(file: str) -> Places:
-    with _open(file) as lines:
-        for number, line in enumerate(lines, 1):
-            if line.strip():
-                place = f"{file}, line {number}"
-                yield place, _json_object(place, line)
+    for number, line in enumerate(_lines(file), 1):
+        if line.strip():
+            place = f"{file}, line {number}"
+            yield place, _json_object(place, line)
 
 
 def _json_object(place: str, line: str) -> dict[str, Any]:
@@ -192,18 +194,18 @@ def _csv_records(rows: Places, delimiter: str, fields: Sequence[str]) -> Places:
 
 
 def _csv_cells(file: str, delimiter: str, quoting: Any) -> Places:
-    with _open(file, newline="") as lines:
-        reader = csv.reader(lines, delimiter=delimiter, quoting=quoting, strict=True)
-        while True:
-            place = f"{file}, line {reader.line_num + 1}"
-            try:
-                cells = next(reader, None)
-            except csv.Error as error:
-                raise ValueError(f"{place}: this is not CSV: {error}") from None
-            if cells is None:
-                return
-            if cells:
-                yield place, cells
+    lines = _lines(file, newline="")
+    reader = csv.reader(lines, delimiter=delimiter, quoting=quoting, strict=True)
+    while True:
+        place = f"{file}, line {reader.line_num + 1}"
+        try:
+            cells = next(reader, None)
+        except csv.Error as error:
+            raise ValueError(f"{place}: this is not CSV: {error}") from None
+        if cells is None:
+            return
+        if cells:
+            yield place, cells
 
 
 def _text(
@@ -214,6 +216,8 @@ def _text(
         raise ValueError(f"{where} is missing")
     if isinstance(value, list | dict):
         raise ValueError(f"{where} is {reprlib.repr(value)}: it must be a text")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"{where} is too large a number")
     text = _plain(value)
     _check_utf8(where, text)
     if "\0" in text:
@@ -229,6 +233,24 @@ def _text(
 def _plain(value: Any) -> str:
     """Writes a number, true or false as JSON does; a text is itself."""
     return value if isinstance(value, str) else json.dumps(value)
+
+
+def _lines(file: str, newline: str | None = None) -> Iterator[str]:
+    """Gives the lines of a file, one at a time, whatever the file claims to hold."""
+    try:
+        with _open(file, newline) as lines:
+            for number in itertools.count(1):
+                line = lines.readline(LONGEST + 1)
+                if len(line) > LONGEST:
+                    raise ValueError(
+                        f"{file}, line {number}: the line has more than {LONGEST:,} "
+                        "characters"
+                    )
+                if not line:
+                    return
+                yield line
+    except (OSError, EOFError, zlib.error) as error:  # the last two of gzip
+        raise ValueError(f"{file} cannot be read: {error}") from None
 
 
 def _open(file: str, newline: str | None = None) -> IO[str]:

@@ -1,11 +1,11 @@
 """Texts on data: E2E, CommonGen and WebNLG, in the form of the GEM benchmark.
 
-All conventions are the same, but that the reference scores against the target alone.
+All conventions have the same texts.
 """
 
 import functools
 
-from . import formats, generation_metrics, postprocess
+from . import formats
 from .registration import Convention, register
 
 
@@ -16,14 +16,7 @@ def _register(name: str, opening: str, feature: str, separator: str = "") -> Non
         feature=feature,
         separator=separator,
     )
-    scores = (
-        generation_metrics.bleu,
-        generation_metrics.rouge,
-        generation_metrics.meteor,
-    )
-    digits = Convention((texts,), postprocess.answers, scores)
-    reference = digits._replace(postprocess_fn=postprocess.target)
-    register(name, digits=digits, reference=reference)
+    register(name, digits=Convention((texts,)))
 
 
 _register("e2e", "meaning_representation", "meaning_representation")

@@ -4,32 +4,32 @@ import functools
 
 import tensorflow as tf
 
-from . import formats, metrics, postprocess
+from . import formats
 from .registration import Convention, register, register_labels
 
 _PREMISE = ("premise", "hypothesis")
 _SENTENCES = ("sentence1", "sentence2")
 
-register_labels("mnli", _PREMISE, metrics.accuracy)
-register_labels("qnli", ("question", "sentence"), metrics.accuracy)
-register_labels("qqp", ("question1", "question2"), metrics.accuracy, metrics.f1)
-register_labels("sst2", ("sentence",), metrics.accuracy)
-register_labels("rte", _SENTENCES, metrics.accuracy)
-register_labels("mrpc", _SENTENCES, metrics.accuracy, metrics.f1)
-register_labels("cola", ("sentence",), metrics.matthews_correlation)
+register_labels("mnli", _PREMISE)
+register_labels("qnli", ("question", "sentence"))
+register_labels("qqp", ("question1", "question2"))
+register_labels("sst2", ("sentence",))
+register_labels("rte", _SENTENCES)
+register_labels("mrpc", _SENTENCES)
+register_labels("cola", ("sentence",))
 
 
-def _stsb(steps: int, rounded: tf.DType, postprocess_fn) -> Convention:
+def _stsb(steps: int, rounded: tf.DType) -> Convention:
     texts = functools.partial(
         formats.similarity, prefix="stsb", steps=steps, rounded=rounded
     )
-    return Convention((texts,), postprocess_fn, (metrics.pearson, metrics.spearmanr))
+    return Convention((texts,))
 
 
 # Targets are rounded to 0.2, as in T5, and scored against the similarities themselves.
 # The reference means to, but rounds to 0.1, and scores against the rounded ones.
 register(
     "stsb",
-    digits=_stsb(5, tf.float32, postprocess.number),
-    reference=_stsb(10, tf.float64, postprocess.label),
+    digits=_stsb(5, tf.float32),
+    reference=_stsb(10, tf.float64),
 )

@@ -33,19 +33,29 @@ def accuracy(targets: Sequence[str], predictions: Sequence[str]) -> Scores:
     return {"accuracy": 100 * right / len(targets)}
 
 
-def f1(targets: Sequence[str], predictions: Sequence[str]) -> Scores:
+def f1(
+    targets: Sequence[str],
+    predictions: Sequence[str],
+    labels: Sequence[str] | None = None,
+) -> Scores:
     """Score F1 of the positive label.
 
     A prediction that is no label counts as the opposite of its gold label, as in the
     reference.
 
+    Args:
+      targets: gold labels.
+      predictions: one text for each row.
+      labels: of a task of your own, the positive one second; None: the catalogue's.
+
     Raises:
       ValueError: where a gold text is no label of a two-class task.
     """
     _check(targets, predictions)
+    pairs = [tuple(labels)] if labels else _PAIRS
     gold, predicted = [], []
     for target, prediction in zip(targets, predictions, strict=True):
-        pair = _labels_with([target], _PAIRS)
+        pair = _labels_with([target], pairs)
         gold.append(pair.index(target))
         valid = prediction in pair
         predicted.append(pair.index(prediction) if valid else 1 - gold[-1])
@@ -53,18 +63,27 @@ def f1(targets: Sequence[str], predictions: Sequence[str]) -> Scores:
     return {"f1": 100 * float(score)}
 
 
-def f1_multiclass(targets: Sequence[str], predictions: Sequence[str]) -> Scores:
-    """Score the mean of the F1 of three labels; an invalid prediction is a miss.
+def f1_multiclass(
+    targets: Sequence[str],
+    predictions: Sequence[str],
+    labels: Sequence[str] | None = None,
+) -> Scores:
+    """Score the mean of the F1 of all labels; an invalid prediction is a miss.
+
+    Args:
+      targets: gold labels.
+      predictions: one text for each row.
+      labels: of a task of your own; None: three labels of the catalogue.
 
     Raises:
-      ValueError: where a gold text is no label of a three-class task.
+      ValueError: where a gold text is no label of the task.
     """
     _check(targets, predictions)
     score = sklearn.metrics.fbeta_score(
         list(targets),
         list(predictions),
         beta=1,
-        labels=list(_labels_with(targets, _TRIPLES)),
+        labels=list(_labels_with(targets, [tuple(labels)] if labels else _TRIPLES)),
         average="macro",
         zero_division=0,  # pyright: ignore[reportArgumentType]
     )
@@ -154,9 +173,11 @@ def _labels_with(
     for labels in conventions:
         if set(golds) <= set(labels):
             return labels
+    strange = min(set(golds).difference(*conventions) or golds)
+    known = " or ".join(map(str, conventions))
     raise ValueError(
-        f"The gold labels {sorted(set(golds))} are not among those of one of the "
-        f"conventions {list(conventions)}."
+        f"the gold label {strange!r} is none of {known}: give the metric those of "
+        "your task, as functools.partial(metrics.f1, labels=['bad', 'good'])"
     )
 
 

@@ -3,7 +3,6 @@
 Their forms with words keep the reference's order.
 """
 
-from . import metrics
 from .registration import register_labels
 
 _PREMISE = ("premise", "hypothesis")
@@ -14,7 +13,6 @@ _REVIEW = {"sentence": "text"}
 register_labels(
     "winogrande",
     {"sentence": "sentence", "option0": "option1", "option1": "option2"},
-    metrics.accuracy,
     words_fields=("sentence", "option1", "option2"),
     reference_fields={
         "sentence": "sentence",
@@ -22,6 +20,6 @@ register_labels(
         "option1": "option1",
     },
 )
-register_labels("yelp_polarity", _REVIEW, metrics.accuracy, words_fields=_REVIEW)
-register_labels("scitail", _PREMISE, metrics.accuracy, words_fields=_PREMISE)
-register_labels("paws", ("sentence1", "sentence2"), metrics.accuracy)
+register_labels("yelp_polarity", _REVIEW, words_fields=_REVIEW)
+register_labels("scitail", _PREMISE, words_fields=_PREMISE)
+register_labels("paws", ("sentence1", "sentence2"))

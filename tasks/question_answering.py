@@ -6,25 +6,17 @@ that is not the first answer, but the printed structure that holds them.
 
 import functools
 
-from . import formats, metrics, postprocess
+from . import formats
 from .registration import Convention, register
 
 
 def _register(name: str, features: tuple[str, ...] | None = None) -> None:
     form = formats.question_of_structure if name == "squad" else formats.question
-    digits = Convention(
-        (functools.partial(formats.question, task=name),),
-        postprocess.answers,
-        (metrics.squad,),
-    )
     register(
         name,
-        digits=digits,
-        words=digits._replace(texts=(formats.question_t5,)),
-        reference=digits._replace(
-            texts=(functools.partial(form, task=name),),
-            postprocess_fn=postprocess.target,
-        ),
+        digits=Convention((functools.partial(formats.question, task=name),)),
+        words=Convention((formats.question_t5,)),
+        reference=Convention((functools.partial(form, task=name),)),
         features=features,
     )
 

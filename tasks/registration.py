@@ -11,7 +11,7 @@ from typing import NamedTuple
 import seqio
 import tensorflow as tf
 
-from . import formats, postprocess, splits
+from . import formats, scoring, splits
 from .task_info import CONVENTIONS, KNOWN
 
 Preprocessor = Callable[[tf.data.Dataset], tf.data.Dataset]
@@ -24,17 +24,13 @@ FEATURES = {
 
 
 class Convention(NamedTuple):
-    """How a task is formatted and scored.
+    """How a task is formatted.
 
     texts: makes texts of raw rows, one preprocessor or several.
-    postprocess_fn: one of `tasks.postprocess`.
-    metric_fns: some of `tasks.metrics`.
     train_map: see `tasks.splits.SplitSource`.
     """
 
     texts: tuple[Preprocessor, ...]
-    postprocess_fn: Callable
-    metric_fns: tuple[Callable, ...]
     train_map: Preprocessor | None = None
 
 
@@ -58,6 +54,7 @@ def register(
     forms = {"digits": digits, "words": words, "reference": reference}
     for style, suffix in CONVENTIONS.items():
         form = forms[style] or digits
+        scored = scoring.scoring(info, style)
         seqio.TaskRegistry.add(
             info.seqio_name + suffix,
             source=splits.SplitSource(info, form.train_map, features),
@@ -70,15 +67,15 @@ def register(
                 seqio.preprocessors.append_eos_after_trim,
             ],
             output_features=FEATURES,
-            postprocess_fn=form.postprocess_fn,
-            metric_fns=list(form.metric_fns),
+            postprocess_fn=scored.postprocess,
+            metric_fns=list(scored.metrics),
         )
 
 
 def register_labels(
     name: str,
     fields: formats.Fields,
-    *metric_fns: Callable,
+    *,
     words_prefix: str | None = None,
     words_fields: formats.Fields | None = None,
     reference_fields: formats.Fields | None = None,
@@ -88,7 +85,6 @@ def register_labels(
     Args:
       name: the task's name in the catalogue.
       fields: see `tasks.formats.label`; in the reference's order.
-      *metric_fns: some of `tasks.metrics`.
       words_prefix: T5's name of the task, where it is another one.
       words_fields: those of the form with words, where they are not the same in
         alphabetical order.
@@ -104,7 +100,7 @@ def register_labels(
         texts = functools.partial(
             formats.label, prefix=prefix, fields=fields, labels=labels
         )
-        return Convention((texts,), postprocess.label, metric_fns)
+        return Convention((texts,))
 
     register(
         name,

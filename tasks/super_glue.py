@@ -3,7 +3,7 @@
 import functools
 from collections.abc import Sequence
 
-from . import formats, metrics, postprocess
+from . import formats
 from .registration import Convention, register, register_labels
 from .task_info import TRUTH
 
@@ -12,29 +12,23 @@ _DIGITS = ("0", "1")
 register_labels(
     "superglue-boolq",
     ("question", "passage"),
-    metrics.accuracy,
     words_prefix="boolq",
 )
 register_labels(
     "superglue-cb",
     ("premise", "hypothesis"),
-    metrics.accuracy,
-    metrics.f1_multiclass,
     words_prefix="cb",
 )
 register_labels(
     "superglue-wic",
     ("sentence1", "sentence2", "word"),
-    metrics.accuracy,
     words_prefix="wic",
 )
 
 
 def _record(prefix: str) -> Convention:
     texts = functools.partial(formats.record, prefix=prefix)
-    return Convention(
-        (texts,), postprocess.answers, (metrics.squad,), formats.row_per_answer
-    )
+    return Convention((texts,), formats.row_per_answer)
 
 
 # Training has a row for every answer; evaluation one for every query, with all answers.
@@ -47,33 +41,27 @@ register(
         (
             formats.row_per_answer,
             functools.partial(formats.record, prefix="superglue-record record query:"),
-        ),
-        postprocess.target,
-        (metrics.squad,),
+        )
     ),
 )
 
 
 def _multirc(prefix: str, labels: Sequence[str]) -> Convention:
     texts = functools.partial(formats.multirc, prefix=prefix, labels=labels)
-    return Convention((texts,), postprocess.grouped_label, (metrics.multirc,))
+    return Convention((texts,))
 
 
-# The reference scores answers one by one: no exact match over those of a question.
 for _name in ("superglue-multirc", "superglue-multirc-by-paragraph"):
     register(
         _name,
         digits=_multirc("superglue-multirc", _DIGITS),
         words=_multirc("multirc", TRUTH),
-        reference=_multirc("superglue-multirc", _DIGITS)._replace(
-            postprocess_fn=postprocess.label, metric_fns=(metrics.f1,)
-        ),
     )
 
 
 def _coreference(prefix: str, labels: Sequence[str]) -> Convention:
     texts = functools.partial(formats.coreference, prefix=prefix, labels=labels)
-    return Convention((texts,), postprocess.label, (metrics.accuracy,))
+    return Convention((texts,))
 
 
 register(

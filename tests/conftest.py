@@ -5,6 +5,8 @@ import pathlib
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+# Commands that tests start would else start themselves again, see cli/host_settings.py.
+os.environ.setdefault("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1")
 
 import jax
 import pytest
@@ -30,7 +32,10 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
 
     One for all workers of a run: each makes what the others have not made yet.
     """
+    from dtvg_jax import files  # when calls are checked, not before
+
     base = tmp_path_factory.getbasetemp()
     folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "cache"
-    jax.config.update("jax_compilation_cache_dir", str(folder / "xla"))
+    programs = files.private_folder(files.private_folder(folder) / "xla")
+    jax.config.update("jax_compilation_cache_dir", str(programs))
     return folder

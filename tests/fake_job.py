@@ -7,7 +7,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from dtvg_jax import report
+from dtvg_jax import files, report
+from dtvg_jax.training import metrics_log
 
 # The content of a JSON file, which tests alter before it is written.
 Json: TypeAlias = dict[str, Any]
@@ -39,6 +40,8 @@ def row(task: str, method: str, seed: int, score: float, **other: Any) -> Json:
         "entry": f"store/{task}-{method}-seed{seed}",
         "prompt_digest": "0" * 64,
         "failed": None,
+        "only_answer": None,
+        "growth": 1.0,
     }
     return made | other
 
@@ -53,7 +56,7 @@ def results(
 ) -> Json:
     """A results.json around some rows, with nothing else in it."""
     return {
-        "format": 2,
+        "format": 3,
         "job": {
             "backbone": "miniature",
             "backbone_digest": "abcdef0123456789",
@@ -115,9 +118,10 @@ def grouped(step: int, seed: int, group: list[int], method: str = "dtvg") -> Jso
 def save(folder: pathlib.Path, made: Json, records: list[Json]) -> pathlib.Path:
     """Writes results.json and metrics.jsonl; returns the folder."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "results.json").write_text(json.dumps(made))
     lines = "".join(json.dumps(record) + "\n" for record in records)
     (folder / "metrics.jsonl").write_text(lines)
+    made = made | {"log_digest": metrics_log.digest(folder)}
+    (folder / "results.json").write_text(json.dumps(files.seal(made)))
     return folder
 
 
@@ -233,5 +237,5 @@ def written(
     folder = save(tmp_path / "job", made, list(records))
     returned = report.write(folder)
     content = json.loads((folder / "results.json").read_text())
-    assert report.to_json(returned) == content
+    assert files.seal(report.to_json(returned)) == content
     return returned, (folder / "results.md").read_text()

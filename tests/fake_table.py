@@ -7,10 +7,10 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from dtvg_jax.data import token_table, token_table_files, tokenise
+from dtvg_jax.data import catalogue, token_table, token_table_files, tokenise
 from dtvg_jax.models.backbone import Vocabulary
 
-NO_SCORING = token_table_files.Scoring(())
+NO_SCORING = catalogue.Scoring(())
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,7 +23,7 @@ class ByteVocabulary:
     size: int = 258
     digest: str = "bytes"
 
-    def encode(self, texts: list[str]) -> list[list[int]]:
+    def encode(self, texts: Sequence[str]) -> list[list[int]]:
         return [[byte + 2 for byte in text.encode()] for text in texts]
 
     def decode(self, ids: Sequence[Sequence[int]]) -> list[str]:
@@ -50,35 +50,38 @@ def make(
     vocabulary: Vocabulary | None = None,
     lengths: tuple[int, int] = (8, 4),
     task: str = "toy",
-    scoring: token_table_files.Scoring = NO_SCORING,
+    scoring: catalogue.Scoring = NO_SCORING,
 ) -> token_table.TokenTable:
     """Writes a table and opens it."""
-    origin = token_table_files.Origin(task, "train", scoring, {})
+    origin = token_table_files.Origin(task, "train", {})
     token_table_files.write(
         folder, content, vocabulary or ByteVocabulary(), lengths, origin
     )
-    return token_table.read_table(folder)
+    return token_table.read_table(folder, {}, scoring)
 
 
 def of_ids(
-    inputs: Sequence[Sequence[int]], targets: Sequence[Sequence[int]]
+    inputs: Sequence[Sequence[int]],
+    targets: Sequence[Sequence[int]],
+    lengths: tuple[int, int],
 ) -> token_table.TokenTable:
     """Holds ids in memory as a table that was never written."""
     metadata = token_table_files.TableMetadata(
         task="toy",
         split="train",
-        scoring=NO_SCORING,
+        lengths=lengths,
         rows=len(inputs),
         longest_input=max(map(len, inputs)),
         longest_target=max(map(len, targets)),
         inputs_truncated=0,
         targets_truncated=0,
+        targets_unreadable=0,
         split_digest="",
         files={},
         request={},
     )
     return token_table.TokenTable(
-        *_laid_out(inputs), *_laid_out(targets), metadata, pathlib.Path()
+        *_laid_out(inputs), *_laid_out(targets), metadata, pathlib.Path(), NO_SCORING
     )
 
 

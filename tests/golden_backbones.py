@@ -43,12 +43,12 @@ def load(name: str, eos_id: int = -7) -> backbone.Backbone:
 
 
 @functools.cache
-def greedy(name: str, eos_id: int = -7) -> Callable[..., jax.Array]:
-    """Compiles decoding: (prompts [K, P, H], inputs [K, B, T], length) -> ids."""
+def greedy(name: str, eos_id: int = -7) -> Callable[..., decoding.Decoded]:
+    """Compiles decoding: (prompt, inputs [B, T], length) -> tokens and scores."""
     b = load(name, eos_id)
     return jax.jit(
-        lambda prompts, inputs, length: decoding.greedy(
-            b, b.params, prompts, inputs, length
+        lambda prompt, inputs, length: decoding.greedy(
+            b, b.params, prompt, inputs, length
         ),
         static_argnums=2,
     )

@@ -1,16 +1,21 @@
 """Files are written whole or not at all, checked when read, and locked."""
 
+import dataclasses
 import json
+import math
 import os
 import pathlib
 import subprocess
 import sys
 import threading
+from collections.abc import Sequence
+from typing import Annotated
 
+import jaxtyping
 import pytest
 
 from dtvg_jax import files
-from dtvg_jax.errors import InputError
+from dtvg_jax.errors import Bounds, InputError, check_field_types
 
 
 def test_a_written_file_is_whole_and_its_folder_is_made(tmp_path):
@@ -59,11 +64,29 @@ def test_json_that_could_not_be_read_back_is_not_written(tmp_path):
 # Content of a file, and what is said after its path.
 UNREADABLE = {
     "absent": (None, " does not exist: "),
-    "not text": (b"\xff\xfe", " is not JSON ('utf-8' codec can't decode byte"),
+    "no UTF-8": (b"\xe4\xf6", " is not UTF-8 text ('utf-8' codec can't decode byte"),
+    "UTF-16": (
+        b"\xff\xfe{\0}\0",
+        " is not UTF-8 text (it begins with the mark of UTF-16",
+    ),
+    "NUL": (b'{"a": "\0"}', " is not UTF-8 text (byte 7 is NUL"),
     "not JSON": (b'{"a": }', " is not JSON (Expecting value: line 1 column 7"),
     "cut short": (b'{"a": 1', " is not JSON (Expecting ',' delimiter"),
     "empty": (b"", " is not JSON (Expecting value"),
-    "too deep": (b"[" * 200_000, " is not JSON (maximum recursion depth"),
+    "too deep": (b"[" * 200_000, " is not JSON (it has more than 100 levels)"),
+    "deep": (b"[" * 101 + b"]" * 101, " is not JSON (it has more than 100 levels)"),
+    "twice": (
+        b'{"a": 1, "b": {"c": 2, "c": 3}}',
+        " is not JSON (the name 'c' is there",
+    ),
+    "NaN": (b'{"a": NaN}', " is not JSON (NaN is no value of JSON)"),
+    "infinity": (b'{"a": -Infinity}', " is not JSON (-Infinity is no value of JSON)"),
+    "too large": (b'{"a": 1e999}', " is not JSON (the number 1e999 is too large)"),
+    "digits": (b"[" + b"7" * 5000 + b"]", " is not JSON (the number 7777777777..."),
+    "half a letter": (
+        rb'{"a": "\ud83d"}',
+        " is not JSON (\\ud83d is half of a surrogate",
+    ),
     "no object": (b"[1]", " holds no JSON object: "),
 }
 
@@ -81,9 +104,93 @@ def test_json_that_cannot_be_read_is_one_sentence(tmp_path, what):
     assert "\n" not in sentence
 
 
-def test_a_folder_in_place_of_a_file_is_one_sentence(tmp_path):
-    with pytest.raises(InputError, match=r"cannot be read \(Is a directory\): restore"):
+def test_what_is_no_file_is_not_opened(tmp_path):
+    os.mkfifo(tmp_path / "pipe")  # To open it would wait for a writer.
+    with pytest.raises(InputError, match="pipe is a pipe, socket or device, not a f"):
+        files.read_json(tmp_path / "pipe")
+    with pytest.raises(InputError, match="null is a pipe, socket or device"):
+        files.read_bytes(pathlib.Path("/dev/null"))
+    with pytest.raises(InputError, match="is a folder, not a file: restore it"):
         files.read_json(tmp_path)
+    with pytest.raises(InputError, match=r"cannot be read \(embedded null byte\)"):
+        files.read_json(tmp_path / "a\0b")
+
+
+def test_a_file_is_no_larger_than_is_asked(tmp_path):
+    path = tmp_path / "some.txt"
+    path.write_bytes(b"\xef\xbb\xbf" + "größer".encode())
+    assert files.check_regular(path) == 11
+    assert files.read_text(path, limit=11) == "größer"
+    with pytest.raises(InputError, match="has 11 bytes, and at most 10 are read: cut"):
+        files.read_text(path, 10, "cut it")
+
+
+def test_json_is_parsed_wherever_it_comes_from():
+    said = rb'{"a": [1, 2.5, null, "\ud83d\ude00", 1000000000000000019884624838656]}'
+    assert files.parse_json(said, "here") == {"a": [1, 2.5, None, "😀", int(1e30)]}
+    deepest = "[" * 100 + "]" * 100
+    assert str(files.parse_json(deepest, "here")) == deepest
+    with pytest.raises(InputError, match=r"^lines.jsonl, line 3 is not JSON \(Expect"):
+        files.parse_json("{", "lines.jsonl, line 3")
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    rows: Annotated[int, Bounds(1, 1000)]
+
+
+@dataclasses.dataclass(frozen=True)
+class Whole:
+    name: str
+    rate: Annotated[float, Bounds(0)] = 1.0
+    parts: Sequence[Part] = ()
+    most: Part | None = None
+
+
+# A record's JSON, and what is said after the path.
+NO_RECORDS = {
+    '{"rate": 1}': "the field 'name' is missing",
+    '{"name": 1}': "name = 1: it must be text",
+    '{"name": "a", "rate": "1"}': "rate = '1': it must be a number of at least 0",
+    '{"name": "a", "rate": -1e-9}': "rate = -1e-09: it must be a number of at least 0",
+    '{"name": "a", "parts": [{"rows": 1}, {"rows": 0}]}': (
+        "parts[1]: rows = 0: it must be a whole number from 1 to 1,000"
+    ),
+    '{"name": "a", "parts": [[]]}': "parts = ([],): it must be a list",
+    '{"name": "a", "most": {"rows": 1.5}}': (
+        "most: rows = 1.5: it must be a whole number from 1 to 1,000"
+    ),
+}
+
+
+@pytest.mark.parametrize("content", NO_RECORDS)
+def test_a_record_names_the_field_that_is_wrong(tmp_path, content):
+    path = tmp_path / "some.json"
+    path.write_text(content)
+    with pytest.raises(InputError) as error:
+        files.read_record(path, Whole)
+    assert str(error.value) == f"{path}: {NO_RECORDS[content]}"
+
+
+def test_a_record_has_what_the_file_says(tmp_path):
+    path = tmp_path / "some.json"
+    path.write_text('{"name": "a", "parts": [{"rows": 1000}], "most": null, "new": 1}')
+    assert files.read_record(path, Whole) == Whole("a", parts=(Part(1000),))
+
+
+@pytest.mark.parametrize(
+    "value", [math.nan, math.inf, -math.inf, -(10**400), True, None]
+)
+def test_a_range_has_finite_numbers_only(value):
+    with pytest.raises(InputError, match="^rate = .*: it must be a number of at least"):
+        check_field_types(Whole("a", rate=value))
+
+
+def test_a_long_value_is_cut_in_a_sentence():
+    with pytest.raises(
+        InputError, match=r"^name = \[0, 0, .{90}\.\.\.: it must be text$"
+    ):
+        check_field_types(Whole([0] * 10**5))  # type: ignore[arg-type]
 
 
 def test_a_byte_order_mark_is_no_mistake(tmp_path):
@@ -92,16 +199,30 @@ def test_a_byte_order_mark_is_no_mistake(tmp_path):
     assert files.read_json(path) == {"a": "ä"}
 
 
+@pytest.mark.parametrize("path", ["", 3, None, ["a"]])
+def test_what_is_no_path_is_refused(monkeypatch, path):
+    # Users do not have the import hook of the tests, which would see a mistake first.
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+    with pytest.raises(InputError, match="is no path: give a file or folder"):
+        files.expand(path)
+
+
+def test_a_system_error_names_the_file(tmp_path):
+    with pytest.raises(OSError) as error, files.naming(tmp_path):
+        raise OSError(28, "No space left on device")
+    assert error.value.filename == str(tmp_path)
+
+
 def test_a_held_lock_is_refused_or_waited_for(tmp_path):
     path, order = tmp_path / "lock", []
 
     def second():
-        with files.locked(path, wait=True):
+        with files.locked(path, wait=lambda: None):
             order.append("second")
 
     thread = threading.Thread(target=second)
-    with files.locked(path, wait=False):
-        with pytest.raises(BlockingIOError), files.locked(path, wait=False):
+    with files.locked(path):
+        with pytest.raises(BlockingIOError), files.locked(path):
             pass
         thread.start()
         thread.join(0.1)
@@ -109,7 +230,7 @@ def test_a_held_lock_is_refused_or_waited_for(tmp_path):
         order.append("first")
     thread.join(10)
     assert order == ["first", "second"]
-    with files.locked(path, wait=False):  # free again
+    with files.locked(path):  # free again
         pass
 
 
@@ -125,3 +246,17 @@ def test_a_digest_is_that_of_the_content(tmp_path):
     assert files.sha256(tmp_path / "file").startswith(
         "ba7816bf8f01cfea414140de5dae2223"
     )
+
+
+def test_a_sealed_object_says_when_a_value_changed():
+    sealed = files.seal({"a": 1.0, "b": ["x", None]})
+    assert files.unseal(sealed, "f", "restore it") == {"a": 1.0, "b": ["x", None]}
+    for changed in (
+        sealed | {"a": 1.5},
+        sealed | {"c": 0},
+        sealed | {"sha256": "0" * 64},
+        {name: value for name, value in sealed.items() if name != "sha256"},
+        {name: value for name, value in sealed.items() if name != "b"},
+    ):
+        with pytest.raises(InputError, match="f is not as it was written: restore it"):
+            files.unseal(changed, "f", "restore it")

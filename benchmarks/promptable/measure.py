@@ -123,9 +123,7 @@ def _untrained(work: Work) -> Found:
         for k in p_init
         for task in labels
     ]
-    setup = split_decoding.Setup(
-        work.backbone, placement.make(), training.ROWS_AT_ONCE, world.LENGTHS
-    )
+    setup = split_decoding.Setup(work.backbone, placement.make(), training.ROWS_AT_ONCE)
     values = split_decoding.rank(
         split_decoding.make_rank(work.backbone),
         setup,
@@ -198,9 +196,7 @@ def _tuning(
 
 
 def _tune(work: Work, tunings: Sequence[training.Tuning]) -> list[Case]:
-    tuned = training.tune(
-        tunings, work.p_init, work.backbone, work.answer, world.LENGTHS, work.steps
-    )
+    tuned = training.tune(tunings, work.p_init, work.backbone, work.answer, work.steps)
     return [
         Case(r.task, r.kind, r.seed, p) for r, p in zip(tunings, tuned, strict=True)
     ]

@@ -44,14 +44,14 @@ class Tuning(NamedTuple):
 
 def make_answer(backbone: Backbone, lengths: tuple[int, int]) -> Answer:
     """Builds the decoder for prompts, and for tuned weights given as a backbone."""
-    decode, where = split_decoding.make_decode(backbone, lengths[1]), placement.make()
+    decode, where = split_decoding.make_decode(backbone), placement.make()
 
     def answer(
         backbone: Backbone,
         prompts: split_decoding.Prompts,
         pairs: Sequence[split_decoding.Pair],
     ) -> list[list[str]]:
-        setup = split_decoding.Setup(backbone, where, ROWS_AT_ONCE, lengths)
+        setup = split_decoding.Setup(backbone, where, ROWS_AT_ONCE)
         return split_decoding.predict(decode, setup, prompts, pairs)
 
     return answer
@@ -59,9 +59,7 @@ def make_answer(backbone: Backbone, lengths: tuple[int, int]) -> Answer:
 
 def primary_score(table: TokenTable, answers: Sequence[str]) -> float:
     """Scores answers by the task's primary metric, in %."""
-    return scoring.score(table, answers)[
-        (table.metadata.scoring.metric_names or ["mean"])[0]
-    ]
+    return scoring.score(table, answers)[(table.scoring.metric_names or ["mean"])[0]]
 
 
 def tune(
@@ -69,7 +67,6 @@ def tune(
     p_init: dict[int, Float[np.ndarray, "P H"]],
     backbone: Backbone,
     answer: Answer,
-    lengths: tuple[int, int],
     steps: int,
 ) -> Float[np.ndarray, "K P H"]:
     """Tunes all prompts in one program; returns the best by validation.
@@ -97,7 +94,6 @@ def tune(
         ),
         tables=[one.train for one in tunings],
         sources=(),
-        lengths=lengths,
     )
     pairs = [split_decoding.Pair(k, one.validation) for k, one in enumerate(tunings)]
 
@@ -150,7 +146,7 @@ def make_fine_tune(
     def fine_tune(tuning: Tuning) -> Backbone:
         prompt, key = (
             jnp.asarray(tuning.start),
-            lanes.lane_key(tuning.seed, "full", tuning.task),
+            lanes.named_key(tuning.seed, "full", tuning.task),
         )
         params = jax.tree.map(jnp.copy, backbone.params)
         state = (params, optimiser.init(params), jnp.zeros((), jnp.int32))

@@ -53,7 +53,7 @@ def tables(
         token_table.token_table,
         vocabulary=backbone.vocabulary,
         lengths=LENGTHS,
-        cache_dir=cache / "token_tables",
+        cache_dir=cache,
     )
     found = {
         (task, split): open_table(task, split, tfds_data_dir=_world(cache, 0, TASKS))

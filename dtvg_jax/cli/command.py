@@ -4,10 +4,8 @@ Exit codes: 2 for what the user can put right, said in a sentence; 128 + the sig
 number where one stopped the command; 1, with a traceback, for a fault of the program.
 """
 
-import enum
 import os
 import re
-import signal
 import sys
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, NoReturn
@@ -15,7 +13,13 @@ from typing import NamedTuple, NoReturn
 from absl import flags
 
 from dtvg_jax import errors
-from dtvg_jax.cli import quiet_imports, signals
+from dtvg_jax.cli import (
+    host_settings,
+    quiet_imports,
+    signals,
+    standard_streams,
+    system_errors,
+)
 from dtvg_jax.errors import InputError
 
 BAD_INPUT = 2
@@ -29,67 +33,73 @@ _VALUES = {
 }
 
 
-class Stop(enum.Enum):
-    """What a command does on SIGTERM or SIGINT."""
-
-    AT_ONCE = enum.auto()
-    AFTER_STEP = enum.auto()  # what was answered so far is whole
-    RESUMABLE = enum.auto()  # and the same command continues from there
-
-
 class Command(NamedTuple):
     """A command.
 
     about: the head of its help.
     flags: of this command alone; commands that are imported together do not clash.
-    main: takes the words that are not flags, and a check that raises Stopped after a
-        signal.
+    main: takes the words that are not flags, and the signals, which stop it at once
+        where it does not say otherwise.
     words: what those words are, for the help; empty where the command takes none.
+    resumes: the same command goes on where one ended early.
     """
 
     about: str
     flags: flags.FlagValues
-    main: Callable[[list[str], signals.Check], None]
+    main: Callable[[list[str], signals.Signals], None]
     words: str = ""
-    stop: Stop = Stop.AT_ONCE
+    resumes: bool = False
+
+
+class _End(NamedTuple):
+    """How a command has ended."""
+
+    code: int
+    said: str = ""  # on standard error
 
 
 def run(command: Command, arguments: Sequence[str]) -> NoReturn:
-    """Runs a command with `arguments`, its name first, and ends the process.
+    """Runs a command with `arguments`, its name first, and ends the process."""
+    end = _run(command, arguments)
+    if end.said:
+        print(end.said, file=sys.stderr)
+    sys.exit(end.code)
 
-    An InputError becomes its sentence on standard error.
-    """
-    quiet_imports.quiet_libraries()
-    if HELP & set(arguments):
-        print(usage(command))
-        sys.exit(0)
-    _let_modules_of_the_folder_be_found()
+
+def _run(command: Command, arguments: Sequence[str]) -> _End:
+    """Runs a command: the one place where errors become sentences."""
     try:
-        words = parse(command, arguments)
-        if command.stop is Stop.AT_ONCE:
-            command.main(words, lambda: None)
-        else:
-            with signals.stopping() as check:
-                command.main(words, check)
-        sys.stdout.flush()
-    except InputError as error:
-        fail(str(error))
-    except BrokenPipeError:
-        # As `| head` does. Python would flush once more at the end, and fail again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(128 + signal.SIGPIPE)
-    except OSError as error:
-        if error.filename is None:
-            raise
-        fail(f"{error.filename}: {error.strerror}")
-    except KeyboardInterrupt:
-        sys.exit(128 + signal.SIGINT)
+        with signals.received() as received:
+            quiet_imports.quiet_libraries()
+            standard_streams.prepare()
+            if HELP & set(arguments):
+                print(usage(command))
+            else:
+                _let_modules_of_the_folder_be_found()
+                words = parse(command, arguments)
+                if host_settings.wanted(command.flags):
+                    host_settings.apply(arguments)
+                command.main(words, received)
+            sys.stdout.flush()
     except errors.Stopped as stopped:
-        again = ": run the same command again to resume"
-        end = again if command.stop is Stop.RESUMABLE else ""
-        print(f"stopped{end}", file=sys.stderr)
-        sys.exit(128 + stopped.args[0])
-    sys.exit(0)
+        said = "stopped: run the same command again to resume"
+        return _End(128 + stopped.args[0], said)
+    except SystemExit:  # which rich raises when a pipe is closed, as `| head` does
+        return _End(BAD_INPUT, f"error: {standard_streams.CLOSED}")
+    except Exception as error:
+        sentence = _sentence_of(error, command.resumes)
+        if sentence is None:
+            raise
+        return _End(BAD_INPUT, f"error: {sentence}")
+    return _End(0)
+
+
+def _sentence_of(error: Exception, resumes: bool) -> str | None:
+    """Says what the user can put right; None for a fault of the program."""
+    if isinstance(error, InputError):
+        return str(error)
+    lost = standard_streams.lost_output(error)
+    return lost or system_errors.sentence(error, resumes)
 
 
 def say_strays(strays: Sequence[str]) -> None:
@@ -143,6 +153,11 @@ def parse(command: Command, arguments: Sequence[str]) -> list[str]:
         raise InputError(_sentence(str(error))) from None
     if words and not command.words:
         raise InputError(f"{words[0]!r} is not a flag: flags begin with --")
+    for name in command.flags:
+        # An empty path would be the working directory.
+        value = command.flags[name].value
+        if value == "" or (isinstance(value, list) and "" in value):
+            raise InputError(f"--{name} is empty: give a value, or leave it out")
     return words
 
 

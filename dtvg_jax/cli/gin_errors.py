@@ -20,6 +20,7 @@ Configurable = Callable[..., object]
 _BINDING = re.compile(r"\s*([\w./]+)\s*=")
 _INCLUDE = re.compile(r"""include\s+["'](.+)["']""")
 _IMPORT = re.compile(r"(?:from (\S+) )?import (\S+)(?: as (\S+))?")
+_REFERENCE = re.compile(r"[%@]([\w./]+)")
 _LEFT = re.compile(r"^([\w./]+) =", re.MULTILINE)
 
 _PLACE = re.compile(r'file "([^"]+)", line (\d+)')
@@ -92,6 +93,8 @@ def as_sentences(lines: Sequence[Line], place: str = "") -> Iterator[None]:
         raise _error(place, _syntax(str(error.msg))) from None
     except tokenize.TokenError:
         raise _error(place, "a bracket or quote is not closed") from None
+    except RecursionError:
+        raise _error(*_circle(lines)) from None
     except (
         ValueError,
         TypeError,
@@ -155,7 +158,7 @@ def _file_lines(
     if path in within:
         raise _error(asked, f"{path} includes itself")
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:
         raise _error(asked, f"{path} is not UTF-8 text") from None
     except OSError as error:
@@ -166,6 +169,28 @@ def _file_lines(
         if found := _INCLUDE.match(content):
             lines += _file_lines(found[1], lines[-1].place, folders, (*within, path))
     return lines
+
+
+def _circle(lines: Sequence[Line]) -> tuple[str, str]:
+    """Finds what needs itself: a macro, or a class among its own settings."""
+    needs: dict[str, set[str]] = {}
+    places: dict[str, str] = {}
+    name = ""
+    for line in lines:
+        if bound := line.name.rpartition("/")[2]:
+            name = bound.rpartition(".")[0] or bound
+        # Without scopes: a setting without one holds in all of them.
+        found = {one.rpartition("/")[2] for one in _REFERENCE.findall(line.text)}
+        needs.setdefault(name, set()).update(found)
+        places |= {name: line.place} if found else {}
+    for name in needs:
+        reached, new = set[str](), needs[name]
+        while new:
+            reached |= new
+            new = {far for near in new for far in needs.get(near, ())} - reached
+        if name in reached:
+            return places[name], f"{name} refers to itself"
+    return "", "settings refer to themselves"
 
 
 def _syntax(message: str) -> str:

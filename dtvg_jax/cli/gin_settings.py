@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import NamedTuple, TypeVar
 
 from absl import flags
-from gin.config import register_file_reader
+from gin.config import _FILE_READERS, register_file_reader
 
 import gin
 from dtvg_jax import files
@@ -15,11 +15,13 @@ from dtvg_jax.errors import InputError, check_field_types
 PACKAGE = pathlib.Path(__file__).parent
 T = TypeVar("T")
 
-# gin tries its readers in turn; this one serves `~`, in flags and in includes.
 register_file_reader(
-    lambda path: open(files.expand(path), encoding="utf-8"),
-    lambda path: path.startswith("~") and files.expand(path).is_file(),
+    lambda path: open(files.expand(path), encoding="utf-8-sig"),
+    lambda path: files.expand(path).is_file(),
 )
+# gin tries its readers in turn, and its own is the first: it would take the mark that
+# editors on Windows put before UTF-8 for a word, and knows no `~`.
+_FILE_READERS.insert(0, _FILE_READERS.pop())
 
 
 class GinFlags(NamedTuple):

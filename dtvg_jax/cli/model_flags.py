@@ -4,7 +4,10 @@ from typing import NamedTuple
 
 from absl import flags
 
-from dtvg_jax.formats.load import DTYPES
+from dtvg_jax.cli import host_settings
+
+# As in formats.load, which loads JAX: flags are read before that.
+DTYPES = ("float32", "bfloat16")
 
 
 class ModelFlags(NamedTuple):
@@ -18,6 +21,7 @@ class ModelFlags(NamedTuple):
 
 def define(known: flags.FlagValues) -> ModelFlags:
     """Adds these flags to those of a command."""
+    host_settings.define_flag(known)
     return ModelFlags(
         flags.DEFINE_string(
             "backbone",

@@ -17,7 +17,10 @@ def quiet_libraries() -> None:
     setting of it can hold, so that file is /dev/null for that time.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    logging.getLogger("absl").setLevel(logging.CRITICAL)
+    # absl's level is set anew where checkpoints are kept. asyncio logs the exceptions
+    # of all arrays of a checkpoint where one cannot be written; the first is raised.
+    for name in ("absl", "asyncio"):
+        logging.getLogger(name).disabled = True
     # gin logs every folder in which it did not find a file, as errors.
     logging.getLogger().addFilter(lambda record: record.module != "resource_reader")
     if not any(isinstance(finder, _Finder) for finder in sys.meta_path):

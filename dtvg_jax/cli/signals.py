@@ -1,41 +1,73 @@
-"""Lets SIGTERM and SIGINT stop a command between two steps, its state saved."""
+"""What SIGTERM and SIGINT do: end a command at once, or between two of its steps."""
 
 import contextlib
-import os
 import signal
 import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator
 
+from dtvg_jax.cli.early_signals import NUMBERS, end
 from dtvg_jax.errors import Stopped
 
 Check = Callable[[], None]
 
 
-@contextlib.contextmanager
-def stopping() -> Iterator[Check]:
-    """Yields a check that raises Stopped once SIGTERM or SIGINT has come.
+class Signals:
+    """The signals of a command; they end the process at once unless they are to wait.
 
-    A second signal ends the process at once.
+    Nothing is raised where a signal comes: libraries that are interrupted so while they
+    load end in errors of their own, or in a crash. What is written by then is whole,
+    since files are replaced whole.
     """
-    received: list[int] = []
+
+    def __init__(self) -> None:
+        self._first: int | None = None
+        self._waiting = False
+
+    @contextlib.contextmanager
+    def between_steps(self) -> Iterator[Check]:
+        """Yields a check that raises Stopped after a signal, which waits for that.
+
+        For what saves its state on its way out, so that the same command resumes.
+        """
+        self._waiting = True
+        try:
+            yield self._check
+            self._check()  # what was announced is what happens
+        finally:
+            self._waiting = False
+
+    def _check(self) -> None:
+        if self._first is not None:
+            raise Stopped(self._first)
+
+    def listen(self, inbox: socket.socket) -> None:
+        """Ends the process at a signal, or at the second if the first is to wait."""
+        while received := inbox.recv(1):
+            number = received[0]
+            if self._first is not None or not self._waiting:
+                end(number)
+            self._first = number
+            name = signal.Signals(number).name
+            said = f"{name}: stopping after this step; a second signal stops at once"
+            print(said, file=sys.stderr, flush=True)
+
+
+@contextlib.contextmanager
+def received() -> Iterator[Signals]:
+    """Receives SIGTERM and SIGINT until it ends."""
+    signals = Signals()
     inbox, outbox = socket.socketpair()
     outbox.setblocking(False)
-
-    def check() -> None:
-        if received:
-            raise Stopped(received[0])
-
     # A Python signal handler would have to wait while XLA compiles, which takes
     # minutes for a large backbone: a thread learns of the signal through a socket.
-    thread = threading.Thread(target=_listen, args=(inbox, received), daemon=True)
+    thread = threading.Thread(target=signals.listen, args=(inbox,), daemon=True)
     thread.start()
     wakeup = signal.set_wakeup_fd(outbox.fileno())
-    numbers = (signal.SIGTERM, signal.SIGINT)
-    before = {n: signal.signal(n, lambda *_: None) for n in numbers}
+    before = {number: signal.signal(number, lambda *_: None) for number in NUMBERS}
     try:
-        yield check
+        yield signals
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -43,14 +75,3 @@ def stopping() -> Iterator[Check]:
         outbox.close()
         thread.join()
         inbox.close()
-
-
-def _listen(inbox: socket.socket, received: list[int]) -> None:
-    """Appends the first signal to `received`, and ends the process at the second."""
-    while number := inbox.recv(1):
-        if received:
-            os._exit(128 + number[0])
-        received.append(number[0])
-        name = signal.Signals(number[0]).name
-        said = f"{name}: stopping after this step; a second signal stops at once"
-        print(said, file=sys.stderr, flush=True)

@@ -8,7 +8,7 @@ import collections
 import functools
 import hashlib
 import itertools
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator
 from concurrent import futures
 from typing import TypeVar
 
@@ -67,43 +67,6 @@ def gather(
         "inputs": _lay_out(table.inputs, table.input_offsets, rows, length),
         "targets": _lay_out(table.targets, table.target_offsets, rows, targets_length),
     }
-
-
-def lanes_batch(
-    tables: Sequence[TokenTable],
-    seeds: Sequence[int],
-    step: int,
-    batch_size: int,
-    lengths: tuple[int, int],
-    process_index: int = 0,
-    process_count: int = 1,
-) -> Batch:
-    """Makes one step's batch of K lanes: inputs [K, B, T], targets [K, B, L].
-
-    Args:
-      tables: one per lane; lanes may share one.
-      seeds: one per lane.
-      step: the same for all lanes.
-      batch_size: B, of one lane over all processes.
-      lengths: (T, L).
-      process_index: whose slice of B to make, in a run of several processes.
-      process_count: how many slices; must divide B.
-
-    Raises:
-      ValueError: where B cannot be sliced.
-    """
-    if batch_size % process_count:
-        raise ValueError(
-            f"a batch of {batch_size} rows cannot be split into {process_count} equal "
-            "slices, one per process"
-        )
-    share = batch_size // process_count
-    mine = slice(process_index * share, (process_index + 1) * share)
-    lanes = [
-        gather(table, batch_rows(table, seed, step, batch_size)[mine], *lengths)
-        for table, seed in zip(tables, seeds, strict=True)
-    ]
-    return {name: np.stack([lane[name] for lane in lanes]) for name in lanes[0]}
 
 
 def blocks(

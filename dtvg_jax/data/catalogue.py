@@ -7,11 +7,12 @@ on Python's path. It stays theirs; ours is then loaded from its folder as `dtvg_
 import functools
 import importlib
 import importlib.util
+import os
 import pathlib
 import sys
 import types
-from collections.abc import Mapping
-from typing import Protocol, runtime_checkable
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from dtvg_jax import errors
 
@@ -19,6 +20,11 @@ from dtvg_jax import errors
 FOLDER = pathlib.Path(__file__).resolve().parents[2] / "tasks"
 ALL = "tasks.all"  # in settings, the tasks of the catalogue
 OURS = "dtvg_tasks"
+
+
+# Of tasks that the catalogue does not know. Rows are padded to what they need, so a
+# bound that few rows reach costs nothing.
+OWN_TASK_LENGTHS = (512, 128)
 
 
 @runtime_checkable
@@ -33,6 +39,23 @@ class TaskInfo(Protocol):
     def metrics(self) -> tuple[str, ...]: ...
     @property
     def seqio_name(self) -> str: ...
+    @property
+    def inputs_length(self) -> int: ...
+    @property
+    def targets_length(self) -> int: ...
+
+
+class Scoring(NamedTuple):
+    """How predictions on a task are scored.
+
+    metrics: functions of (gold answers, predictions) that give values by name.
+    postprocess: makes a prediction of a text; None where the text is one.
+    metric_names: the values that count, primary metric first; None: all.
+    """
+
+    metrics: tuple[Callable[..., Any], ...]
+    postprocess: Callable[..., Any] | None = None
+    metric_names: tuple[str, ...] | None = None
 
 
 def module(name: str) -> types.ModuleType:
@@ -57,32 +80,40 @@ def seqio_name(info: TaskInfo, label_style: str) -> str:
     return info.seqio_name + module("task_info").CONVENTIONS[label_style]
 
 
+def scoring(info: TaskInfo, label_style: str) -> Scoring:
+    """Gives the functions that score a task of the catalogue; SeqIO is not needed."""
+    functions = module("scoring").scoring(info, label_style)
+    return Scoring(functions.metrics, functions.postprocess, info.metrics)
+
+
 def check_task(name: str, tasks_module: str = ALL) -> None:
     """Raises InputError with the nearest name where the catalogue lacks a task.
 
-    Tasks of another module are known only once it is imported.
+    Tasks of another module are known only once it is imported; here it has to exist.
     """
-    if tasks_module == ALL and name not in known():
-        raise errors.unknown("task", name, known())
+    if tasks_module == ALL:
+        if name not in known():
+            raise errors.unknown("task", name, known())
+    elif tasks_module.endswith(".py") or not _exists(tasks_module.partition(".")[0]):
+        raise errors.InputError(
+            f"tasks_module = {tasks_module!r}: there is no such module in the working "
+            "directory or on PYTHONPATH (it is named without folder and without .py)"
+        )
 
 
 def import_tasks(tasks_module: str) -> types.ModuleType:
-    """Imports the module that registers tasks with SeqIO; `ALL` is always ours."""
+    """Imports the module that registers tasks with SeqIO; `ALL` is always ours.
+
+    A script that registers its tasks and then learns on them has registered them.
+    """
     if tasks_module == ALL:
         return module("all")
+    if tasks_module not in sys.modules:
+        script, spec = sys.modules["__main__"], importlib.util.find_spec(tasks_module)
+        file = getattr(script, "__file__", None)
+        if file and spec and spec.origin and os.path.samefile(file, spec.origin):
+            return script
     return importlib.import_module(tasks_module)
-
-
-def stored_name(module_name: str) -> str:
-    """Gives the name under which any later process finds a module by `find`."""
-    package, dot, rest = module_name.partition(".")
-    return f"{OURS}{dot}{rest}" if package == _package() else module_name
-
-
-def find(stored: str) -> types.ModuleType:
-    """Imports the module that `stored_name` named."""
-    package, _, rest = stored.partition(".")
-    return module(rest) if package == OURS else importlib.import_module(stored)
 
 
 def is_ours(package: str) -> bool:
@@ -96,6 +127,14 @@ def is_ours(package: str) -> bool:
         return False
     places = (spec and spec.submodule_search_locations) or ()
     return [pathlib.Path(place).resolve() for place in places] == [FOLDER]
+
+
+def _exists(package: str) -> bool:
+    """Tells whether Python finds a module; nothing is imported."""
+    try:
+        return package in sys.modules or importlib.util.find_spec(package) is not None
+    except ValueError:  # no name at all
+        return False
 
 
 @functools.cache
@@ -113,3 +152,9 @@ def _package() -> str:
     sys.modules[OURS] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(sys.modules[OURS])
     return OURS
+
+
+def lengths(task: str) -> tuple[int, int]:
+    """Gives the most tokens of a task's inputs and targets, if nothing bounds them."""
+    info = known().get(task)
+    return (info.inputs_length, info.targets_length) if info else OWN_TASK_LENGTHS

@@ -4,6 +4,7 @@ import functools
 import hashlib
 import os
 
+from dtvg_jax import files
 from dtvg_jax.data import catalogue, prepared
 
 
@@ -19,11 +20,11 @@ def code_digest() -> str:
 def data_digest(builder: str, tfds_data_dir: str | os.PathLike[str] | None) -> str:
     """Digests a prepared data set cheaply: names, sizes, TFDS's own records.
 
-    Raises InputError where it is missing.
+    Raises InputError where it is missing, or its records are no files.
     """
     digest = hashlib.sha256()
     for file in sorted(prepared.dataset(builder, tfds_data_dir).iterdir()):
         digest.update(f"{file.name} {file.stat().st_size}\n".encode())
         if file.suffix == ".json":
-            digest.update(file.read_bytes())
+            digest.update(files.read_bytes(file))
     return digest.hexdigest()

@@ -1,5 +1,6 @@
 """Where prepared TFDS data lie; what is missing is generated, or fetched if asked."""
 
+import dataclasses
 import importlib
 import os
 import pathlib
@@ -10,6 +11,21 @@ from dtvg_jax.data import catalogue
 from dtvg_jax.errors import InputError
 
 MINIATURE = "miniature"
+_INFO = "dataset_info.json"
+_REMEDY = "prepare the data set again with TensorFlow Datasets"
+
+
+@dataclasses.dataclass(frozen=True)
+class _Split:
+    name: str
+
+
+@dataclasses.dataclass(frozen=True)
+class _Info:
+    """What is read of TFDS's record of a data set; the names are its own."""
+
+    fileFormat: str = "tfrecord"  # noqa: N815
+    splits: tuple[_Split, ...] = ()
 
 
 def folder(
@@ -30,7 +46,7 @@ def folder(
       InputError: where the folder is absent, or the data cannot be had.
     """
     if data_dir == MINIATURE:
-        return _miniature(files.expand(cache_dir), builders)
+        return _miniature(cache_dir, builders)
     path = files.expand(data_dir)
     if download:
         _download(path, builders)
@@ -46,7 +62,7 @@ def dataset(builder: str, root: str | os.PathLike[str] | None) -> pathlib.Path:
     """Finds the folder of a prepared data set, `builder`, in the data folder `root`.
 
     Raises:
-      InputError: where it is not there.
+      InputError: where it is not there, or is not as TensorFlow can read it.
     """
     if root is None:
         raise InputError(
@@ -64,8 +80,14 @@ def dataset(builder: str, root: str | os.PathLike[str] | None) -> pathlib.Path:
         name, _, version = builder.partition(":")
         raise InputError(
             f"The data set {builder} is not prepared under {root} (no "
-            f"{name}/{version}/dataset_info.json there): prepare it with "
+            f"{name}/{version}/{_INFO} there): prepare it with "
             "TensorFlow Datasets, or give another data folder."
+        )
+    info = files.read_record(found / _INFO, _Info, _REMEDY)
+    if info.fileFormat == "array_record":
+        raise InputError(
+            f"The data set {found} is in the format array_record, which TensorFlow "
+            "Datasets cannot stream: prepare it again with file_format='tfrecord'."
         )
     return found
 
@@ -73,14 +95,16 @@ def dataset(builder: str, root: str | os.PathLike[str] | None) -> pathlib.Path:
 def _find(builder: str, root: pathlib.Path) -> pathlib.Path | None:
     name, _, version = builder.partition(":")
     # A task may ask for a range of versions, "2.*.*": the newest is taken, as in TFDS.
-    found = sorted(root.glob(f"{name}/{version}/dataset_info.json"))
+    found = sorted(root.glob(f"{name}/{version}/{_INFO}"))
     return found[-1].parent if found else None
 
 
-def _miniature(cache: pathlib.Path, builders: Sequence[str]) -> pathlib.Path:
+def _miniature(
+    cache_dir: str | os.PathLike[str], builders: Sequence[str]
+) -> pathlib.Path:
     datasets = catalogue.module("miniature.datasets")
-    path = cache / f"{MINIATURE}-{datasets.VERSION}"
     try:
+        path = files.private_folder(cache_dir) / f"{MINIATURE}-{datasets.VERSION}"
         datasets.write(path, builders=builders)
     except (ValueError, OSError) as error:
         raise InputError(f"the miniature cannot be written: {error}") from None

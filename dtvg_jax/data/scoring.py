@@ -1,12 +1,11 @@
 """Predictions as text against the gold answers of a table, by the task's metrics."""
 
 import collections
-import functools
+import contextlib
 import math
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
 
-from dtvg_jax.data import catalogue
+from dtvg_jax import errors
 from dtvg_jax.data.token_table import TokenTable
 from dtvg_jax.errors import InputError
 
@@ -20,18 +19,21 @@ def score(table: TokenTable, predictions: Sequence[str]) -> dict[str, float]:
 
     Raises:
       ValueError: where there is not one prediction per row.
+      InputError: where a function of the task fails, or gives no finite number.
     """
     if len(predictions) != len(table):
         raise ValueError(f"{len(predictions)} predictions for {len(table)} rows")
     answers = list(predictions)
-    how = table.metadata.scoring
-    if how.postprocess:
-        postprocess = _function(how.postprocess)
-        answers = [postprocess(a, example=None, is_target=False) for a in answers]
-    scores: dict[str, float] = {}
-    for name in how.metrics:
-        values = _function(name)(table.golds, answers)
-        scores |= {m: _finite(table, m, value) for m, value in values.items()}
+    how = table.scoring
+    if postprocess := how.postprocess:
+        with _of_task(table, "postprocessor"):
+            answers = [postprocess(a, example=None, is_target=False) for a in answers]
+    values: dict[str, object] = {}
+    for metric in how.metrics:
+        name = getattr(getattr(metric, "func", metric), "__name__", metric)
+        with _of_task(table, f"metric function '{name}'"):
+            values |= metric(table.golds, answers)
+    scores = {name: _finite(table, name, value) for name, value in values.items()}
     counted = [n for n in how.metric_names or scores if n in scores]
     if not counted:
         raise InputError(
@@ -58,7 +60,7 @@ def _finite(table: TokenTable, metric: str, value: object) -> float:
 
 def primary_metric(table: TokenTable, scores: Mapping[str, float]) -> str:
     """Names the metric that a task is reported by: the first of its own."""
-    return (table.metadata.scoring.metric_names or tuple(scores))[0]
+    return (table.scoring.metric_names or tuple(scores))[0]
 
 
 def majority(train: TokenTable, test: TokenTable) -> dict[str, float] | None:
@@ -74,6 +76,13 @@ def majority(train: TokenTable, test: TokenTable) -> dict[str, float] | None:
     return score(test, [answer] * len(test))
 
 
-def _function(name: str) -> Callable[..., Any]:
-    module, _, path = name.partition(":")
-    return functools.reduce(getattr, path.split("."), catalogue.find(module))
+@contextlib.contextmanager
+def _of_task(table: TokenTable, what: str) -> Iterator[None]:
+    """Makes a sentence of what a function of a task raises."""
+    try:
+        yield
+    except Exception as error:
+        raise InputError(
+            f"The {what} of task '{table.name}' fails on the split '{table.split}': "
+            f"{errors.said(error)}"
+        ) from error

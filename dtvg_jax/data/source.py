@@ -5,19 +5,17 @@ a process that finds its token tables made never pays for them.
 """
 
 import contextlib
-import functools
 import glob
-import importlib
 import json
 import os
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Iterator
 from typing import Any, TypeAlias
 
 import numpy as np
 
 from dtvg_jax import errors
 from dtvg_jax.data import catalogue, prepared, tokenise
-from dtvg_jax.data.token_table_files import Scoring
 from dtvg_jax.errors import InputError
 
 Path = str | os.PathLike[str]
@@ -52,10 +50,10 @@ def open_task(name: str, tasks_module: str, tfds_data_dir: Path | None) -> Task:
         tf.config.set_visible_devices([], "GPU")
     try:
         catalogue.import_tasks(tasks_module)
-    except ImportError as error:
+    except Exception as error:  # whatever a user's module raises
         raise InputError(
             f"The module '{tasks_module}' that should register SeqIO tasks cannot be "
-            f"imported: {error}."
+            f"imported: {errors.said(error)}."
         ) from error
     names = list(seqio.TaskRegistry.names())
     if name not in names:
@@ -71,45 +69,18 @@ def open_task(name: str, tasks_module: str, tfds_data_dir: Path | None) -> Task:
     return task
 
 
-def qualified_name(function: Callable[..., object], task: str) -> str:
-    """Names a function as "module:name", by which a later process can import it.
+def scoring(task: Task) -> catalogue.Scoring:
+    """Gives the functions that score a task; all values of its metrics count.
 
     Raises:
-      InputError: where there is no such name (a lambda, closure or partial).
-    """
-    module = getattr(function, "__module__", None) or ""
-    name = getattr(function, "__qualname__", "")
-    found = None
-    with contextlib.suppress(AttributeError, ImportError, ValueError):
-        found = functools.reduce(
-            getattr, name.split("."), importlib.import_module(module)
-        )
-    if found is not function:
-        raise InputError(
-            f"Task '{task}' uses {function!r}, which cannot be imported by name: "
-            "metrics and the postprocessor must be plain functions of a module, not "
-            "lambdas, closures or partials."
-        )
-    return f"{catalogue.stored_name(module)}:{name}"
-
-
-def scoring(task: Task, metric_names: tuple[str, ...] | None) -> Scoring:
-    """Names the functions that score a task; `metric_names` are those that count.
-
-    Raises:
-      InputError: where it has no metric of predictions, or one without a name.
+      InputError: where it has no metric of predictions.
     """
     if not task.predict_metric_fns:
         raise InputError(
             f"Task '{task.name}' has no metric function of (targets, predictions): "
             "give it one, metric objects and scores are not used."
         )
-    postprocess = task.postprocessor
-    return Scoring(
-        tuple(qualified_name(f, task.name) for f in task.predict_metric_fns),
-        postprocess and qualified_name(postprocess, task.name),
-        metric_names,
-    )
+    return catalogue.Scoring(tuple(task.predict_metric_fns), task.postprocessor)
 
 
 def text_rows(
@@ -126,14 +97,12 @@ def text_rows(
     if shots is not None:
         yield from _few_rows(task, split, shots)
         return
-    if split not in task.splits:
-        raise InputError(
-            f"Task '{task.name}' has no split '{split}': "
-            f"it has {', '.join(sorted(task.splits))}."
-        )
-    import tensorflow as tf
-
     try:
+        if split not in task.splits:
+            raise InputError(
+                f"Task '{task.name}' has no split '{split}': "
+                f"it has {', '.join(sorted(task.splits))}."
+            )
         dataset = _untokenised(task).get_dataset(
             None, split, shuffle=False, seed=0, try_in_mem_cache=False,
             trim_output_features=False,
@@ -142,11 +111,21 @@ def text_rows(
             yield _text_row(task, example, number)
     except InputError:
         raise
-    except (ValueError, KeyError, OSError, tf.errors.OpError) as error:
+    except Exception as error:  # whatever data, a preprocessor or TensorFlow raise
         raise InputError(
-            f"The split '{split}' of task '{task.name}' cannot be read: "
-            f"{str(error).partition(chr(10))[0]}"  # TensorFlow adds its own traceback
+            f"The split '{split}' of task '{task.name}' cannot be read: {_said(error)}"
         ) from error
+
+
+def _said(error: Exception) -> str:
+    """Says what made a split unreadable; TensorFlow's messages hold a traceback."""
+    message = str(error).strip()
+    if traced := re.findall(r'File ".*?([^/]+)", line (\d+), in .*  \*', message):
+        file, line = traced[-1]
+        return f"{message.splitlines()[-1].strip()} ({file}, line {line})"
+    if message and (type(error) is ValueError or isinstance(error, OSError)):
+        return message.partition("\n")[0]  # a sentence as it is
+    return errors.said(error)
 
 
 def _few_rows(task: Task, split: str, shots: Shots) -> Iterator[tokenise.TextRow]:

@@ -18,13 +18,14 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Int
 
+from dtvg_jax import files
 from dtvg_jax.data import catalogue, fingerprints, source, token_table_files, tokenise
 from dtvg_jax.data.token_table_files import TableMetadata
 from dtvg_jax.errors import InputError
 from dtvg_jax.files import JsonObject
 from dtvg_jax.models.backbone import Vocabulary
 
-FORMAT = 2  # raise it when the same text would give another table
+FORMAT = 3  # raise it when the same text would give another table
 
 _log = logging.getLogger(__name__)
 
@@ -41,6 +42,7 @@ class TokenTable:
     target_offsets: Int[np.ndarray, " offsets"]
     metadata: TableMetadata
     folder: pathlib.Path
+    scoring: catalogue.Scoring
 
     @property
     def name(self) -> str:
@@ -51,8 +53,24 @@ class TokenTable:
     def split(self) -> str:
         return self.metadata.split
 
+    @property
+    def lengths(self) -> tuple[int, int]:
+        """The most tokens of inputs and of targets, to which they were truncated."""
+        inputs, targets = self.metadata.lengths
+        return inputs, targets
+
     def __len__(self) -> int:
         return len(self.input_offsets) - 1
+
+    @functools.cached_property
+    def input_lengths(self) -> Int[np.ndarray, " rows"]:
+        """The ids of each row's input, with prefix, suffix and end."""
+        return np.diff(self.input_offsets)
+
+    @functools.cached_property
+    def target_lengths(self) -> Int[np.ndarray, " rows"]:
+        """The ids of each row's target, with the end."""
+        return np.diff(self.target_offsets)
 
     @functools.cached_property
     def golds(self) -> list[tokenise.Gold]:
@@ -67,7 +85,8 @@ class TableSettings:
     Attributes:
       vocabulary: the backbone's.
       lengths: (T, L), the most ids of an input and of a target.
-      cache_dir: where tables are kept; any number of jobs may share it.
+      cache_dir: where tables are kept, in its folder `token_tables`; any number of
+        jobs may share it.
       tfds_data_dir: where TensorFlow Datasets lie prepared; None for tasks that read
         something else.
       label_style: "digits", "words" or "reference", for tasks of the catalogue.
@@ -82,15 +101,33 @@ class TableSettings:
     tasks_module: str = catalogue.ALL
 
 
-class _Opened(NamedTuple):
-    """A task that SeqIO has opened: its rows, made anew by each call, and scoring."""
+class Losses(NamedTuple):
+    """Shares of a table's rows, 0 to 1, that lost something when they became ids.
 
+    inputs_truncated, targets_truncated: texts that are longer than the lengths.
+    targets_unreadable: targets that the vocabulary cannot give back, so that no answer
+        can be like them.
+    """
+
+    inputs_truncated: float
+    targets_truncated: float
+    targets_unreadable: float
+
+
+class _Opened(NamedTuple):
+    """What makes a table: its key's request, its rows by each call, its scoring."""
+
+    request: JsonObject
     rows: Callable[[], Iterator[tokenise.TextRow]]
-    scoring: token_table_files.Scoring
+    scoring: catalogue.Scoring
 
 
 def token_table(
-    task: str, split: str, settings: TableSettings, shots: source.Shots | None = None
+    task: str,
+    split: str,
+    settings: TableSettings,
+    shots: source.Shots | None = None,
+    check: Callable[[], None] = lambda: None,
 ) -> TokenTable:
     """Opens the token table of a split, making it where the cache has none.
 
@@ -100,6 +137,7 @@ def token_table(
       split: "train", "validation" or "test".
       settings: see there.
       shots: to take k rows of the split; None for all.
+      check: called while another process makes the table; may raise to stop.
 
     Raises:
       InputError: for an unknown task or split, missing data, or an unusable cache.
@@ -109,46 +147,29 @@ def token_table(
     catalogue.check_task(task, settings.tasks_module)
     # A name of the catalogue means its own task, whatever else is registered.
     info = catalogue.known().get(task)
-    request = _request(task, split, settings, shots)
-    if info is not None:
-        request |= _of_catalogue(info, settings)
-        opened = None
-    else:
-        opened = _open(task, split, settings, shots, None)
-        request |= _of_rows(opened)
+    opened = (
+        _of_user(task, split, settings, shots)
+        if info is None
+        else _of_catalogue(info, split, settings, shots)
+    )
+    request = _request(task, split, settings, shots) | opened.request
     key = hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()
     part = "-".join([task, split, *map(str, shots or ())])
-    folder = pathlib.Path(settings.cache_dir, f"{part}-{key[:16]}")
-    if not folder.is_dir():
+    folder = _cache(settings) / f"{part}-{key[:16]}"
+    table = _find(folder, request, opened.scoring)
+    if table is None:
         _log.info("tokenising %s %s into %s", task, split, folder)
-        opened = opened or _open(task, split, settings, shots, info)
         token_table_files.write(
             folder,
             opened.rows(),
             settings.vocabulary,
             settings.lengths,
-            token_table_files.Origin(task, split, opened.scoring, request),
+            token_table_files.Origin(task, split, request),
+            check,
         )
-    return read_table(folder)
-
-
-def _open(
-    task: str,
-    split: str,
-    settings: TableSettings,
-    shots: source.Shots | None,
-    info: catalogue.TaskInfo | None,
-) -> _Opened:
-    """Finds a task with SeqIO, which takes seconds to import."""
-    name, module = task, settings.tasks_module
-    if info is not None:
-        name, module = catalogue.seqio_name(info, settings.label_style), catalogue.ALL
-    opened = source.open_task(name, module, settings.tfds_data_dir)
-    source.check_present(opened, split, settings.tfds_data_dir)
-    return _Opened(
-        functools.partial(source.text_rows, opened, split, shots),
-        source.scoring(opened, None if info is None else info.metrics),
-    )
+        table = read_table(folder, request, opened.scoring)
+    say_losses(table, settings.lengths)
+    return table
 
 
 def head(table: TokenTable, rows: int | None) -> TokenTable:
@@ -162,11 +183,21 @@ def head(table: TokenTable, rows: int | None) -> TokenTable:
     )
 
 
-def read_table(folder: pathlib.Path) -> TokenTable:
+def read_table(
+    folder: pathlib.Path, request: JsonObject, scoring: catalogue.Scoring
+) -> TokenTable:
     """Opens a table that was written before, after checking its files."""
-    metadata = token_table_files.read_metadata(folder)
-    arrays = token_table_files.read_arrays(folder)
-    return TokenTable(**arrays, metadata=metadata, folder=folder)
+    stored = token_table_files.read(folder, request)
+    return TokenTable(
+        **stored.arrays, metadata=stored.metadata, folder=folder, scoring=scoring
+    )
+
+
+def losses(table: TokenTable) -> Losses:
+    """Tells what the rows of a whole split lost, also of a table's `head`."""
+    found = table.metadata
+    counts = found.inputs_truncated, found.targets_truncated, found.targets_unreadable
+    return Losses(*(count / found.rows for count in counts))
 
 
 def _check_lengths(lengths: tuple[int, int], vocabulary: Vocabulary) -> None:
@@ -200,23 +231,76 @@ def _request(
     }
 
 
-def _of_catalogue(info: catalogue.TaskInfo, settings: TableSettings) -> JsonObject:
-    """Names what a table of the catalogue depends on; SeqIO is not needed for it."""
-    return {
-        "seqio_name": catalogue.seqio_name(info, settings.label_style),
+def _of_catalogue(
+    info: catalogue.TaskInfo,
+    split: str,
+    settings: TableSettings,
+    shots: source.Shots | None,
+) -> _Opened:
+    """Names what a table of the catalogue depends on; SeqIO only makes its rows."""
+    name = catalogue.seqio_name(info, settings.label_style)
+    data_dir = settings.tfds_data_dir
+    request: JsonObject = {
+        "seqio_name": name,
         "code": fingerprints.code_digest(),
-        "data": fingerprints.data_digest(info.builder, settings.tfds_data_dir),
+        "data": fingerprints.data_digest(info.builder, data_dir),
     }
 
+    def rows() -> Iterator[tokenise.TextRow]:
+        task = source.open_task(name, catalogue.ALL, data_dir)
+        return source.text_rows(task, split, shots)
 
-def _of_rows(opened: _Opened) -> JsonObject:
+    return _Opened(request, rows, catalogue.scoring(info, settings.label_style))
+
+
+def _of_user(
+    name: str, split: str, settings: TableSettings, shots: source.Shots | None
+) -> _Opened:
     """Names what a table of another task depends on: its rows, whatever makes them.
 
     Such a task may read files, other modules or the environment; so its rows are made
     at every start, and nothing that changed is missed.
     """
+    data_dir = settings.tfds_data_dir
+    task = source.open_task(name, settings.tasks_module, data_dir)
+    source.check_present(task, split, data_dir)
+    rows = functools.partial(source.text_rows, task, split, shots)
     digest = hashlib.sha256()
-    for row in opened.rows():
+    for row in rows():
         digest.update(json.dumps(row).encode() + b"\n")
-    scoring = json.dumps(dataclasses.asdict(opened.scoring))
-    return {"rows": digest.hexdigest(), "scoring": scoring}
+    return _Opened({"rows": digest.hexdigest()}, rows, source.scoring(task))
+
+
+def _cache(settings: TableSettings) -> pathlib.Path:
+    with token_table_files.writable(pathlib.Path(settings.cache_dir)):
+        cache = files.private_folder(settings.cache_dir)
+        return files.private_folder(cache / "token_tables")
+
+
+def _find(
+    folder: pathlib.Path, request: JsonObject, scoring: catalogue.Scoring
+) -> TokenTable | None:
+    """Opens a table that is there; one that is damaged is not trusted."""
+    if not folder.exists():
+        return None
+    try:
+        return read_table(folder, request, scoring)
+    except InputError as error:
+        _log.warning("%s, which is done now", error)
+        return None
+
+
+def say_losses(table: TokenTable, lengths: tuple[int, int]) -> None:
+    """Logs what the rows of a split lost, if any did, in one line."""
+    lost = losses(table)
+    said = [
+        f"{100 * share:.3g} % of {what}"
+        for share, what in (
+            (lost.inputs_truncated, f"inputs are truncated to {lengths[0]} tokens"),
+            (lost.targets_truncated, f"targets are truncated to {lengths[1]}"),
+            (lost.targets_unreadable, "targets cannot be given back by the vocabulary"),
+        )
+        if share > 0
+    ]
+    if said:
+        _log.warning("%s %s: %s", table.name, table.split, ", ".join(said))

@@ -5,7 +5,9 @@ A table is a folder:
     inputs.npy  input_offsets.npy     int32 ids of all rows end to end; row i is
     targets.npy target_offsets.npy    ids[offsets[i] : offsets[i + 1]], offsets int64
     golds.jsonl                       the gold answer of row i in line i
-    meta.json                         a `TableMetadata`
+    meta.json                         a `TableMetadata`, sealed
+
+Nothing in it names code. A table that is damaged, or another one, is made again.
 """
 
 import contextlib
@@ -16,35 +18,21 @@ import os
 import pathlib
 import shutil
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
-from typing import BinaryIO, NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 from jaxtyping import Int
 
-from dtvg_jax import errors, files
-from dtvg_jax.data import tokenise
+from dtvg_jax import files
+from dtvg_jax.data import spelling, tokenise
 from dtvg_jax.errors import InputError
 from dtvg_jax.files import JsonObject
 from dtvg_jax.models.backbone import Vocabulary
 
 ARRAYS = ("inputs", "input_offsets", "targets", "target_offsets")
 _FILES = (*(f"{name}.npy" for name in ARRAYS), "golds.jsonl")
-_REMEDY = "delete that folder and it will be made again"
-
-
-@dataclasses.dataclass(frozen=True)
-class Scoring:
-    """How predictions on a table are scored.
-
-    metrics: functions as "module:name", see `catalogue.stored_name`.
-    postprocess: the same of the postprocessor, None where there is none.
-    metric_names: the values that count, primary metric first; None: all.
-    """
-
-    metrics: tuple[str, ...]
-    postprocess: str | None = None
-    metric_names: tuple[str, ...] | None = None
+_REMEDY = "it has to be made again"
 
 
 class Origin(NamedTuple):
@@ -52,7 +40,6 @@ class Origin(NamedTuple):
 
     task: str
     split: str
-    scoring: Scoring
     request: JsonObject
 
 
@@ -61,20 +48,29 @@ class TableMetadata:
     """What is known of a table.
 
     `split_digest` tells the rows' texts and their order, whatever the vocabulary and
-    the lengths; `files` has a digest of every other file.
+    the lengths; `files` has a digest of every other file. `targets_unreadable` counts
+    the rows whose target the vocabulary cannot give back.
     """
 
     task: str
     split: str
-    scoring: Scoring
+    lengths: Sequence[int]  # the most tokens of an input and of a target
     rows: int
     longest_input: int
     longest_target: int
     inputs_truncated: int
     targets_truncated: int
+    targets_unreadable: int
     split_digest: str
     files: dict[str, str]
     request: JsonObject
+
+
+class Stored(NamedTuple):
+    """What is read back of a table; arrays are mapped into memory, read only."""
+
+    metadata: TableMetadata
+    arrays: dict[str, Int[np.ndarray, " ids"]]
 
 
 class _Column(NamedTuple):
@@ -84,30 +80,47 @@ class _Column(NamedTuple):
     ends: array
 
 
+@dataclasses.dataclass
+class _Seen:
+    """What is counted while rows stream through; `classes` are ids by target."""
+
+    rows: int = 0
+    inputs_truncated: int = 0
+    targets_truncated: int = 0
+    targets_unreadable: int = 0
+    classes: dict[str, list[int]] = dataclasses.field(default_factory=dict)
+    members: Any = dataclasses.field(
+        default_factory=hashlib.sha256
+    )  # has no public type
+
+
 def write(
     folder: pathlib.Path,
     rows: Iterable[tokenise.TextRow],
     vocabulary: Vocabulary,
     lengths: tuple[int, int],
     origin: Origin,
+    check: Callable[[], None] = lambda: None,
 ) -> None:
     """Tokenises `rows` into the table `folder`, which appears only when complete.
 
     Rows stream through in chunks, so memory does not grow with their number (but for
     8 bytes a row of offsets). A second process that wants the same table waits for the
-    first and uses its work.
+    first and uses its work; `check` is called meanwhile and may raise to stop.
 
     Raises:
       InputError: where there are no rows, or the folder cannot be written.
     """
     building = folder.with_name(folder.name + ".building")
-    with _writable(folder):
+    with writable(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with files.locked(folder.with_name(folder.name + ".lock"), wait=True):
-            if folder.exists():
+        with files.locked(folder.with_name(folder.name + ".lock"), wait=check):
+            if _is_sound(folder, origin.request):
                 return
-            # With the lock in hand, whatever lies there was left by a killed process.
-            shutil.rmtree(building, ignore_errors=True)
+            # With the lock in hand, whatever lies there was damaged, or left by a
+            # killed process; who has mapped its files keeps them.
+            _remove(folder)
+            _remove(building)
             building.mkdir()
             try:
                 _fill(building, rows, vocabulary, lengths, origin)
@@ -117,52 +130,57 @@ def write(
                 shutil.rmtree(building, ignore_errors=True)
 
 
-def read_metadata(folder: pathlib.Path) -> TableMetadata:
-    """Reads a table's metadata after comparing every other file with its digest.
+def read(folder: pathlib.Path, request: JsonObject) -> Stored:
+    """Reads a table after comparing every file with its digest.
 
     Raises:
-      InputError: where the folder is not what was once written there.
+      InputError: where the folder is not the table of `request`, as it was written.
     """
-    content = files.read_json(folder / "meta.json", _REMEDY)
+    meta = folder / "meta.json"
+    content = files.unseal(files.read_json(meta, _REMEDY), meta, _REMEDY)
+    metadata = files.record(TableMetadata, content, str(meta))
+    if metadata.request != request:
+        raise InputError(f"the token table {folder} is another one: {_REMEDY}")
     try:
-        metadata = _parse(content)
-        damaged = [f for f in _FILES if files.sha256(folder / f) != metadata.files[f]]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise _damaged(folder, f"meta.json or a file it names ({error})") from None
-    if damaged:
-        raise _damaged(folder, ", ".join(damaged))
-    return metadata
-
-
-def read_arrays(folder: pathlib.Path) -> dict[str, Int[np.ndarray, " ids"]]:
-    """Maps a table's arrays into memory, read only."""
-    return {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in ARRAYS}
+        changed = [
+            name
+            for name in _FILES
+            if files.sha256(folder / name) != metadata.files[name]
+        ]
+        if changed:
+            raise ValueError(f"{' and '.join(changed)} changed")
+        arrays = {n: np.load(folder / f"{n}.npy", mmap_mode="r") for n in ARRAYS}
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(
+            f"the token table {folder} is damaged ({error}): {_REMEDY}"
+        ) from None
+    return Stored(metadata, arrays)
 
 
 def read_golds(folder: pathlib.Path) -> list[tokenise.Gold]:
     """Reads the gold answers of all rows."""
-    with (folder / "golds.jsonl").open() as lines:
+    with (folder / "golds.jsonl").open(encoding="utf-8") as lines:
         return [json.loads(line) for line in lines]
 
 
-def _parse(content: JsonObject) -> TableMetadata:
-    """Makes the record; TypeError or KeyError where fields are missing or unknown."""
-    scoring = content["scoring"]
-    if not isinstance(scoring, dict):
-        raise TypeError(f"scoring = {scoring!r}")
-    frozen = {k: tuple(v) if isinstance(v, list) else v for k, v in scoring.items()}
-    fields = content | {"scoring": Scoring(**frozen)}  # pyright: ignore
-    metadata = TableMetadata(**fields)  # pyright: ignore[reportArgumentType]
-    errors.check_field_types(metadata)
-    return metadata
+def _is_sound(folder: pathlib.Path, request: JsonObject) -> bool:
+    try:
+        read(folder, request)
+    except InputError:
+        return False
+    return True
 
 
-def _damaged(folder: pathlib.Path, what: str) -> InputError:
-    return InputError(f"The token table {folder} is damaged in {what}: {_REMEDY}.")
+def _remove(path: pathlib.Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
-def _writable(path: pathlib.Path) -> Iterator[None]:
+def writable(path: pathlib.Path) -> Iterator[None]:
+    """Raises InputError where what is done inside finds that it cannot write."""
     try:
         yield
     except OSError as error:
@@ -179,39 +197,68 @@ def _fill(
     lengths: tuple[int, int],
     origin: Origin,
 ) -> None:
-    truncated = np.zeros(2, int)
-    members = hashlib.sha256()
+    seen = _Seen()
     with (
         _column(building / "inputs.npy") as inputs,
         _column(building / "targets.npy") as targets,
-        (building / "golds.jsonl").open("w") as golds,
+        (building / "golds.jsonl").open("w", encoding="utf-8") as golds,
     ):
         for chunk in tokenise.chunks(rows):
             tokens = tokenise.tokenise(chunk, vocabulary, lengths)
+            known = _spelling(chunk, vocabulary)
             _append(inputs, tokens.inputs)
             _append(targets, tokens.targets)
-            truncated += (sum(tokens.inputs_truncated), sum(tokens.targets_truncated))
             for row in chunk:
-                golds.write(json.dumps(row.gold, ensure_ascii=False) + "\n")
-                members.update(json.dumps([row.inputs, row.targets]).encode() + b"\n")
-    if len(inputs.ends) == 1:
+                gold = spelling.spelled(row.gold, known)
+                golds.write(json.dumps(gold, ensure_ascii=False) + "\n")
+            _look(seen, chunk, tokens, known)
+    where = f"The split '{origin.split}' of task '{origin.task}'"
+    if seen.rows == 0:
         raise InputError(
-            f"The split '{origin.split}' of task '{origin.task}' has no rows: "
-            "prepare its data again, or choose another split."
+            f"{where} has no rows: prepare its data again, or choose another split."
         )
+    spelling.check_classes(seen.classes, seen.rows, vocabulary, where)
     metadata = TableMetadata(
         **origin._asdict(),
-        rows=len(inputs.ends) - 1,
+        lengths=lengths,
+        rows=seen.rows,
         longest_input=_write_offsets(building / "input_offsets.npy", inputs),
         longest_target=_write_offsets(building / "target_offsets.npy", targets),
-        inputs_truncated=int(truncated[0]),
-        targets_truncated=int(truncated[1]),
-        split_digest=members.hexdigest(),
+        inputs_truncated=seen.inputs_truncated,
+        targets_truncated=seen.targets_truncated,
+        targets_unreadable=seen.targets_unreadable,
+        split_digest=seen.members.hexdigest(),
         files={name: files.sha256(building / name) for name in _FILES},
     )
-    files.write_json(building / "meta.json", dataclasses.asdict(metadata))
+    sealed = files.seal(dataclasses.asdict(metadata))
+    files.write_json(building / "meta.json", sealed)
     for path in [*building.iterdir(), building]:
         files.sync(path)
+
+
+def _look(
+    seen: _Seen,
+    chunk: Sequence[tokenise.TextRow],
+    tokens: tokenise.TokenRows,
+    known: spelling.Spelling,
+) -> None:
+    """Adds a chunk to what was seen."""
+    seen.rows += len(chunk)
+    seen.inputs_truncated += sum(tokens.inputs_truncated)
+    seen.targets_truncated += sum(tokens.targets_truncated)
+    seen.targets_unreadable += sum(known[row.targets] is None for row in chunk)
+    if len(seen.classes) <= spelling.MOST_CLASSES:
+        texts = (row.targets for row in chunk)
+        seen.classes |= dict(zip(texts, tokens.targets, strict=True))
+    for row in chunk:
+        seen.members.update(json.dumps([row.inputs, row.targets]).encode() + b"\n")
+
+
+def _spelling(
+    chunk: Sequence[tokenise.TextRow], vocabulary: Vocabulary
+) -> spelling.Spelling:
+    golds = (text for row in chunk for text in spelling.texts_of(row.gold))
+    return spelling.spelling([*(row.targets for row in chunk), *golds], vocabulary)
 
 
 def _write_offsets(path: pathlib.Path, column: _Column) -> int:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import TypeVar, cast
 
-from dtvg_jax.errors import InputError
+from dtvg_jax.errors import InputError, check_field_types, shown
 
 T = TypeVar("T")
 Attributes = Mapping[str, object]
@@ -62,24 +62,27 @@ class Reader:
             isinstance(value, bool) and kind is not bool
         ):
             raise InputError(
-                f"config.json: '{name}' should be of type {kind.__name__}, "
-                f"not {value!r}."
+                f"'{name}' should be of type {kind.__name__}, not {shown(value)}."
             )
-        if type(value) is int and value < (0 if name.endswith("_id") else 1):
-            raise InputError(f"config.json: '{name}' should not be {value!r}.")
         return cast(T, value)
 
-    def finish(self) -> None:
-        """Refuses what would change the model and what is not known."""
+    def finish(self, made: T) -> T:
+        """Gives the config that was made of the attributes.
+
+        Raises InputError for what would change the model, for what is not known and for
+        what is out of range.
+        """
         for name, value in self.left.items():
             if name in self.fixed:
                 if value is not None and value != self.fixed[name]:
                     raise InputError(
-                        f"config.json: '{name}' is {value!r}; this program only knows "
+                        f"'{name}' is {shown(value)}; this program only knows "
                         f"{self.fixed[name]!r}."
                     )
             elif name not in IRRELEVANT:
                 raise InputError(
-                    f"config.json: the attribute '{name}' (value {value!r}) is not "
-                    "known here and might change the model; remove it if it does not."
+                    f"the attribute {shown(name)} (value {shown(value)}) is not known "
+                    "here and might change the model; remove it if it does not."
                 )
+        check_field_types(made)
+        return made

@@ -14,7 +14,7 @@ import safetensors
 from safetensors import numpy as safetensors_numpy
 
 from dtvg_jax import files
-from dtvg_jax.errors import InputError
+from dtvg_jax.errors import InputError, shown
 from dtvg_jax.formats import tensors
 from dtvg_jax.formats.families import BY_MODEL_TYPE, t5
 from dtvg_jax.formats.tensors import Box, Checkpoint, Tensor
@@ -24,6 +24,8 @@ from dtvg_jax.shapes import Params
 REMEDY = (
     "a backbone is a Hugging Face folder with config.json, safetensors and a vocabulary"
 )
+SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
+SHARDS = "model-*-of-*.safetensors"
 DTYPES = {
     "F64": "float64",
     "F32": "float32",
@@ -42,27 +44,28 @@ def open_checkpoint(folder: pathlib.Path) -> Checkpoint:
     family = BY_MODEL_TYPE.get(kind) if isinstance(kind, str) else None
     if family is None:
         raise InputError(
-            f"{folder}/config.json: model_type is {kind!r}; known are "
+            f"{folder}/config.json: model_type is {shown(kind)}; known are "
             f"{', '.join(BY_MODEL_TYPE)}."
         )
     paths = weight_files(folder)
     weights = _open_weights(paths)
-    config, names = family.read(attributes, weights)
+    try:
+        config, names = family.read(attributes, weights)
+    except InputError as error:
+        raise InputError(f"{folder / 'config.json'}: {error}") from None
     for name in names.keys() & weights.keys():
         transposed = not _as_is(names[name])
         weights[name] = weights[name]._replace(transposed=transposed)
     tensors.check(folder, config, names, weights)
     ours = {path: weights[name] for name, path in names.items()}
-    return Checkpoint(config, ours, (folder / "config.json", *paths))
+    return Checkpoint(config, ours, tuple(paths))
 
 
 def weight_files(folder: pathlib.Path) -> list[pathlib.Path]:
     """Lists the safetensors files of a folder: one, or those of its index."""
-    single, index = (
-        folder / "model.safetensors",
-        folder / "model.safetensors.index.json",
-    )
-    if index.is_file():
+    single, index = folder / SINGLE, folder / INDEX
+    there = {path.name for path in (*folder.glob(SINGLE), *folder.glob(SHARDS))}
+    if index.exists():
         where = files.read_json(index, REMEDY).get("weight_map")
         if not isinstance(where, dict) or not where:
             raise InputError(f"{index}: has no weight_map; it should name the files.")
@@ -74,8 +77,19 @@ def weight_files(folder: pathlib.Path) -> list[pathlib.Path]:
                 f"{index} names files that are not in the folder: "
                 f"{', '.join(outside or missing)}."
             )
+        if others := sorted(there - names):
+            raise InputError(
+                f"{folder} holds two sets of weights: {INDEX} names {len(names)} files "
+                f"and not {others[0]}; remove the set that is not the model's."
+            )
         return [folder / name for name in sorted(names)]
-    if single.is_file():
+    if single.exists():
+        if others := sorted(there - {SINGLE}):
+            raise InputError(
+                f"{folder} holds two sets of weights: {SINGLE}, and {others[0]} "
+                f"without the {INDEX} of its set; remove the one that is not "
+                "the model's."
+            )
         return [single]
     pickles = sorted(p.name for p in folder.glob("*.bin")) + sorted(
         p.name for p in folder.glob("*.pt*")
@@ -110,6 +124,7 @@ def write_t5(folder: str | pathlib.Path, config: T5Config, params: Params) -> No
 def _open_weights(paths: list[pathlib.Path]) -> dict[str, Tensor]:
     weights: dict[str, Tensor] = {}
     for path in paths:
+        files.check_regular(path)
         try:
             with safetensors.safe_open(path, framework="np") as file:
                 headers = {name: file.get_slice(name) for name in file.keys()}

@@ -15,7 +15,7 @@ from jaxtyping import Float
 from safetensors import numpy as safetensors_numpy
 
 from dtvg_jax import files
-from dtvg_jax.errors import InputError
+from dtvg_jax.errors import InputError, shown
 from dtvg_jax.models import backbone
 
 Rows = Float[np.ndarray, "P H"]
@@ -56,7 +56,7 @@ def read(path: pathlib.Path) -> Prompt:
         prompt = prompt or _read_numpy(_newest(path))
     elif path.suffix in PICKLES:
         raise _pickle(path)
-    elif path.is_file():
+    elif path.exists():
         prompt = _read_numpy(path)
     else:
         raise InputError(
@@ -127,23 +127,40 @@ def _read_peft(folder: pathlib.Path) -> Prompt:
             f"{folder}/{PEFT_CONFIG}: peft_type is {said.get('peft_type')!r}; only "
             "PROMPT_TUNING is one prompt in front of the input."
         )
-    if not path.is_file():
+    by_task = {task: decoder_only for decoder_only, task in PEFT_TASKS.items()}
+    task = said.get("task_type")
+    if task is not None and task not in by_task:
+        raise InputError(
+            f"{folder}/{PEFT_CONFIG}: task_type is {shown(task)}; an adapter with a "
+            f"head of its own is not read, only {' and '.join(by_task)}."
+        )
+    if said.get("modules_to_save"):
+        raise InputError(
+            f"{folder}/{PEFT_CONFIG}: modules_to_save is "
+            f"{shown(said['modules_to_save'])}; a prompt alone is read."
+        )
+    if not path.exists():
         pickles = [p for p in folder.iterdir() if p.suffix in PICKLES]
         raise _pickle(pickles[0]) if pickles else InputError(f"{path} is missing.")
+    files.check_regular(path)
     try:
         arrays = safetensors_numpy.load_file(path)
     except (safetensors.SafetensorError, OSError) as error:
         raise InputError(f"{path} is not a whole safetensors file: {error}.") from error
+    if others := sorted(arrays.keys() - {PEFT_TENSOR}):
+        raise InputError(
+            f"{path} holds {', '.join(others)} beside {PEFT_TENSOR}; a prompt alone is "
+            "read, and nothing of an adapter is left out."
+        )
     count, width = said.get("num_virtual_tokens"), said.get("token_dim")
     rows = arrays.get(PEFT_TENSOR, np.zeros(0))
-    shapes = [(count, width), (2 * count, width)] if isinstance(count, int) else []
+    shapes = [(count, width), (2 * count, width)] if type(count) is int else []
     if rows.shape not in shapes:
         raise InputError(
             f"{path}: {PEFT_TENSOR} is {list(rows.shape)}, but {PEFT_CONFIG} says "
             f"num_virtual_tokens {count!r} and token_dim {width!r}."
         )
-    by_task = {task: decoder_only for decoder_only, task in PEFT_TASKS.items()}
-    decoder_only = by_task.get(str(said.get("task_type")))
+    decoder_only = by_task.get(str(task))
     if len(rows) == count:
         return Prompt(rows, decoder_only)
     note = (
@@ -158,6 +175,11 @@ def _newest(folder: pathlib.Path) -> pathlib.Path:
     """Finds prompt-tuning's file in a run's folder or one of its steps."""
     root = folder / NUMPY_FOLDER if (folder / NUMPY_FOLDER).is_dir() else folder
     found = [*root.glob(f"*.{PROMPT}"), *root.glob(f"checkpoint_*/*.{PROMPT}")]
+    if adapters := sorted(folder.glob(f"*/{PEFT_CONFIG}")):
+        raise InputError(
+            f"{folder} holds an adapter by name: give its own folder, "
+            f"{adapters[0].parent}."
+        )
     if not found:
         raise InputError(
             f"{folder} holds no prompt: neither {PEFT_CONFIG} of PEFT nor "
@@ -175,12 +197,12 @@ def _read_numpy(path: pathlib.Path) -> Prompt:
     names = {
         f"{STACKS[decoder_only]}.{PROMPT}": decoder_only for decoder_only in STACKS
     }
+    files.check_regular(path)
     try:
-        with path.open("rb") as file:
-            rows = np.lib.format.read_array(file, allow_pickle=False)
-            return Prompt(rows, names.get(path.name))
-    except (ValueError, EOFError, OSError) as error:
-        if "allow_pickle" in str(error):
+        # Mapped, since a header may ask for memory for more rows than the file has.
+        return Prompt(np.lib.format.open_memmap(path, mode="r"), names.get(path.name))
+    except (ValueError, EOFError, OSError, OverflowError) as error:
+        if "Python objects" in str(error):
             raise _pickle(path) from error
         raise InputError(f"{path} is not a whole NumPy file: {error}.") from error
 

@@ -54,19 +54,22 @@ def find(folder: pathlib.Path) -> pathlib.Path | None:
 def open_checkpoint(folder: pathlib.Path) -> Checkpoint:
     """Opens a checkpoint and holds its arrays and its config against each other.
 
-    What the parameters depend on are the config and the checkpoint's files without the
-    optimizer's.  Raises InputError, naming the arrays or attributes that do not fit.
+    The parameters are in the checkpoint's files without the optimizer's.  Raises
+    InputError, naming the arrays or attributes that do not fit.
     """
     found = find(folder)
     if found is None:
         raise InputError(f"{folder} holds no folder checkpoint_<step> of T5X.")
     config_file, attributes = _attributes(found)
     leaves = _unscanned(found, t5x_files.read_leaves(found))
-    config = t5_files.config(
-        attributes,
-        vocabulary=leaves[t5x_files.EMBEDDING].shape[0],
-        gated=any(path.endswith("/mlp/wi_1/kernel") for path in leaves),
-    )
+    try:
+        config = t5_files.config(
+            attributes,
+            vocabulary=leaves[t5x_files.EMBEDDING].shape[0],
+            gated=any(path.endswith("/mlp/wi_1/kernel") for path in leaves),
+        )
+    except InputError as error:
+        raise InputError(f"{config_file}: {error}") from None
     # T5X ties the head exactly where it scales its input.
     config = dataclasses.replace(
         config,
@@ -81,7 +84,7 @@ def open_checkpoint(folder: pathlib.Path) -> Checkpoint:
         for path in state.rglob("*")
         if path.is_file() and not path.relative_to(state).parts[0].startswith(IGNORED)
     )
-    return Checkpoint(config, leaves, (config_file, *parts))
+    return Checkpoint(config, leaves, tuple(parts))
 
 
 def write(

@@ -14,6 +14,7 @@ import numpy as np
 import tensorstore as ts
 from flax import serialization
 
+from dtvg_jax import files
 from dtvg_jax.errors import InputError
 from dtvg_jax.files import JsonObject
 from dtvg_jax.formats.tensors import Box, Tensor
@@ -22,6 +23,8 @@ from dtvg_jax.formats.tensors import Box, Tensor
 ROOTS = ("optimizer/target/", "target/", "_optimizer/target/", "params/", "")
 EMBEDDING = "token_embedder/embedding"  # of every T5, so it tells the root
 ORBAX = "PLACEHOLDER://"
+LARGEST_INDEX = 2**36  # bytes; it may hold the arrays
+DAMAGE = (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError)
 TENSORFLOW = b"model_checkpoint_path"
 
 
@@ -100,7 +103,16 @@ def _tensor(folder: pathlib.Path, path: str, opening: Opening) -> Tensor:
             ) from error
 
     dtype = str(_floats(np.zeros(0, store.dtype.numpy_dtype)).dtype)
-    chunk = store.chunk_layout.read_chunk.shape
+    chunk = store.chunk_layout.read_chunk.shape or ()
+    if any(
+        (part or 1) > max(whole, 1)
+        for part, whole in zip(chunk, store.shape, strict=True)
+    ):
+        # One chunk would take more memory than the array that it is of.
+        raise InputError(
+            f"{folder}: the array {path} is {list(store.shape)}, but its chunks are "
+            f"{list(chunk)}, which is more."
+        )
     return Tensor(tuple(store.shape), dtype, read, (chunk[0] if chunk else None) or 1)
 
 
@@ -157,7 +169,7 @@ def _index(state: pathlib.Path) -> Iterator[tuple[str, np.ndarray | Stored]]:
 
 
 def _unpack(path: pathlib.Path) -> JsonObject:
-    content = path.read_bytes()
+    content = files.read_bytes(path, LARGEST_INDEX)
     if content.startswith(TENSORFLOW):
         raise InputError(
             f"{path} is a TensorFlow checkpoint (Mesh TensorFlow); T5X can convert it, "
@@ -165,7 +177,7 @@ def _unpack(path: pathlib.Path) -> JsonObject:
         )
     try:
         tree = serialization.msgpack_restore(content)
-    except (ValueError, TypeError, KeyError, msgpack.UnpackException) as error:
+    except (*DAMAGE, msgpack.UnpackException) as error:
         raise InputError(
             f"{path} is not a whole msgpack file of T5X: {error}."
         ) from error
@@ -184,7 +196,8 @@ def _stored(state: pathlib.Path, path: str, spec: JsonObject) -> Stored:
     kvstore = spec["kvstore"]
     inner = kvstore.get("path") if isinstance(kvstore, dict) else None
     name = spec.get("path") or inner
-    if not isinstance(name, str) or spec.get("driver", "zarr") != "zarr":
+    driver = spec.get("driver", "zarr")
+    if not isinstance(name, str) or "\0" in name or driver != "zarr":
         raise InputError(f"{state}/checkpoint: {path} does not name a zarr array.")
     folder = state / name
     if not folder.resolve().is_relative_to(state.resolve()) or name.startswith("/"):

@@ -7,6 +7,7 @@ import pathlib
 from collections.abc import Iterator
 from typing import Any
 
+from dtvg_jax import files
 from dtvg_jax.errors import InputError
 from dtvg_jax.files import JsonObject
 from dtvg_jax.models.t5 import T5Config
@@ -141,7 +142,8 @@ def _attributes(path: pathlib.Path, said: JsonObject) -> JsonObject:
 
 def _statements(path: pathlib.Path) -> list[object]:
     try:
-        text = path.read_text(encoding="utf-8")
-        return list(config_parser.ConfigParser(text, _Delegate()))
-    except (OSError, UnicodeDecodeError, SyntaxError, ValueError) as error:
+        return list(config_parser.ConfigParser(files.read_text(path), _Delegate()))
+    except InputError:
+        raise
+    except (SyntaxError, ValueError, IndexError, RecursionError) as error:
         raise InputError(f"{path} cannot be read as gin: {error}.") from error

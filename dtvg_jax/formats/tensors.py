@@ -6,6 +6,7 @@ With the largest first, loading needs hardly more memory than the parameters do.
 
 import functools
 import hashlib
+import json
 import math
 import pathlib
 from collections.abc import Callable, Iterator, Mapping
@@ -58,7 +59,7 @@ class Tensor(NamedTuple):
 class Checkpoint(NamedTuple):
     """A checkpoint that is open: tensors by their path in our tree, nothing read yet.
 
-    `files` are those that the parameters depend on.
+    `files` hold the parameters.
     """
 
     config: backbone.Config
@@ -66,8 +67,13 @@ class Checkpoint(NamedTuple):
     files: tuple[pathlib.Path, ...]
 
     def digest(self) -> str:
-        """Gives the sha256 of the sha256 of each file."""
-        total = hashlib.sha256()
+        """Gives the sha256 of the config and of the sha256 of each file.
+
+        The config is what was understood, not its file: what changes nothing, such as
+        the version that wrote it, may change there.
+        """
+        config = json.dumps(backbone.described(self.config), sort_keys=True)
+        total = hashlib.sha256(config.encode())
         for path in self.files:
             with path.open("rb") as file:
                 total.update(hashlib.file_digest(file, "sha256").digest())

@@ -1,6 +1,7 @@
 """Text to token ids and back: SentencePiece models and tokenizer.json files."""
 
 import dataclasses
+import functools
 import hashlib
 import pathlib
 from collections.abc import Callable, Sequence
@@ -13,13 +14,20 @@ from sentencepiece import sentencepiece_model_pb2 as messages
 from dtvg_jax import files
 from dtvg_jax.errors import InputError
 from dtvg_jax.files import JsonObject
+from dtvg_jax.formats import added_tokens
+from dtvg_jax.formats.added_tokens import (
+    ADDED_TOKENS,
+    OF_T5,
+    SPECIAL_TOKENS,
+    TOKENIZER,
+    TOKENIZER_CONFIG,
+)
 
 # What the reference puts between a text and its label on decoder-only backbones.
 LABEL_SUFFIX = " Label : "
 # Names of a SentencePiece model: Hugging Face's and T5X's.
 PIECES = ("spiece.model", "sentencepiece.model")
-TOKENIZER_CONFIG = "tokenizer_config.json"
-FILES = (*PIECES, "tokenizer.json", TOKENIZER_CONFIG)
+FILES = (*PIECES, TOKENIZER, TOKENIZER_CONFIG, ADDED_TOKENS, SPECIAL_TOKENS)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,15 +67,16 @@ def load_vocabulary(
 ) -> Vocabulary:
     """Loads spiece.model or sentencepiece.model (of a T5), else tokenizer.json.
 
+    A T5 whose tokenizer.json adds tokens to its pieces is read from that.
     `rows` is the size of the backbone's embedding, which must cover the vocabulary; a
     T5 gets the 100 sentinels of its pretraining where its embedding has rows for them.
     """
     suffix = LABEL_SUFFIX if decoder_only else ""
     pieces = [folder / name for name in PIECES if (folder / name).is_file()]
-    fast = folder / "tokenizer.json"
-    if pieces and not decoder_only:
+    fast = folder / TOKENIZER
+    if pieces and not decoder_only and not _adds_tokens(fast, pieces[0]):
         vocabulary = _sentencepiece(pieces[0], rows, suffix)
-    elif fast.is_file():
+    elif fast.exists():
         vocabulary = _tokenizer_json(fast, suffix)
     else:
         raise InputError(
@@ -110,13 +119,30 @@ def with_sentinels(model: bytes, count: int) -> bytes:
     return proto.SerializeToString()
 
 
-def _sentencepiece(path: pathlib.Path, rows: int, suffix: str) -> Vocabulary:
-    data = path.read_bytes()
+def _processor(path: pathlib.Path) -> sentencepiece.SentencePieceProcessor:
     processor = sentencepiece.SentencePieceProcessor()
     try:
-        processor.LoadFromSerializedProto(data)
+        processor.LoadFromSerializedProto(files.read_bytes(path))
     except RuntimeError as error:
         raise InputError(f"{path} is not a SentencePiece model: {error}.") from error
+    return processor
+
+
+def _knows(processor: sentencepiece.SentencePieceProcessor, token: str) -> bool:
+    """Tells whether a token is one of T5's own, or a control piece of the model."""
+    piece = processor.PieceToId(token)
+    return OF_T5.fullmatch(token) is not None or processor.IsControl(piece)
+
+
+def _adds_tokens(fast: pathlib.Path, pieces: pathlib.Path) -> bool:
+    processor = _processor(pieces)
+    return not all(_knows(processor, token) for token, _ in added_tokens.listed(fast))
+
+
+def _sentencepiece(path: pathlib.Path, rows: int, suffix: str) -> Vocabulary:
+    data = files.read_bytes(path)
+    processor = _processor(path)
+    added_tokens.check(path.parent, functools.partial(_knows, processor))
     if processor.eos_id() < 0:
         raise InputError(f"{path} has no end token </s>; a T5's vocabulary has one.")
     has_sentinels = processor.PieceToId("<extra_id_0>") != processor.unk_id()
@@ -140,18 +166,25 @@ def _sentencepiece(path: pathlib.Path, rows: int, suffix: str) -> Vocabulary:
 
 
 def _tokenizer_json(path: pathlib.Path, suffix: str) -> Vocabulary:
-    data = path.read_bytes()
+    data = files.read_bytes(path)
     try:
         tokenizer = tokenizers.Tokenizer.from_buffer(data)
+        # A model without the token that it names for unknown text fails only here.
+        tokenizer.encode("\ue000")
     except Exception as error:  # The package raises this class itself.
         raise InputError(f"{path} is not a tokenizer.json: {error}.") from error
     tokenizer.no_truncation()
     tokenizer.no_padding()
+    added_tokens.check(
+        path.parent, lambda token: tokenizer.token_to_id(token) is not None
+    )
+    end = _end_token(path.parent, tokenizer)
     highest = max(tokenizer.get_vocab(with_added_tokens=True).values())
     return Vocabulary(
         size=highest + 1,
-        eos_id=_end_token(path.parent, tokenizer),
-        digest=hashlib.sha256(data).hexdigest(),
+        eos_id=end,
+        # The end token may be named by another file.
+        digest=hashlib.sha256(data + str(end).encode()).hexdigest(),
         prefix_ids=_prefix(tokenizer),
         input_suffix=suffix,
         to_ids=lambda texts: [
@@ -179,7 +212,7 @@ def _end_token(folder: pathlib.Path, tokenizer: tokenizers.Tokenizer) -> int:
         return found
     ids = _json_if_there(folder / "config.json").get("eos_token_id")
     first = ids[0] if isinstance(ids, list) and ids else ids
-    if isinstance(first, int):
+    if type(first) is int and first >= 0:
         return first
     raise InputError(
         f"{folder}: no end token is named; tokenizer_config.json should have eos_token "
@@ -188,4 +221,4 @@ def _end_token(folder: pathlib.Path, tokenizer: tokenizers.Tokenizer) -> int:
 
 
 def _json_if_there(path: pathlib.Path) -> JsonObject:
-    return files.read_json(path) if path.is_file() else {}
+    return files.read_json(path) if path.exists() else {}

@@ -1,53 +1,68 @@
-"""Greedy decoding of many prompts at once, with a cache, stopping when all are done."""
+"""Greedy decoding with a cache, scored as it goes, stopping when all rows are done."""
 
-from typing import Any
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from dtvg_jax.models.backbone import Backbone
+from dtvg_jax.models.backbone import Backbone, Cache
 from dtvg_jax.shapes import Params
+
+
+class Decoded(NamedTuple):
+    """Answers: tokens up to the end token and then -1, and log p of each answer."""
+
+    tokens: Int[Array, "B L"]
+    scores: Float[Array, " B"]
+
+
+class _State(NamedTuple):
+    step: Int[Array, ""]
+    done: Bool[Array, " B"]
+    last: Int[Array, " B"]  # the tokens of the step before
+    found: Decoded
+    cache: Cache
 
 
 def greedy(
     backbone: Backbone,
     params: Params,
-    prompts: Float[Array, "K P H"] | Float[Array, "K B P H"],
-    inputs: Int[Array, "K B T"],
+    prompt: Float[Array, "P H"] | Float[Array, "B P H"],
+    inputs: Int[Array, "B T"],
     length: int,
-) -> Int[Array, "K B L"]:
+) -> Decoded:
     """Decodes up to `length` = L tokens of every row, the best one at each step.
 
-    The end token is the last one of a row, -1 comes after it.  A row that is all
-    padding (to fill a batch) counts as done from the start and gives only -1.
-    Decoding stops when every row of every lane is done.  One program for all lanes:
-    the loop is outside, `vmap` over lanes inside, the parameters are not mapped.
+    A score is the sum of the log-probabilities of a row's tokens, the end token's
+    among them. A row that is all padding (to fill a batch) counts as done from the
+    start: it gives only -1 and the score 0. Decoding stops when every row is done.
     """
-    decode = jax.vmap(backbone.decode, in_axes=(None, 0, 0))
     eos = backbone.vocabulary.eos_id
 
-    def pick(
-        scores: Float[Array, "K B V"], done: Bool[Array, "K B"]
-    ) -> tuple[Int[Array, "K B"], Bool[Array, "K B"]]:
-        tokens = jnp.where(done, -1, jnp.argmax(scores, axis=-1).astype(jnp.int32))
-        return tokens, done | (tokens == eos)
+    def note(state: _State, logits: Float[Array, "B V"]) -> _State:
+        best = jnp.max(logits, axis=-1) - jax.nn.logsumexp(logits, axis=-1)
+        tokens = jnp.argmax(logits, axis=-1).astype(jnp.int32)
+        tokens = jnp.where(state.done, -1, tokens)
+        out, scores = state.found
+        out = jax.lax.dynamic_update_index_in_dim(out, tokens, state.step, axis=1)
+        scores = scores + jnp.where(state.done, 0.0, best)
+        done = state.done | (tokens == eos)
+        found = Decoded(out, scores)
+        return _State(state.step + 1, done, tokens, found, state.cache)
 
-    def more(state: tuple[Any, ...]) -> Bool[Array, ""]:
-        step, done, *_ = state
-        return (step < length) & ~jnp.all(done)
+    def more(state: _State) -> Bool[Array, ""]:
+        return (state.step < length) & ~jnp.all(state.done)
 
-    def body(state: tuple[Any, ...]) -> tuple[Any, ...]:
-        step, done, tokens, out, cache = state
-        scores, cache = decode(params, cache, tokens)
-        tokens, done = pick(scores, done)
-        out = jax.lax.dynamic_update_index_in_dim(out, tokens, step, axis=2)
-        return step + 1, done, tokens, out, cache
+    def body(state: _State) -> _State:
+        logits, cache = backbone.decode(params, state.cache, state.last)
+        return note(state._replace(cache=cache), logits)
 
-    scores, cache = jax.vmap(
-        lambda prompt, rows: backbone.prefill(params, prompt, rows, length)
-    )(prompts, inputs)
-    tokens, done = pick(scores, jnp.all(inputs < 0, axis=-1))
-    out = jnp.full((*inputs.shape[:2], length), -1, jnp.int32).at[:, :, 0].set(tokens)
-    state = (jnp.ones((), jnp.int32), done, tokens, out, cache)
-    return jax.lax.while_loop(more, body, state)[3]
+    rows = inputs.shape[0]
+    logits, cache = backbone.prefill(params, prompt, inputs, length)
+    nothing = Decoded(jnp.full((rows, length), -1, jnp.int32), jnp.zeros(rows))
+    padding = jnp.all(inputs < 0, axis=-1)
+    start = _State(
+        jnp.zeros((), jnp.int32), padding, nothing.tokens[:, 0], nothing, cache
+    )
+    return jax.lax.while_loop(more, body, note(start, logits)).found

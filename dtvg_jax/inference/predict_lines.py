@@ -5,17 +5,17 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple, TypedDict
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
 from dtvg_jax.data import tokenise
+from dtvg_jax.data.buckets import bucket
 from dtvg_jax.errors import InputError
 from dtvg_jax.inference import decoding, request_lines
-from dtvg_jax.models.backbone import Backbone, token_log_probabilities
+from dtvg_jax.models.backbone import Backbone
 from dtvg_jax.shapes import Params
 from dtvg_jax.store import entries
-from dtvg_jax.store.entries import Entry, Fit
+from dtvg_jax.store.entries import Entry
 from dtvg_jax.store.prompt_store import PromptStore
 
 # Sorted by length together, so that little of a batch is padding.
@@ -51,7 +51,7 @@ class Answered(TypedDict, total=False):
     error: str
 
 
-Answer = Callable[[Params, np.ndarray, np.ndarray], tuple[Array, Array]]
+Answer = Callable[[Params, np.ndarray, np.ndarray], decoding.Decoded]
 
 
 class _Model(NamedTuple):
@@ -67,7 +67,6 @@ def predict(
     learned: PromptStore | None,
     lines: Iterable[bytes],
     settings: PredictSettings = PredictSettings(),  # noqa: B008 (immutable)
-    check: Callable[[], None] = lambda: None,
 ) -> Iterator[Answered]:
     """Answers lines (see `request_lines.parse`) with stored prompts, or without any.
 
@@ -75,7 +74,9 @@ def predict(
     holds prompts that cannot be batched.
     """
     found = _read(backbone, learned)
-    styles = {entry.metadata.label_style or "digits" for entry in found.values()}
+    # An imported prompt has no style: it takes that of the others.
+    said = (entry.metadata.label_style for entry in found.values())
+    styles = {style for style in said if style is not None}
     if len(styles) > 1:
         raise InputError("the store mixes digits and words as labels: use two stores")
     prompts: dict[str | None, np.ndarray] = {
@@ -93,7 +94,7 @@ def predict(
     defaults = request_lines.Defaults(
         settings.prompt, _by_task(found, settings), frozenset(found), style
     )
-    yield from _answers(model, lines, defaults, check)
+    yield from _answers(model, lines, defaults)
 
 
 def _read(backbone: Backbone, learned: PromptStore | None) -> dict[str, Entry]:
@@ -102,8 +103,7 @@ def _read(backbone: Backbone, learned: PromptStore | None) -> dict[str, Entry]:
     names = learned.names()
     if not names:
         raise InputError(f"{learned.folder} holds no learned prompts")
-    fit = Fit(backbone.digest, backbone.vocabulary.digest)
-    return {name: learned.read(name, fit) for name in names}
+    return {name: learned.read(name, entries.fit(backbone)) for name in names}
 
 
 def _by_task(names: Iterable[str], settings: PredictSettings) -> dict[str, str]:
@@ -120,11 +120,9 @@ def _answers(
     model: _Model,
     lines: Iterable[bytes],
     defaults: request_lines.Defaults,
-    check: Callable[[], None],
 ) -> Iterator[Answered]:
     numbered = enumerate(lines, start=1)
     while chunk := list(itertools.islice(numbered, CHUNK * model.settings.batch_size)):
-        check()
         parsed = [request_lines.parse(number, line, defaults) for number, line in chunk]
         requests = request_lines.format_rows(parsed, model.label_style)
         good = [request for request in requests if request.error is None]
@@ -142,14 +140,10 @@ def _run(model: _Model, good: Sequence[request_lines.Request]) -> list[Answered]
     ids, truncated = _tokens(model, [request.text or "" for request in good])
     nothing = "the text has no tokens, so there is nothing to answer"
     answers = [_refusal(request.line, nothing) for request in good]
-    order = sorted((i for i in range(len(good)) if ids[i]), key=lambda i: len(ids[i]))
-    for start in range(0, len(order), model.settings.batch_size):
-        mine = order[start : start + model.settings.batch_size]
-        tokens, scores = _batch(
-            model, [ids[i] for i in mine], [good[i].entry for i in mine]
-        )
-        texts = model.backbone.vocabulary.decode(tokens[: len(mine)].tolist())
-        for i, text, score in zip(mine, texts, scores, strict=False):
+    for mine in _batched(model, ids, good):
+        found = _batch(model, [ids[i] for i in mine], [good[i].entry for i in mine])
+        texts = model.backbone.vocabulary.decode(found.tokens.tolist())
+        for i, text, score in zip(mine, texts, found.scores, strict=True):
             answers[i] = {
                 "line": good[i].line,
                 "task": good[i].task,
@@ -177,33 +171,53 @@ def _tokens(model: _Model, texts: Sequence[str]) -> tuple[list[list[int]], list[
     return tokens.inputs, tokens.inputs_truncated
 
 
+def _batched(
+    model: _Model, ids: Sequence[Sequence[int]], good: Sequence[request_lines.Request]
+) -> Iterator[list[int]]:
+    """Groups the places of rows that have tokens, of like length, into batches.
+
+    A decoder-only model's rows of a batch share a prompt, whose keys and values are
+    then computed once.
+    """
+
+    def prompt(i: int) -> str:
+        return (good[i].entry or "") if model.backbone.decoder_only else ""
+
+    size = model.settings.batch_size
+    order = sorted(
+        (i for i in range(len(good)) if ids[i]), key=lambda i: (prompt(i), len(ids[i]))
+    )
+    for _, group in itertools.groupby(order, prompt):
+        while mine := list(itertools.islice(group, size)):
+            yield mine
+
+
 def _batch(
     model: _Model, ids: list[list[int]], entries: list[str | None]
-) -> tuple[np.ndarray, np.ndarray]:
-    # Lengths in powers of two, so that few programs are compiled.
+) -> decoding.Decoded:
+    """Answers a batch; its shape is one of few, so that few programs are compiled."""
     longest = max(len(row) for row in ids)
-    length = min(1 << (longest - 1).bit_length(), model.settings.inputs_length)
-    inputs = np.full((model.settings.batch_size, length), -1, np.int32)
-    first = next(iter(model.prompts.values()))
-    prompts = np.zeros((model.settings.batch_size, *first.shape), np.float32)
-    for row, (tokens, entry) in enumerate(zip(ids, entries, strict=True)):
+    length = bucket(longest, model.settings.inputs_length)
+    count = min(1 << (len(ids) - 1).bit_length(), model.settings.batch_size)
+    inputs = np.full((count, length), -1, np.int32)
+    for row, tokens in enumerate(ids):
         inputs[row, : len(tokens)] = tokens
-        prompts[row] = model.prompts[entry]
-    out = model.answer(model.backbone.params, prompts, inputs)
-    tokens, scores = jax.device_get(out)
-    return tokens, scores
+    prompt = model.prompts[entries[0]]
+    if not model.backbone.decoder_only:
+        filled = [*entries, *entries[:1] * (count - len(entries))]
+        prompt = np.stack([model.prompts[entry] for entry in filled])
+    found = jax.device_get(model.answer(model.backbone.params, prompt, inputs))
+    return decoding.Decoded(*(values[: len(ids)] for values in found))
 
 
 def _make_answer(backbone: Backbone, length: int) -> Answer:
-    """Builds answer(params, prompts [B, P, H], inputs [B, T]) -> tokens, log p."""
+    """Builds answer(params, prompt [P, H] or [B, P, H], inputs [B, T])."""
 
     def answer(
-        params: Params, prompts: Float[Array, "B P H"], inputs: Int[Array, "B T"]
-    ) -> tuple[Int[Array, "B L"], Float[Array, " B"]]:
-        [tokens] = decoding.greedy(
-            backbone, params, prompts[None], inputs[None], length
-        )
-        logits = backbone.logits(params, prompts, inputs, tokens, None)
-        return tokens, jnp.sum(token_log_probabilities(logits, tokens), axis=-1)
+        params: Params,
+        prompt: Float[Array, "P H"] | Float[Array, "B P H"],
+        inputs: Int[Array, "B T"],
+    ) -> decoding.Decoded:
+        return decoding.greedy(backbone, params, prompt, inputs, length)
 
     return jax.jit(answer)

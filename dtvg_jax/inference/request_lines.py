@@ -1,13 +1,16 @@
 """Lines of a user's file as requests to a model, and what is wrong with a bad one."""
 
-import json
-from collections.abc import Sequence
+import io
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from dtvg_jax import files
 from dtvg_jax.data import catalogue, raw_rows
-from dtvg_jax.errors import InputError
+from dtvg_jax.errors import InputError, shown
 from dtvg_jax.files import JsonObject
 from dtvg_jax.store import entries
+
+LONGEST = 2**20  # bytes of a line; all but its first tokens would be truncated
 
 
 class Request(NamedTuple):
@@ -30,37 +33,47 @@ class Defaults(NamedTuple):
     label_style: str
 
 
+def split(file: io.BufferedIOBase) -> Iterator[bytes]:
+    """Yields the lines of a file; of one that is too long, enough to refuse it."""
+    with file:
+        while line := file.readline(LONGEST + 1):
+            rest = line
+            while len(rest) > LONGEST and not rest.endswith(b"\n"):
+                rest = file.readline(LONGEST + 1)
+            yield line
+
+
 def parse(number: int, line: bytes, defaults: Defaults) -> Request:
     """Reads a line: a JSON object, or else plain text that is the input itself."""
-    # Editors on Windows begin a file with a byte order mark.
-    encoding = "utf-8-sig" if number == 1 else "utf-8"
     try:
-        return _parse(number, line.decode(encoding).strip("\r\n"), defaults)
-    except UnicodeDecodeError as error:
-        return Request(number, error=f"not UTF-8 at byte {error.start + 1}")
+        return _parse(number, _decode(line), defaults)
     except InputError as error:
         return Request(number, error=str(error))
 
 
-def _parse(number: int, text: str, defaults: Defaults) -> Request:
+def _decode(line: bytes) -> str:
+    if len(line) > LONGEST:
+        raise InputError(f"the line has more than {LONGEST:,} bytes")
+    try:
+        # Editors on Windows begin a file with a byte order mark.
+        text = line.decode("utf-8-sig").strip("\r\n")
+    except UnicodeDecodeError as error:
+        raise InputError(f"not UTF-8 at byte {error.start + 1}") from None
     if not text.strip():
         raise InputError("the line is empty")
-    if not text.lstrip().startswith("{"):
+    return _without_nul("the line", text)
+
+
+def _parse(number: int, text: str, defaults: Defaults) -> Request:
+    given = _object(text)
+    if given is None:
         return Request(number, _entry(None, None, defaults), None, text)
-    try:
-        given = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise InputError(f"not JSON: {error.msg} at column {error.colno}") from None
-    except RecursionError:
-        raise InputError("not JSON that can be read: it is nested too deeply") from None
-    except ValueError as error:  # Python refuses to read numbers of 4,300 digits
-        raise InputError(f"not JSON that can be read: {error}") from None
-    task = given.pop("task", None)
+    task = _optional_text(given, "task")
     if task is not None:
-        task = str(task).removeprefix("dtvg_")
+        task = task.removeprefix("dtvg_")
         if task not in {entries.parse(name).task for name in defaults.known}:
             catalogue.check_task(task)
-    entry = _entry(given.pop("prompt", None), task, defaults)
+    entry = _entry(_optional_text(given, "prompt"), task, defaults)
     task = task or (entries.parse(entry).task if entry else None)
     if "inputs" in given:
         return Request(number, entry, task, _text(given, "inputs"))
@@ -70,17 +83,37 @@ def _parse(number: int, text: str, defaults: Defaults) -> Request:
     return Request(number, entry, task, None, {f: _text(given, f) for f in fields})
 
 
-def _entry(named: object, task: str | None, defaults: Defaults) -> str | None:
+def _object(text: str) -> JsonObject | None:
+    """Gives the JSON object of a line, or None where it is plain text."""
+    first = text.lstrip()[0]
+    if first not in '{["':
+        return None
+    try:
+        content = files.parse_json(text, "the line")
+    except InputError as error:
+        if first != "{":  # a text may begin with a quotation
+            return None
+        raise InputError(str(error).replace("line 1 column", "column")) from None
+    if not isinstance(content, dict):
+        raise InputError('the line is JSON but no object: give {"inputs": TEXT}')
+    return content
+
+
+def _entry(named: str | None, task: str | None, defaults: Defaults) -> str | None:
+    if named is not None and named not in defaults.known:
+        raise InputError(f"there is no prompt {shown(named)} in the store")
     entry = named or defaults.entries.get(task or "") or defaults.entry
-    if entry is not None and str(entry) not in defaults.known:
-        raise InputError(f"there is no prompt {entry!r} in the store")
     if entry is None and defaults.known:
         raise InputError(
             f'the store has no prompt of {task}: name one by "prompt"'
             if task
             else 'the line names neither "task" nor "prompt", and there is no --prompt'
         )
-    return None if entry is None else str(entry)
+    return entry
+
+
+def _optional_text(given: JsonObject, field: str) -> str | None:
+    return None if given.get(field) is None else _text(given, field)
 
 
 def _text(given: JsonObject, field: str) -> str:
@@ -88,14 +121,14 @@ def _text(given: JsonObject, field: str) -> str:
         raise InputError(f"the field {field!r} is missing")
     text = given[field]
     if not isinstance(text, str):
-        raise InputError(f"the field {field!r} is {text!r}: it must be text")
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise InputError(
-            f"the field {field!r} has half of a surrogate pair at character "
-            f"{error.start + 1}: it is no text"
-        ) from None
+        raise InputError(f"the field {field!r} is {shown(text)}: it must be text")
+    return _without_nul(f"the field {field!r}", text)
+
+
+def _without_nul(what: str, text: str) -> str:
+    if "\0" in text:
+        at = text.index("\0") + 1
+        raise InputError(f"{what} has a NUL at character {at}: it is no text")
     return text
 
 

@@ -1,4 +1,4 @@
-"""Prompts on splits: greedy answers of many (prompt, split) pairs in one program."""
+"""Prompts on splits: greedy answers of many (prompt, split) pairs, rows pooled."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -10,18 +10,16 @@ from jaxtyping import Array, Float, Int
 
 from dtvg_jax.data import batches
 from dtvg_jax.data.token_table import TokenTable
-from dtvg_jax.inference import decoding
+from dtvg_jax.inference import blocks, decoding
+from dtvg_jax.inference.blocks import Block
 from dtvg_jax.models.backbone import Backbone, token_log_probabilities
 from dtvg_jax.shapes import Params
 from dtvg_jax.training.placement import Placement
 
-# Rows of a call come in blocks that share a prompt; this many blocks fill a call.
-BLOCKS = 8
-
 Prompts = Float[np.ndarray, "K P H"] | Float[Array, "K P H"]
-Decode = Callable[[Params, Array, Array], Array]
+Decode = Callable[[Params, Array, Array, int], Array]
 Rank = Callable[[Params, Array, Array, Array], Array]
-Call = Callable[[np.ndarray, Array, list[int]], Array]
+Call = Callable[[Array, Array, np.ndarray], Array]
 
 
 class Pair(NamedTuple):
@@ -34,48 +32,48 @@ class Pair(NamedTuple):
 class Setup(NamedTuple):
     """What all blocks share.
 
-    `batch_size` rows are a block, `lengths` the most tokens of an input and of an
-    answer; `check` is called between batches and may raise to stop.
+    `batch_size` rows are a block where they are of full length, shorter ones are more;
+    `check` is called between blocks and may raise to stop.
     """
 
     backbone: Backbone
     placement: Placement
     batch_size: int
-    lengths: tuple[int, int]
     check: Callable[[], None] = lambda: None
 
 
-def make_decode(backbone: Backbone, targets_length: int) -> Decode:
-    """Builds decode(params, prompts [M, P, H], inputs [M, B, T]) -> [M, B, L]."""
+def make_decode(backbone: Backbone) -> Decode:
+    """Builds decode(params, prompt [P, H] or [B, P, H], inputs [B, T], L) -> [B, L]."""
 
     def decode(
-        params: Params, prompts: Float[Array, "M P H"], inputs: Int[Array, "M B T"]
-    ) -> Int[Array, "M B L"]:
-        return decoding.greedy(backbone, params, prompts, inputs, targets_length)
+        params: Params,
+        prompt: Float[Array, "P H"] | Float[Array, "B P H"],
+        inputs: Int[Array, "B T"],
+        length: int,
+    ) -> Int[Array, "B {length}"]:
+        return decoding.greedy(backbone, params, prompt, inputs, length).tokens
 
-    return jax.jit(decode)
+    return jax.jit(decode, static_argnums=3)
 
 
 def make_rank(backbone: Backbone) -> Rank:
-    """Builds rank(params, prompts [M, P, H], inputs [M, B, T], labels [M, C, L]).
+    """Builds rank(params, prompt, inputs [B, T], labels [B, C, L]) -> [B, C].
 
-    It gives log p of each label, [M, B, C]: the sum over its tokens and the end.
-    A label that is all padding gets -inf.
+    It gives log p of each label: the sum over its tokens and the end. A label that is
+    all padding gets -inf.
     """
 
     def one(
         params: Params,
-        prompt: Float[Array, "P H"],
+        prompt: Float[Array, "P H"] | Float[Array, "B P H"],
         inputs: Int[Array, "B T"],
-        label: Int[Array, " L"],
+        targets: Int[Array, "B L"],
     ) -> Float[Array, " B"]:
-        targets = jnp.broadcast_to(label, (inputs.shape[0], label.size))
         logits = backbone.logits(params, prompt, inputs, targets, None)
         total = jnp.sum(token_log_probabilities(logits, targets), axis=-1)
-        return jnp.where(jnp.any(label >= 0), total, -jnp.inf)
+        return jnp.where(jnp.any(targets >= 0, axis=-1), total, -jnp.inf)
 
-    labels = jax.vmap(one, in_axes=(None, None, None, 0), out_axes=-1)
-    return jax.jit(jax.vmap(labels, in_axes=(None, 0, 0, 0)))
+    return jax.jit(jax.vmap(one, in_axes=(None, None, None, 1), out_axes=1))
 
 
 def predict(
@@ -83,9 +81,9 @@ def predict(
 ) -> list[list[str]]:
     """Decodes every row of every pair's split; texts come in row order."""
 
-    def call(prompts: np.ndarray, inputs: Array, numbers: list[int]) -> Array:
-        del numbers
-        return decode(setup.backbone.params, jnp.asarray(prompts), inputs)
+    def call(prompt: Array, inputs: Array, numbers: np.ndarray) -> Array:
+        length = pairs[numbers[0]].table.lengths[1]
+        return decode(setup.backbone.params, prompt, inputs, length)
 
     found = _over_blocks(call, setup, prompts, pairs)
     texts = [setup.backbone.vocabulary.decode(tokens.tolist()) for tokens in found]
@@ -105,9 +103,9 @@ def rank(
     """
     ids = _label_ids(setup, labels)
 
-    def call(prompts: np.ndarray, inputs: Array, numbers: list[int]) -> Array:
-        params = setup.backbone.params
-        return ranker(params, jnp.asarray(prompts), inputs, jnp.asarray(ids[numbers]))
+    def call(prompt: Array, inputs: Array, numbers: np.ndarray) -> Array:
+        placed = jax.device_put(ids[numbers], inputs.sharding)
+        return ranker(setup.backbone.params, prompt, inputs, placed)
 
     found = _over_blocks(call, setup, prompts, pairs)
     return [
@@ -118,44 +116,99 @@ def rank(
 def _label_ids(
     setup: Setup, labels: Sequence[Sequence[str]]
 ) -> Int[np.ndarray, "pairs C L"]:
-    vocabulary, length = setup.backbone.vocabulary, setup.lengths[1]
-    shape = (len(labels), max(map(len, labels)), length)
+    vocabulary = setup.backbone.vocabulary
+    tokens = [
+        [[*row, vocabulary.eos_id] for row in vocabulary.encode(list(texts))]
+        for texts in labels
+    ]
+    longest = max(len(row) for rows in tokens for row in rows)
+    shape = (len(labels), max(map(len, labels)), longest)
     ids = np.full(shape, batches.PADDING, np.int32)
-    for pair, texts in enumerate(labels):
-        for c, tokens in enumerate(vocabulary.encode(list(texts))):
-            tokens = [*tokens, vocabulary.eos_id][:length]
-            ids[pair, c, : len(tokens)] = tokens
+    for pair, rows in enumerate(tokens):
+        for c, row in enumerate(rows):
+            ids[pair, c, : len(row)] = row
     return ids
 
 
 def _over_blocks(
     call: Call, setup: Setup, prompts: Prompts, pairs: Sequence[Pair]
 ) -> list[np.ndarray]:
-    """Deals the blocks of all pairs into calls of one shape; gives rows per pair.
+    """Calls on the blocks of all pairs' rows; gives rows per pair, in row order.
 
-    So splits of different sizes and prompts of many tasks waste little.
+    A block is laid out and started while the one before it runs.
     """
     setup.placement.check_rows("evaluation_batch_size", setup.batch_size)
-    prompts = np.asarray(prompts)
-    work = [
-        (number, rows)
-        for number, pair in enumerate(pairs)
-        for rows in batches.blocks(pair.table, None, setup.batch_size)
-    ]
-    found: list[list[np.ndarray]] = [[] for _ in pairs]
-    for start in range(0, len(work), BLOCKS):
+    placed = jax.device_put(prompts, setup.placement.params)
+    planned = _blocks(setup, prompts.shape[1], pairs)
+    found: list[np.ndarray] = []
+    running: list[Array] = []
+    # Two programs of several CPU devices at once may wait for each other's threads.
+    spread = setup.placement.mesh.size > 1 and jax.default_backend() == "cpu"
+    for block in planned:
         setup.check()
-        chunk = work[start : start + BLOCKS]
-        nothing = np.full(setup.batch_size, batches.PADDING, np.int32)
-        filled = chunk + [(chunk[0][0], nothing)] * (BLOCKS - len(chunk))
-        numbers = [number for number, _ in filled]
-        inputs = [
-            batches.gather(pairs[number].table, rows, *setup.lengths)["inputs"]
-            for number, rows in filled
+        inputs = jax.device_put(_inputs(block, pairs), setup.placement.rows)
+        prompt = _prompt(block, setup, placed, pairs)
+        running.append(call(prompt, inputs, block.pairs))
+        if spread:
+            jax.block_until_ready(running)
+        found.extend(np.asarray(running.pop(0)) for _ in running[1:])
+    found.extend(np.asarray(values) for values in running)
+    return _by_pair(planned, found, pairs)
+
+
+def _blocks(setup: Setup, prompt_length: int, pairs: Sequence[Pair]) -> list[Block]:
+    """Plans blocks over the pairs whose answers may be equally long.
+
+    For a decoder-only model they are those of one prompt, too: the rows of a block then
+    share the keys and values of their prompt.
+    """
+    limits = blocks.Limits(
+        rows=setup.batch_size,
+        devices=setup.placement.mesh.size,
+        bound=max(pair.table.lengths[0] for pair in pairs),
+        prompt_length=prompt_length,
+    )
+    groups: dict[tuple[int, int], dict[int, TokenTable]] = {}
+    for number, pair in enumerate(pairs):
+        prompt = pair.prompt if setup.backbone.decoder_only else 0
+        groups.setdefault((prompt, pair.table.lengths[1]), {})[number] = pair.table
+    return blocks.plan(list(groups.values()), setup.backbone.config, limits)
+
+
+def _inputs(block: Block, pairs: Sequence[Pair]) -> Int[np.ndarray, "B T"]:
+    inputs = np.full((len(block.rows), block.length), batches.PADDING, np.int32)
+    for number in np.unique(block.pairs):
+        mine = block.pairs == number
+        table = pairs[number].table
+        # Targets are laid out too, however long: answers may be shorter.
+        lengths = block.length, table.metadata.longest_target
+        inputs[mine] = batches.gather(table, block.rows[mine], *lengths)["inputs"]
+    return inputs
+
+
+def _prompt(
+    block: Block, setup: Setup, prompts: Float[Array, "K P H"], pairs: Sequence[Pair]
+) -> Float[Array, "P H"] | Float[Array, "B P H"]:
+    """Picks a block's prompts on the device."""
+    if setup.backbone.decoder_only:
+        return prompts[pairs[block.pairs[0]].prompt]
+    return prompts[np.array([pairs[number].prompt for number in block.pairs])]
+
+
+def _by_pair(
+    planned: Sequence[Block], found: Sequence[np.ndarray], pairs: Sequence[Pair]
+) -> list[np.ndarray]:
+    """Sorts the rows of all blocks by pair and row, without those that only fill."""
+    numbers = np.concatenate([block.pairs for block in planned])
+    rows = np.concatenate([block.rows for block in planned])
+    widest = max(values.shape[1] for values in found)
+    values = np.concatenate(
+        [
+            np.pad(one, ((0, 0), (0, widest - one.shape[1])), constant_values=-1)
+            for one in found
         ]
-        placed = jax.device_put(np.stack(inputs), setup.placement.rows)
-        chosen = prompts[[pairs[number].prompt for number in numbers]]
-        out = np.asarray(call(chosen, placed, numbers))
-        for (number, rows), values in zip(chunk, out, strict=False):
-            found[number].append(values[rows != batches.PADDING])
-    return [np.concatenate(values) for values in found]
+    )
+    order = np.lexsort((rows, numbers))
+    order = order[rows[order] != batches.PADDING]
+    ends = np.cumsum([len(pair.table) for pair in pairs])[:-1]
+    return np.split(values[order], ends)

@@ -4,7 +4,7 @@ import dataclasses
 import enum
 import os
 import pathlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import jax
@@ -13,12 +13,12 @@ import numpy as np
 from dtvg_jax import files
 from dtvg_jax.data import catalogue, prepared, scoring, token_table
 from dtvg_jax.data.token_table import TokenTable
-from dtvg_jax.errors import InputError
+from dtvg_jax.errors import InputError, check_field_types, refuse_repeats
 from dtvg_jax.inference import predictions, split_decoding
 from dtvg_jax.inference.split_decoding import Pair, Setup
 from dtvg_jax.models.backbone import Backbone
 from dtvg_jax.store import entries
-from dtvg_jax.store.entries import Entry, Fit
+from dtvg_jax.store.entries import Entry
 from dtvg_jax.store.prompt_store import PromptStore
 from dtvg_jax.training import placement
 
@@ -60,6 +60,11 @@ class EvaluateSettings:
     tasks_module: str = "tasks.all"
     cache_dir: str = "~/.cache/dtvg_jax"
 
+    def __post_init__(self) -> None:
+        check_field_types(self)
+        for name in ("prompts", "tasks"):
+            refuse_repeats(name, getattr(self, name))
+
 
 class Trial(NamedTuple):
     """A stored prompt, by the name of its entry, and the task it is tried on."""
@@ -86,7 +91,6 @@ class _Shared(NamedTuple):
 
     prompt_length: int
     label_style: str
-    lengths: tuple[int, int]
 
 
 def evaluate(
@@ -94,30 +98,25 @@ def evaluate(
     prompt_store: PromptStore,
     out: str | os.PathLike[str],
     settings: EvaluateSettings = EvaluateSettings(),  # noqa: B008 (frozen)
-    check: Callable[[], None] = lambda: None,
 ) -> list[TrialResult]:
     """Tests stored prompts on task splits, in one program.
 
-    Writes predictions/ and results.json into the folder `out`; `check` is called
-    between batches and may raise to stop. Raises InputError for prompts that do not
-    fit, unknown tasks, missing data.
+    Writes predictions/ and results.json into the folder `out`. Raises InputError for
+    prompts that do not fit, unknown tasks, missing data.
     """
     names = list(settings.prompts) or prompt_store.names()
     if not names:
         raise InputError(f"{prompt_store.folder} holds no learned prompts")
     folder = files.expand(out)
     _check_replaceable(folder / "results.json")
-    fit = Fit(backbone.digest, backbone.vocabulary.digest)
-    found = {name: prompt_store.read(name, fit) for name in names}
+    found = {name: prompt_store.read(name, entries.fit(backbone)) for name in names}
     shared = _shared(found)
     trials = plan_trials(found, settings.tasks, settings.matrix)
-    setup = Setup(
-        backbone, placement.make(), settings.batch_size, shared.lengths, check
-    )
+    setup = Setup(backbone, placement.make(), settings.batch_size)
     backbone = backbone._replace(
         params=jax.device_put(backbone.params, setup.placement.params)
     )
-    tables = _open_tables(trials, settings, shared, backbone)
+    tables = _open_tables(trials, found, settings, shared, backbone)
     answers = answer(trials, found, tables, setup, settings.scoring, shared.label_style)
     results = [
         _result(trial, tables[trial.task], given, folder)
@@ -173,7 +172,7 @@ def answer(
     prompts = np.stack([found[name].arrays["prompt"] for name in names])
     pairs = [Pair(names.index(trial.entry), tables[trial.task]) for trial in trials]
     if scoring_by == Scoring.GREEDY:
-        decode = split_decoding.make_decode(setup.backbone, setup.lengths[1])
+        decode = split_decoding.make_decode(setup.backbone)
         return split_decoding.predict(decode, setup, prompts, pairs)
     labels = [label_texts(trial.task, label_style) for trial in trials]
     ranker = split_decoding.make_rank(setup.backbone)
@@ -198,6 +197,7 @@ def label_texts(task: str, label_style: str) -> list[str]:
 
 def _open_tables(
     trials: Sequence[Trial],
+    found: Mapping[str, Entry],
     settings: EvaluateSettings,
     shared: _Shared,
     backbone: Backbone,
@@ -208,16 +208,20 @@ def _open_tables(
     cache = files.expand(settings.cache_dir)
     known = catalogue.known()
     builders = [known[task].builder for task in wanted if task in known]
+    lengths = {task: _lengths(task, found) for task in wanted}
     common = token_table.TableSettings(
         vocabulary=backbone.vocabulary,
-        lengths=shared.lengths,
-        cache_dir=cache / "token_tables",
+        lengths=next(iter(lengths.values())),
+        cache_dir=cache,
         tfds_data_dir=prepared.folder(settings.data_dir, cache, builders),
         label_style=shared.label_style,
         tasks_module=settings.tasks_module,
     )
     opened = {
-        task: token_table.token_table(task, settings.split, common) for task in wanted
+        task: token_table.token_table(
+            task, settings.split, dataclasses.replace(common, lengths=lengths[task])
+        )
+        for task in wanted
     }
     return {task: token_table.head(t, settings.rows) for task, t in opened.items()}
 
@@ -241,22 +245,43 @@ def _result(
     )
 
 
+def _lengths(task: str, found: Mapping[str, Entry]) -> tuple[int, int]:
+    """Gives the lengths that a task's own prompts were learned with.
+
+    Without such prompts it is the catalogue's; raises InputError where they differ.
+    """
+    said = {
+        name: (entry.metadata.lengths[0], entry.metadata.lengths[1])
+        for name, entry in found.items()
+        if entry.metadata.task == task and entry.metadata.lengths
+    }
+    if not said:
+        return catalogue.lengths(task)
+    first = next(iter(said))
+    for name, lengths in said.items():
+        if lengths != said[first]:
+            raise _differ("lengths", name, lengths, first, said[first])
+    return said[first]
+
+
+def _differ(field: str, name: str, value: object, first: str, before: object):
+    return InputError(
+        f"{field} of {name} is {value}, of {first} {before}: test them separately"
+    )
+
+
 def _shared(found: Mapping[str, Entry]) -> _Shared:
     """Gives what all prompts must have in common to be tested in one program."""
-    first, agreed = "", _Shared(0, "", (0, 0))
+    first, agreed = "", _Shared(0, "")
     for name, entry in found.items():
         said = {field: getattr(entry.metadata, field) for field in _Shared._fields}
         for field, value in said.items():
             if value is None:
                 raise InputError(f"{name} does not say its {field}: test it in a job")
-        inputs, targets = said["lengths"]
-        mine = _Shared(said["prompt_length"], said["label_style"], (inputs, targets))
+        mine = _Shared(said["prompt_length"], said["label_style"])
         if not first:
             first, agreed = name, mine
         for field, value, before in zip(_Shared._fields, mine, agreed, strict=True):
             if value != before:
-                raise InputError(
-                    f"{field} of {name} is {value}, of {first} {before}: test them "
-                    "separately"
-                )
+                raise _differ(field, name, value, first, before)
     return agreed

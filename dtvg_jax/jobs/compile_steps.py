@@ -2,7 +2,7 @@
 
 from dtvg_jax.files import JsonObject
 from dtvg_jax.formats.load import open_source
-from dtvg_jax.jobs import plan, taken_prompts
+from dtvg_jax.jobs import plan, taken_prompts, token_tables
 from dtvg_jax.jobs.job import Job
 from dtvg_jax.training import compile_ahead
 
@@ -20,14 +20,16 @@ def compile_steps(job: Job, topology: str) -> JsonObject:
 
 def _step(job: Job, program: plan.Program) -> compile_ahead.Step:
     stage = plan.stage_of(job, program)
+    lengths = [token_tables.lengths(job, run.task) for run in program.runs]
+    inputs, targets = (max(each) for each in zip(*lengths, strict=True))
     shapes = compile_ahead.Shapes(
         lanes=len(program.lanes),
         groups=len(program.lanes) if program.stage == 1 else len(job.seeds),
         sources=len(job.sources) if program.stage == 2 else 0,
         prompt_length=job.prompt_length,
         batch_size=stage.batch_size,
-        inputs_length=job.inputs_length,
-        targets_length=job.targets_length,
+        inputs_length=inputs,
+        targets_length=targets,
     )
     return compile_ahead.Step(
         method=program.method,

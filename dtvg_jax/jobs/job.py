@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from dtvg_jax import methods
 from dtvg_jax.data import catalogue
-from dtvg_jax.errors import InputError, check_field_types
+from dtvg_jax.errors import InputError, check_field_types, refuse_repeats
 from dtvg_jax.methods import Method
 from dtvg_jax.training.stages import Stage
 
@@ -38,8 +38,9 @@ class Job:
         of sources; only what they lack is learned.
       seeds: each gives a P_init, an order of the data, and lanes of its own.
       prompt_length: P.
-      inputs_length: T, the most tokens of an input; longer ones are truncated.
-      targets_length: L, the most tokens of a target and of a prediction.
+      inputs_length: the most tokens of an input; longer ones are truncated. None: the
+        task's own length in the catalogue, which a larger number does not exceed.
+      targets_length: likewise of a target and of a prediction.
       data_dir: folder of prepared TFDS data, or "miniature", which is generated.
       download: download and prepare data sets that are missing there.
       tasks_module: a module that registers tasks of your own with SeqIO.
@@ -50,7 +51,8 @@ class Job:
       dtype: of the backbone, "float32" or "bfloat16".
       validation_rows: how many of the first rows of a validation split are used.
       test_rows: likewise of a test split.
-      evaluation_batch_size: rows of a block when decoding.
+      evaluation_batch_size: rows that are decoded at once where they are of full
+        length; of shorter ones up to eight times as many.
       cache_dir: token tables, generated data and compiled programs; shared by jobs.
     """
 
@@ -64,8 +66,8 @@ class Job:
     prompts_from: Sequence[str] = ()
     seeds: Sequence[int] = (42,)
     prompt_length: int = 100
-    inputs_length: int = 256
-    targets_length: int = 16
+    inputs_length: int | None = None
+    targets_length: int | None = None
     data_dir: str = "miniature"
     download: bool = False
     tasks_module: str = "tasks.all"
@@ -88,7 +90,7 @@ class Job:
             if value is not None and value < 1:
                 raise InputError(f"{name} = {value!r}: it must be a whole number >= 1")
         for name in ("sources", "targets", "seeds"):
-            _check_differ(name, list(getattr(self, name)))
+            refuse_repeats(name, getattr(self, name))
         for seed in self.seeds:
             # The range that NumPy's legacy generator, which draws P_init, takes.
             if not 0 <= seed < 2**32:

@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib.metadata
+import json
 import os
 import pathlib
 import platform
@@ -18,7 +19,10 @@ from dtvg_jax.jobs.job import Job
 from dtvg_jax.jobs.token_tables import Tables
 from dtvg_jax.training.runs import Run
 
-FORMAT = 3  # of plan.json; 2 had rates of methods in stages
+# Of plan.json; 2 had no digests in measured/ and results.json, 3 had rates of methods
+# in stages.
+FORMAT = 4
+BEGUN = ("checkpoints", "measured")  # written after the plan only
 PACKAGES = ("dtvg_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 PACKAGES += ("seqio", "tensorflow-datasets", "safetensors")
 
@@ -32,11 +36,11 @@ def locked(folder: pathlib.Path) -> Iterator[None]:
     with contextlib.ExitStack() as held:
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            held.enter_context(files.locked(folder / ".lock", wait=False))
+            held.enter_context(files.locked(folder / ".lock"))
         except BlockingIOError:
             raise InputError(
-                f"another process works on {folder}: wait for it, or give another "
-                "--job_dir"
+                f"{files.holder(folder / '.lock')} works on {folder}: wait for it, or "
+                "give another --job_dir"
             ) from None
         except OSError as error:
             raise InputError(
@@ -92,9 +96,14 @@ def check_plan(folder: pathlib.Path, now: JsonObject) -> None:
     """
     path = folder / "plan.json"
     if not path.exists():
+        if any((folder / name).exists() for name in BEGUN):
+            raise InputError(
+                f"{path} is gone, and without it nobody knows whether {folder} holds "
+                "this job: restore it, or give another --job_dir"
+            )
         return
-    was = files.read_json(path)
-    was.pop("splits", None)
+    was = files.read_json(path, "restore it, or give another --job_dir")
+    splits = was.pop("splits", None)
     if was.get("format") != FORMAT:
         raise InputError(
             f"{folder} holds a job of another version of dtvg_jax (plan.json has "
@@ -102,7 +111,9 @@ def check_plan(folder: pathlib.Path, now: JsonObject) -> None:
             "with that version, or give another --job_dir; its store can be read"
         )
     differing = plan.differences(was.get("settings"), now["settings"])
-    if differing or files.json_bytes(was) != files.json_bytes(now):
+    # As JSON has it: a record's tuple is a list there.
+    same = was == json.loads(files.json_bytes(now)) and isinstance(splits, dict)
+    if differing or not same:
         raise InputError(
             f"{folder} holds a job with other settings "
             f"({'; '.join(differing) or 'its plan differs'}): give another --job_dir, "

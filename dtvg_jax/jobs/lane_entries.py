@@ -6,10 +6,10 @@ import numpy as np
 from dtvg_jax.jobs import plan
 from dtvg_jax.jobs.job import Job
 from dtvg_jax.jobs.stage_inputs import Prompt
-from dtvg_jax.jobs.token_tables import Tables, training_split
+from dtvg_jax.jobs.token_tables import Tables, lengths, training_split
 from dtvg_jax.methods import Method
 from dtvg_jax.models.backbone import Backbone
-from dtvg_jax.store import prompt_store
+from dtvg_jax.store import entries, prompt_store
 from dtvg_jax.store.entries import Arrays, Fit, Metadata
 from dtvg_jax.training.loop import Trained
 from dtvg_jax.training.runs import Run
@@ -48,7 +48,7 @@ def metadata(
         failed=None if trained.alive[k] else NOT_FINITE,
         sources=list(job.sources) if method.merges_sources else None,
         label_style=job.label_style,
-        lengths=[job.inputs_length, job.targets_length],
+        lengths=list(lengths(job, run.task)),
         split_digests={
             name: tables[run.task, split].metadata.split_digest
             for name, split in splits.items()
@@ -59,10 +59,6 @@ def metadata(
 
 def fit(backbone: Backbone, p_init: Prompt) -> Fit:
     """Says what an entry must agree with to be used with a backbone and a P_init."""
-    return Fit(
-        backbone_digest=backbone.digest,
-        vocabulary_digest=backbone.vocabulary.digest,
-        prompt_length=p_init.shape[0],
-        width=p_init.shape[1],
-        p_init_digest=prompt_store.digest(p_init),
+    return entries.fit(backbone)._replace(
+        prompt_length=p_init.shape[0], p_init_digest=prompt_store.digest(p_init)
     )

@@ -4,6 +4,8 @@
     measured/sources.json       what stage 1's prompts are to each other
 
 A part that is there is not measured again, so an interrupted job loses at most one.
+A file holds the digests of the prompts that were measured, and one of itself: a part
+that was changed, or is of other prompts, is said and measured again.
 """
 
 import dataclasses
@@ -11,10 +13,11 @@ import pathlib
 from collections.abc import Mapping, Sequence
 
 from dtvg_jax import files
+from dtvg_jax.errors import InputError
 from dtvg_jax.files import Record
 from dtvg_jax.report.records import ResultRow, SimilarityMatrix, SingleSource
 
-REMEDY = "remove it, and its prompts will be tested again"
+AGAIN = "what it held is measured again"
 SOURCES = "sources"
 
 
@@ -35,17 +38,39 @@ class Compared:
     seconds: Mapping[str, float]
 
 
-def read(folder: pathlib.Path, part: str, cls: type[Record]) -> Record | None:
-    """Reads a part of a job; None where it was not measured yet."""
+def read(
+    folder: pathlib.Path, part: str, cls: type[Record], prompts: Mapping[str, str]
+) -> Record | None:
+    """Reads a part of a job; None where it is to be measured, and says why.
+
+    `prompts` are the digests, by entry, of the prompts that it must be of.
+    """
     path = _path(folder, part)
     if not path.exists():
         return None
-    return files.record(cls, files.read_json(path, REMEDY), str(path))
+    try:
+        content = files.unseal(files.read_json(path, AGAIN), path, AGAIN)
+        if content.get("part") != part or content.get("prompts") != prompts:
+            raise InputError(f"{path} is of other prompts than the store's: {AGAIN}")
+        return files.record(cls, content.get("measured"), str(path))
+    except InputError as error:
+        print(error, flush=True)
+        return None
 
 
-def write(folder: pathlib.Path, part: str, measured: Tested | Compared) -> None:
-    """Keeps a part of a job."""
-    files.write_json(_path(folder, part), dataclasses.asdict(measured))
+def write(
+    folder: pathlib.Path,
+    part: str,
+    measured: Tested | Compared,
+    prompts: Mapping[str, str],
+) -> None:
+    """Keeps a part of a job, measured of these prompts."""
+    content = {
+        "part": part,
+        "prompts": dict(prompts),
+        "measured": dataclasses.asdict(measured),
+    }
+    files.write_json(_path(folder, part), files.seal(content))
 
 
 def _path(folder: pathlib.Path, part: str) -> pathlib.Path:

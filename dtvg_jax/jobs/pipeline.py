@@ -10,7 +10,7 @@ import dataclasses
 import os
 import pathlib
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import jax
@@ -35,11 +35,12 @@ from dtvg_jax.jobs.stage_inputs import Prompt
 from dtvg_jax.jobs.taken_prompts import Takes
 from dtvg_jax.methods import described, initial_prompt
 from dtvg_jax.models.backbone import Backbone
+from dtvg_jax.report import health
 from dtvg_jax.report.records import JobFacts, Report, Results, SingleSource
 from dtvg_jax.store import entries
 from dtvg_jax.store.entries import Entry
 from dtvg_jax.store.prompt_store import PromptStore
-from dtvg_jax.training import loop, placement
+from dtvg_jax.training import loop, metrics_log, placement
 from dtvg_jax.training.metrics_log import MetricsLog
 from dtvg_jax.training.placement import Placement
 from dtvg_jax.training.runs import Run
@@ -116,7 +117,7 @@ def run(
                 taken,
             )
             results = _run(work)
-        files.write_json(folder / "results.json", dataclasses.asdict(results))
+        report.save(folder, results)
         return report.write(folder)
 
 
@@ -147,6 +148,7 @@ def _run(work: _Work) -> Results:
         ),
         single_source=singles,
         similarity=compared.similarity,
+        log_digest=metrics_log.digest(work.folder),
     )
 
 
@@ -174,9 +176,6 @@ def _learn(
     work: _Work, program: plan.Program, singles: Sequence[SingleSource]
 ) -> Tested:
     """Trains the lanes of a program, stores their prompts, and tests them."""
-    measured = measurements.read(work.folder, program.name, Tested)
-    if measured is not None:
-        return measured
     seconds = {}
     stored = set(work.store.names())
     if not {str(entries.name_of(run)) for run in program.runs} <= stored:
@@ -184,15 +183,22 @@ def _learn(
         for k, run in enumerate(program.runs):
             _store(work, run, trained, k)
         seconds[program.name] = round(trained.seconds, 1)
+    learned = [_read(work, run) for run in program.runs]
+    prompts = _digests(learned)
+    measured = measurements.read(work.folder, program.name, Tested, prompts)
+    if measured is not None:
+        return measured
     print(f"{program.name}  testing {len(program.lanes)} prompts", flush=True)
     start = time.monotonic()
-    learned = [_read(work, run) for run in program.runs]
     rows = testing.test(
         program.runs, learned, work.evaluator, work.folder, work.job.sources
     )
     seconds[f"tests of {program.name}"] = round(time.monotonic() - start, 1)
+    records = metrics_log.read(work.folder / metrics_log.FILE)
+    for problem in health.problems(rows, records):
+        print(f"{program.name}  {health.sentence(problem)}", flush=True)
     measured = Tested(rows, seconds)
-    measurements.write(work.folder, program.name, measured)
+    measurements.write(work.folder, program.name, measured, prompts)
     return measured
 
 
@@ -219,7 +225,6 @@ def _train(
         context=context,
         tables=[work.evaluator.tables[split] for split in splits],
         sources=job.sources if program.stage == 2 else (),
-        lengths=(job.inputs_length, job.targets_length),
     )
     return loop.train(
         training=training,
@@ -234,15 +239,17 @@ def _train(
 
 def _compare_sources(work: _Work) -> Compared:
     """Measures stage 1: similarities, and every source's prompt on every target."""
-    measured = measurements.read(work.folder, measurements.SOURCES, Compared)
-    if measured is not None:
-        return measured
-    job = work.job
-    learned = {
-        (task, seed): _read(work, plan.stage1_run(task, seed)).arrays
+    job, part = work.job, measurements.SOURCES
+    entries_read = {
+        (task, seed): _read(work, plan.stage1_run(task, seed))
         for task in plan.tasks(job)
         for seed in job.seeds
     }
+    digests = _digests(entries_read.values())
+    measured = measurements.read(work.folder, part, Compared, digests)
+    if measured is not None:
+        return measured
+    learned = {key: entry.arrays for key, entry in entries_read.items()}
     print("stage1  trying every source's prompt on every target", flush=True)
     start = time.monotonic()
     prompts = {key: arrays["prompt"] for key, arrays in learned.items()}
@@ -255,7 +262,7 @@ def _compare_sources(work: _Work) -> Compared:
     }
     seconds = {"single sources": round(time.monotonic() - start, 1)}
     measured = Compared(singles, similarity, seconds)
-    measurements.write(work.folder, measurements.SOURCES, measured)
+    measurements.write(work.folder, part, measured, digests)
     return measured
 
 
@@ -278,6 +285,11 @@ def _read(work: _Work, run: Run) -> Entry:
     return work.store.read(str(entries.name_of(run)), fit)
 
 
+def _digests(learned: Iterable[Entry]) -> dict[str, str]:
+    """Gives the digests of prompts by the names of their entries."""
+    return {str(e.metadata.name): e.metadata.prompt_digest for e in learned}
+
+
 def _shared_starts(job: Job, backbone: Backbone) -> dict[int, Prompt]:
     embedding = backbone.embedding(backbone.params)
     return {
@@ -290,11 +302,8 @@ def _evaluator(
     job: Job, backbone: Backbone, place: Placement, check: Check, taken: Takes
 ) -> testing.Evaluator:
     """Opens the token tables, and builds the one decoder."""
-    lengths = (job.inputs_length, job.targets_length)
     return testing.Evaluator(
-        decode=split_decoding.make_decode(backbone, job.targets_length),
-        setup=split_decoding.Setup(
-            backbone, place, job.evaluation_batch_size, lengths, check
-        ),
+        decode=split_decoding.make_decode(backbone),
+        setup=split_decoding.Setup(backbone, place, job.evaluation_batch_size, check),
         tables=token_tables.open_tables(job, backbone.vocabulary, check, taken),
     )

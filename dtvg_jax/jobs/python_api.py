@@ -1,10 +1,12 @@
 """The two stages from Python: learn prompts of tasks, transfer them to targets."""
 
+import dataclasses
 import os
 from collections.abc import Sequence
 from typing import Any
 
-from dtvg_jax import files
+from dtvg_jax import errors, files
+from dtvg_jax.errors import InputError
 from dtvg_jax.jobs import job, pipeline
 from dtvg_jax.report.records import Report
 from dtvg_jax.store.prompt_store import PromptStore
@@ -29,14 +31,8 @@ def learn(
     Returns:
       The store in the folder; entries are "<task>/stage1-seed<n>".
     """
-    made = job.Job(
-        **{"backbone": "miniature", **settings},
-        sources=list(tasks),
-        targets=[],
-        stage1=stage,
-        stage2=stage,
-        methods=[],
-    )
+    own: dict[str, Any] = {"sources": tasks, "targets": [], "methods": []}
+    made = _job(own | {"stage1": stage, "stage2": stage}, settings)
     pipeline.run(made, folder)
     return PromptStore(files.expand(folder) / "store")
 
@@ -63,11 +59,18 @@ def transfer(
     Returns:
       The report: `results` and `summary`, as in results.json, and its plots.
     """
-    made = job.Job(
-        **{"backbone": "miniature", **settings},
-        sources=list(sources),
-        targets=list(targets),
-        stage1=stage1,
-        stage2=stage2,
-    )
+    own: dict[str, Any] = {"sources": sources, "targets": targets}
+    made = _job(own | {"stage1": stage1, "stage2": stage2}, settings)
     return pipeline.run(made, folder)
+
+
+def _job(own: dict[str, Any], settings: dict[str, Any]) -> job.Job:
+    """Makes a job of what a function sets itself, and of other fields."""
+    known = [field.name for field in dataclasses.fields(job.Job)]
+    for name in settings:
+        if name in own:
+            raise InputError(f"{name} is not a setting here: the function sets it")
+        if name not in known:
+            raise errors.unknown("setting", name, known)
+    given: dict[str, Any] = {"backbone": "miniature"}
+    return job.Job(**given | settings | own)

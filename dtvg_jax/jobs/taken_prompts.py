@@ -64,10 +64,13 @@ def of_job(job: Job, folder: pathlib.Path) -> dict[Run, Taken]:
     path = folder / "plan.json"
     if not path.exists():
         return find(job)
-    settings = files.read_json(path).get("settings")
+    content = files.read_json(path, "restore it, or give another --job_dir")
+    settings = content.get("settings")
     was = settings.get("taken") if isinstance(settings, dict) else None
+    if not isinstance(was, dict):  # a plan of another version, or a damaged one
+        return {}
     found = {}
-    for run, one in (was or {}).items():
+    for run, one in was.items():
         task, _, seed = entries.parse(run)
         taken = files.record(Taken, one, f"{path}: taken.{run}")
         found[plan.stage1_run(task, seed)] = taken

@@ -14,6 +14,7 @@ from dtvg_jax.inference import predictions, split_decoding
 from dtvg_jax.inference.split_decoding import Decode, Pair, Prompts, Setup
 from dtvg_jax.jobs.job import Job
 from dtvg_jax.jobs.token_tables import Tables
+from dtvg_jax.report import health
 from dtvg_jax.report.records import ResultRow, SimilarityMatrix, SingleSource
 from dtvg_jax.store import entries
 from dtvg_jax.store.entries import Entry
@@ -91,6 +92,8 @@ def _row(
         prompt_digest=entry.metadata.prompt_digest,
         failed=entry.metadata.failed,
         predictions=file,
+        only_answer=health.only_answer(answers, table.golds),
+        growth=health.growth(entry.arrays["prompt"], entry.arrays["tpv"]),
     )
 
 

@@ -1,5 +1,6 @@
 """The token tables of a job: every split of every task, and few shots of targets."""
 
+import functools
 from collections.abc import Callable, Collection
 from typing import Any
 
@@ -11,6 +12,13 @@ from dtvg_jax.jobs.job import Job
 from dtvg_jax.training.runs import Run
 
 Tables = dict[tuple[str, str], TokenTable]  # by task and split
+
+
+def lengths(job: Job, task: str) -> tuple[int, int]:
+    """Gives the most tokens of a task's inputs and targets in a job."""
+    own, bounds = catalogue.lengths(task), (job.inputs_length, job.targets_length)
+    inputs, targets = (min(n, bound or n) for n, bound in zip(own, bounds, strict=True))
+    return inputs, targets
 
 
 def open_tables(
@@ -35,10 +43,10 @@ def open_tables(
     data_dir = prepared.folder(
         job.data_dir, cache, list(dict.fromkeys(builders)), job.download
     )
-    settings = token_table.TableSettings(
+    settings_for = functools.partial(
+        token_table.TableSettings,
         vocabulary=vocabulary,
-        lengths=(job.inputs_length, job.targets_length),
-        cache_dir=cache / "token_tables",
+        cache_dir=cache,
         tfds_data_dir=data_dir,
         label_style=job.label_style,
         tasks_module=job.tasks_module,
@@ -47,7 +55,8 @@ def open_tables(
 
     def open_table(task: str, split: str, shots: tuple[str, int, int] | None = None):
         check()
-        table = token_table.token_table(task, split, settings, shots)
+        mine = settings_for(lengths=lengths(job, task))
+        table = token_table.token_table(task, split, mine, shots, check)
         return token_table.head(table, rows.get(split))
 
     tables = {

@@ -1,15 +1,16 @@
 """Proof that a job survives kill -9: killed at random moments, it ends the same."""
 
-import json
+import contextlib
+import math
 import pathlib
 import random
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
-from dtvg_jax import files
+from dtvg_jax import report
 from dtvg_jax.errors import InputError
 from dtvg_jax.store.prompt_store import PromptStore
 from dtvg_jax.training import metrics_log
@@ -17,6 +18,8 @@ from dtvg_jax.training import metrics_log
 UNDISTURBED, KILLED = "undisturbed", "killed"
 # Of the undisturbed job's time: a life is long enough to reach another checkpoint.
 LONGEST_LIFE = 0.4
+
+Check = Callable[[], None]
 
 
 class Verdict(NamedTuple):
@@ -40,22 +43,24 @@ def verify(
     kills: int,
     seed: int = 0,
     say: Callable[[str], None] = print,
+    check: Check = lambda: None,
 ) -> Verdict:
     """Runs a job twice, once undisturbed and once killed at random moments.
 
     `flags` are those of the command `train`, without --job_dir. A job that is finished
-    in `folder` already is not run again. Raises InputError where a run fails by itself.
+    in `folder` already is not run again. `check` is called while a job runs; where it
+    raises, the job is killed. Raises InputError where a run fails by itself.
     """
     began = time.monotonic()
-    _run(flags, folder / UNDISTURBED)
+    _run(flags, folder / UNDISTURBED, check)
     seconds = time.monotonic() - began
     say(f"undisturbed: {seconds:.0f} s")
     draw = random.Random(seed)
     for number in range(1, kills + 1):
         life = draw.uniform(0, LONGEST_LIFE * seconds)
-        ended = _kill(flags, folder / KILLED, life)
+        ended = _kill(flags, folder / KILLED, life, check)
         say(f"kill {number} of {kills} after {life:.1f} s{ended}")
-    _run(flags, folder / KILLED)
+    _run(flags, folder / KILLED, check)
     return compare(folder / UNDISTURBED, folder / KILLED, kills)
 
 
@@ -66,10 +71,7 @@ def compare(undisturbed: pathlib.Path, killed: pathlib.Path, kills: int = 0) -> 
         for store in (PromptStore(job / "store") for job in (undisturbed, killed))
     ]
     names = sorted({*digests[0], *digests[1]})
-    rows = [
-        json.dumps(files.read_json(job / "results.json")["rows"], sort_keys=True)
-        for job in (undisturbed, killed)
-    ]
+    rows = [report.read(job / report.FILE).rows for job in (undisturbed, killed)]
     logs = [(job / metrics_log.FILE).read_bytes() for job in (undisturbed, killed)]
     return Verdict(
         kills=kills,
@@ -80,26 +82,41 @@ def compare(undisturbed: pathlib.Path, killed: pathlib.Path, kills: int = 0) -> 
     )
 
 
-def _command(flags: Sequence[str], job: pathlib.Path) -> list[str]:
-    return [sys.executable, "-m", "dtvg_jax.train", *flags, f"--job_dir={job}"]
+def _run(flags: Sequence[str], job: pathlib.Path, check: Check) -> None:
+    with _started(flags, job) as process:
+        said = _said(process, math.inf, check) or ""
+    if process.returncode:
+        last = said.strip().rpartition("\n")[2]
+        raise InputError(f"the job in {job} failed: {last or process.returncode}")
 
 
-def _run(flags: Sequence[str], job: pathlib.Path) -> None:
-    done = subprocess.run(_command(flags, job), capture_output=True, text=True)
-    if done.returncode:
-        last = done.stderr.strip().rpartition("\n")[2]
-        raise InputError(f"the job in {job} failed: {last or done.returncode}")
-
-
-def _kill(flags: Sequence[str], job: pathlib.Path, life: float) -> str:
+def _kill(flags: Sequence[str], job: pathlib.Path, life: float, check: Check) -> str:
     """Starts a job and kills it after `life` seconds; says so if it ended before."""
-    nowhere = subprocess.DEVNULL
+    with _started(flags, job) as process:
+        said = _said(process, life, check)
+    return "" if said is None else " (it had ended)"
+
+
+@contextlib.contextmanager
+def _started(
+    flags: Sequence[str], job: pathlib.Path
+) -> Iterator["subprocess.Popen[str]"]:
+    """Starts a job, and kills it at the end, however that comes."""
+    command = [sys.executable, "-m", "dtvg_jax.train", *flags, f"--job_dir={job}"]
     with subprocess.Popen(
-        _command(flags, job), stdout=nowhere, stderr=nowhere
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
     ) as process:
         try:
-            process.wait(timeout=life)
-        except subprocess.TimeoutExpired:
+            yield process
+        finally:
             process.kill()
-            return ""
-    return " (it had ended)"
+
+
+def _said(process: "subprocess.Popen[str]", seconds: float, check: Check) -> str | None:
+    """Waits for a job and gives its standard error; None where it still runs."""
+    end = time.monotonic() + seconds
+    while (left := end - time.monotonic()) > 0:
+        check()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            return process.communicate(timeout=min(left, 0.2))[1]
+    return None

@@ -1,6 +1,8 @@
 """What a backbone is to the rest of the package: pure functions over parameters."""
 
+import dataclasses
 import functools
+import json
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol, TypeAlias, cast, runtime_checkable
 
@@ -9,12 +11,13 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float, Int, Key
 
-from dtvg_jax.models import llama, t5
+from dtvg_jax.models import layers, llama, t5
 from dtvg_jax.shapes import Params
 
 Config: TypeAlias = t5.T5Config | llama.LlamaConfig
 Cache: TypeAlias = t5.Cache | llama.Cache
 Prompt: TypeAlias = Float[Array, "P H"] | Float[Array, "B P H"]
+Prefix: TypeAlias = Float[Array, "#B P H"] | list[list[layers.Segment]]
 
 
 class Architecture(NamedTuple):
@@ -22,19 +25,23 @@ class Architecture(NamedTuple):
 
     module: makes the Flax module, whose methods are the functions of a backbone
     init_params: draws parameters, boxed with the names of their axes
+    take: chooses the prompt of each row from the prefix of many prompts
     decoder_only: prompt, inputs and targets are one sequence; there is no encoder
     """
 
     module: Callable[..., nn.Module]
     init_params: Callable[..., Params]
+    take: Callable[..., Prefix]
     decoder_only: bool
 
 
 # An architecture is a module of this folder and a line here.  A family of models that
 # only differs in what its files say is a file in formats/families.
 ARCHITECTURES: dict[type[Config], Architecture] = {
-    t5.T5Config: Architecture(t5.module, t5.init_params, decoder_only=False),
-    llama.LlamaConfig: Architecture(llama.module, llama.init_params, decoder_only=True),
+    t5.T5Config: Architecture(t5.module, t5.init_params, t5.take, decoder_only=False),
+    llama.LlamaConfig: Architecture(
+        llama.module, llama.init_params, llama.take, decoder_only=True
+    ),
 }
 
 
@@ -66,6 +73,11 @@ class Backbone(NamedTuple):
 
     logits(params, prompt, inputs [B, T], targets [B, L], dropout_key=None)
         -> float32 [B, L, V], the scores of each target token given those before it
+    prefix(params, prompt) -> all that later positions see of a prompt
+    take(prefix, rows [B]) -> prefix, the prompt of each row of a batch
+    logits_after(params, prefix, inputs [B, T], targets [B, L], dropout_key=None)
+        `logits` in two parts, for a prefix that many batches share; a prefix of one
+        prompt serves all rows
     prefill(params, prompt, inputs [B, T], length) -> ([B, V], cache)
         the scores of the first target token, and space for `length` tokens
     decode(params, cache, tokens [B]) -> ([B, V], cache)
@@ -79,6 +91,9 @@ class Backbone(NamedTuple):
     params: Params
     digest: str
     logits: Callable[..., Float[Array, "B L V"]]
+    prefix: Callable[[Params, Prompt], Prefix]
+    take: Callable[[Prefix, Int[Array, " B"]], Prefix]
+    logits_after: Callable[..., Float[Array, "B L V"]]
     prefill: Callable[..., tuple[Float[Array, "B V"], Cache]]
     decode: Callable[..., tuple[Float[Array, "B V"], Cache]]
     embedding: Callable[[Params], Float[Array, "V H"]]
@@ -106,6 +121,20 @@ def build(
     )
 
 
+def with_remat(backbone: Backbone) -> Backbone:
+    """Gives the same backbone with layers that keep no inner values for gradients.
+
+    Their memory is that of one layer; each layer is computed twice.
+    """
+    return backbone._replace(**functions(backbone.config, remat=True)._asdict())
+
+
+def described(config: Config) -> dict[str, object]:
+    """Gives a config as JSON has it, with the name of its network."""
+    said = json.loads(json.dumps(dataclasses.asdict(config)))
+    return {"network": type(config).__name__} | said
+
+
 def architecture(config: Config) -> Architecture:
     """Finds the code that serves a config."""
     return ARCHITECTURES[type(config)]
@@ -115,18 +144,38 @@ class Functions(NamedTuple):
     """The functions of a backbone, see there."""
 
     logits: Callable[..., Float[Array, "B L V"]]
+    prefix: Callable[[Params, Prompt], Prefix]
+    take: Callable[[Prefix, Int[Array, " B"]], Prefix]
+    logits_after: Callable[..., Float[Array, "B L V"]]
     prefill: Callable[..., tuple[Float[Array, "B V"], Cache]]
     decode: Callable[..., tuple[Float[Array, "B V"], Cache]]
     embedding: Callable[[Params], Float[Array, "V H"]]
 
 
 @functools.cache
-def functions(config: Config) -> Functions:
+def functions(config: Config, remat: bool = False) -> Functions:
     """Makes the functions of a config, the same objects per config.
 
     The same objects, since JAX compiles anew for a function that it has not seen.
     """
-    module = architecture(config).module(config)
+    module = architecture(config).module(config, remat)
+
+    def prefix(params: Params, prompt: Prompt) -> Prefix:
+        made = module.apply({"params": params}, prompt, method="prefix")
+        return cast(Prefix, made)
+
+    def logits_after(
+        params: Params,
+        prefix: Prefix,
+        inputs: Int[Array, "B T"],
+        targets: Int[Array, "B L"],
+        dropout_key: Key[Array, ""] | None = None,
+    ) -> Float[Array, "B L V"]:
+        rngs = None if dropout_key is None else {"dropout": dropout_key}
+        scores = module.apply(
+            {"params": params}, prefix, inputs, targets, rngs=rngs, method="logits"
+        )
+        return cast(Array, scores)
 
     def logits(
         params: Params,
@@ -135,11 +184,8 @@ def functions(config: Config) -> Functions:
         targets: Int[Array, "B L"],
         dropout_key: Key[Array, ""] | None = None,
     ) -> Float[Array, "B L V"]:
-        rngs = None if dropout_key is None else {"dropout": dropout_key}
-        scores = module.apply(
-            {"params": params}, prompt, inputs, targets, rngs=rngs, method="logits"
-        )
-        return cast(Array, scores)
+        before = prefix(params, prompt)
+        return logits_after(params, before, inputs, targets, dropout_key)
 
     def prefill(
         params: Params, prompt: Prompt, inputs: Int[Array, "B T"], length: int
@@ -155,7 +201,8 @@ def functions(config: Config) -> Functions:
         following = module.apply({"params": params}, cache, tokens, method="decode")
         return cast(tuple[Array, Cache], following)
 
-    return Functions(logits, prefill, decode, embedding)
+    take = architecture(config).take
+    return Functions(logits, prefix, take, logits_after, prefill, decode, embedding)
 
 
 def embedding(params: Params) -> Float[Array, "V H"]:

@@ -95,13 +95,8 @@ def join_heads(x: Float[Array, "N B g q D"]) -> Float[Array, "B q M"]:
 def write(
     past: Float[Array, "N B k D"], new: Float[Array, "N B 1 D"], index: Int[Array, ""]
 ) -> Float[Array, "N B k D"]:
-    """Puts one position into a cache.
-
-    A select, not a dynamic update: under `vmap` over lanes the index is batched, which
-    would turn an update into a scatter.  The attention reads the whole cache anyway.
-    """
-    here = (jnp.arange(past.shape[2]) == index)[None, None, :, None]
-    return jnp.where(here, new, past)
+    """Puts one position into a cache."""
+    return jax.lax.dynamic_update_slice_in_dim(past, new, index, axis=2)
 
 
 def parameter(
@@ -248,10 +243,11 @@ class Mlp(nn.Module):
 
 
 def prepend(
-    prompt: Float[Array, "P H"] | Float[Array, "B P H"], x: Float[Array, "B T H"]
+    prompt: Float[Array, "P H"] | Float[Array, "#B P H"], x: Float[Array, "B T H"]
 ) -> Float[Array, "B R H"]:
     """Puts prompt rows in front of embedded tokens: R = P + T rows."""
     if prompt.ndim == 2:
-        prompt = jnp.broadcast_to(prompt[None], (x.shape[0], *prompt.shape))
+        prompt = prompt[None]
+    prompt = jnp.broadcast_to(prompt, (x.shape[0], *prompt.shape[1:]))
     x = jnp.concatenate([prompt.astype(x.dtype), x], axis=1)
     return nn.with_logical_constraint(x, ("batch", "length", "embed"))

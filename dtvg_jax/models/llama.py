@@ -18,7 +18,7 @@ import numpy as np
 from flax import linen as nn
 from jaxtyping import Array, Bool, Float, Int, Key
 
-from dtvg_jax.models import layers
+from dtvg_jax.models import layers, ranges
 from dtvg_jax.models.layers import KeysValues, Segment
 from dtvg_jax.shapes import Params
 
@@ -46,12 +46,12 @@ class Rope:
     The last three matter for "llama3" only (factor 8 for Llama 3.1, 32 for 3.2).
     """
 
-    theta: float = 10000.0
+    theta: ranges.Factor = 10000.0
     kind: str = "default"
-    factor: float = 1.0
-    low_freq_factor: float = 1.0
-    high_freq_factor: float = 4.0
-    original_max_position_embeddings: int = 8192
+    factor: ranges.Factor = 1.0
+    low_freq_factor: ranges.Factor = 1.0
+    high_freq_factor: ranges.Factor = 4.0
+    original_max_position_embeddings: ranges.Size = 8192
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,21 +63,21 @@ class LlamaConfig:
     `qk_norm`: queries and keys are normed head by head before they are rotated (Qwen3).
     """
 
-    vocab_size: int
-    hidden_size: int
-    intermediate_size: int
-    num_hidden_layers: int
-    num_attention_heads: int
-    num_key_value_heads: int
-    head_dim: int
-    rms_norm_eps: float = 1e-6
+    vocab_size: ranges.Vocabulary
+    hidden_size: ranges.Size
+    intermediate_size: ranges.Size
+    num_hidden_layers: ranges.Layers
+    num_attention_heads: ranges.Size
+    num_key_value_heads: ranges.Size
+    head_dim: ranges.Size
+    rms_norm_eps: ranges.Epsilon = 1e-6
     rope: Rope = Rope()
     tied_head: bool = False
     qkv_bias: bool = False
     out_bias: bool = False
     mlp_bias: bool = False
     qk_norm: bool = False
-    dropout_rate: float = 0.0
+    dropout_rate: ranges.Dropout = 0.0
 
 
 def frequencies(rope: Rope, size: int) -> np.ndarray:
@@ -188,14 +188,19 @@ class Layer(nn.Module):
 
 
 class Llama(nn.Module):
-    """The whole model; its methods are the functions of a backbone."""
+    """The whole model; its methods are the functions of a backbone.
+
+    With `remat` a layer's inner values are computed again for its gradient, not kept.
+    """
 
     config: LlamaConfig
+    remat: bool = False
 
     def setup(self) -> None:
         c = self.config
         self.token_embedder = layers.Embedder(c.vocab_size, c.hidden_size)
-        self.layers = [Layer(c) for _ in range(c.num_hidden_layers)]
+        layer = nn.remat(Layer) if self.remat else Layer
+        self.layers = [layer(c) for _ in range(c.num_hidden_layers)]
         self.decoder_norm = layers.RMSNorm(c.rms_norm_eps)
         if not c.tied_head:
             self.logits_dense = layers.Head(c.vocab_size)
@@ -247,13 +252,14 @@ class Llama(nn.Module):
 
     def logits(
         self,
-        prompt: Float[Array, "P H"] | Float[Array, "B P H"],
+        prefix: list[list[Segment]],
         inputs: Int[Array, "B T"],
         targets: Int[Array, "B L"],
     ) -> Float[Array, "B L V"]:
         """Scores every target token given the ones before it; inputs are not empty."""
         tokens = jnp.concatenate([inputs, targets[:, :-1]], axis=1)
-        x, _ = self.run(self.prefix(prompt), prompt.shape[-2], tokens)
+        length = prefix[0][0].key.shape[2] if prefix[0] else 0
+        x, _ = self.run(prefix, length, tokens)
         # The head is the largest product: only positions before a target reach it.
         x = jnp.concatenate([_last(x, inputs), x[:, inputs.shape[1] :]], axis=1)
         return self.head(x)
@@ -303,17 +309,22 @@ def _last(x: Float[Array, "B S H"], inputs: Int[Array, "B T"]) -> Float[Array, "
     return jnp.take_along_axis(x, last[:, None, None], axis=1, mode="clip")
 
 
+def take(prefix: list[list[Segment]], rows: Int[Array, " B"]) -> list[list[Segment]]:
+    """Chooses each row's keys and values among those of K prompts."""
+    return jax.tree.map(lambda x: jnp.take(x, rows, axis=1, mode="clip"), prefix)
+
+
 @functools.cache
-def module(config: LlamaConfig) -> Llama:
+def module(config: LlamaConfig, remat: bool = False) -> Llama:
     """Makes the Flax module of a config, one object per config."""
-    return Llama(config)
+    return Llama(config, remat)
 
 
 def init_params(config: LlamaConfig, key: Key[Array, ""]) -> Params:
     """Draws float32 parameters, boxed with their sharding names."""
-    empty = jnp.zeros((0, config.hidden_size))
     token = jnp.zeros((1, 1), jnp.int32)
-    drawn = module(config).init(key, empty, token, token, method="logits")
+    nothing = [[]] * config.num_hidden_layers
+    drawn = module(config).init(key, nothing, token, token, method="logits")
     boxed = cast(Params, drawn["params"])
     # An embedding of small values: a tied head would else give huge logits.
     embedding = boxed["token_embedder"]["embedding"]

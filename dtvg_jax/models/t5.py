@@ -15,7 +15,7 @@ import numpy as np
 from flax import linen as nn
 from jaxtyping import Array, Bool, Float, Int, Key
 
-from dtvg_jax.models import layers, relative_positions
+from dtvg_jax.models import layers, ranges, relative_positions
 from dtvg_jax.models.layers import KeysValues
 from dtvg_jax.shapes import Params
 
@@ -44,22 +44,22 @@ class T5Config:
     layers) instead of sharing those of its stack.
     """
 
-    vocab_size: int
-    d_model: int
-    d_kv: int
-    num_heads: int
-    d_ff: int
-    num_layers: int
-    num_decoder_layers: int
+    vocab_size: ranges.Vocabulary
+    d_model: ranges.Size
+    d_kv: ranges.Size
+    num_heads: ranges.Size
+    d_ff: ranges.Size
+    num_layers: ranges.Layers
+    num_decoder_layers: ranges.Layers
     activations: tuple[str, ...] = ("gelu", "linear")
     tied_head: bool = False
     scale_outputs: bool = False
     bias_per_layer: bool = False
-    relative_attention_num_buckets: int = 32
-    relative_attention_max_distance: int = 128
-    layer_norm_epsilon: float = 1e-6
-    dropout_rate: float = 0.1
-    decoder_start_id: int = 0
+    relative_attention_num_buckets: ranges.Buckets = 32
+    relative_attention_max_distance: ranges.Size = 128
+    layer_norm_epsilon: ranges.Epsilon = 1e-6
+    dropout_rate: ranges.Dropout = 0.1
+    decoder_start_id: ranges.TokenId = 0
 
     # Names that all backbones have, as in Hugging Face's T5Config.attribute_map.
     @property
@@ -230,12 +230,14 @@ def stack_biases(
 
 class Encoder(nn.Module):
     config: T5Config
+    remat: bool = False
 
     def setup(self) -> None:
         c = self.config
         if not c.bias_per_layer:
             self.relpos_bias = RelativePositions(c, both=True)
-        self.layers = [EncoderLayer(c) for _ in range(c.num_layers)]
+        layer = nn.remat(EncoderLayer) if self.remat else EncoderLayer
+        self.layers = [layer(c) for _ in range(c.num_layers)]
         self.encoder_norm = layers.RMSNorm(c.layer_norm_epsilon)
         self.dropout = layers.Dropout(c.dropout_rate)
 
@@ -251,12 +253,14 @@ class Encoder(nn.Module):
 
 class Decoder(nn.Module):
     config: T5Config
+    remat: bool = False
 
     def setup(self) -> None:
         c = self.config
         if not c.bias_per_layer:
             self.relpos_bias = RelativePositions(c, both=False)
-        self.layers = [DecoderLayer(c) for _ in range(c.num_decoder_layers)]
+        layer = nn.remat(DecoderLayer) if self.remat else DecoderLayer
+        self.layers = [layer(c) for _ in range(c.num_decoder_layers)]
         self.decoder_norm = layers.RMSNorm(c.layer_norm_epsilon)
         self.dropout = layers.Dropout(c.dropout_rate)
         if not c.tied_head:
@@ -292,19 +296,23 @@ class Decoder(nn.Module):
 
 
 class T5(nn.Module):
-    """The whole model; its methods are the functions of a backbone."""
+    """The whole model; its methods are the functions of a backbone.
+
+    With `remat` a layer's inner values are computed again for its gradient, not kept.
+    """
 
     config: T5Config
+    remat: bool = False
 
     def setup(self) -> None:
         c = self.config
         self.token_embedder = layers.Embedder(c.vocab_size, c.d_model)
-        self.encoder = Encoder(c)
-        self.decoder = Decoder(c)
+        self.encoder = Encoder(c, self.remat)
+        self.decoder = Decoder(c, self.remat)
 
     def encode(
         self,
-        prompt: Float[Array, "P H"] | Float[Array, "B P H"],
+        prompt: Float[Array, "P H"] | Float[Array, "#B P H"],
         inputs: Int[Array, "B T"],
     ) -> tuple[list[KeysValues], Bool[Array, "B 1 m"]]:
         """Encodes prompt and inputs into the decoder's keys, values and mask."""
@@ -325,14 +333,20 @@ class T5(nn.Module):
             logits = self.decoder.logits_dense(x)
         return nn.with_logical_constraint(logits, ("batch", "length", "vocab"))
 
+    def prefix(
+        self, prompt: Float[Array, "P H"] | Float[Array, "B P H"]
+    ) -> Float[Array, "#B P H"]:
+        """Gives the prompt itself: the encoder mixes its rows with the tokens."""
+        return prompt[None] if prompt.ndim == 2 else prompt
+
     def logits(
         self,
-        prompt: Float[Array, "P H"] | Float[Array, "B P H"],
+        prefix: Float[Array, "#B P H"],
         inputs: Int[Array, "B T"],
         targets: Int[Array, "B L"],
     ) -> Float[Array, "B L V"]:
         """Scores every target token given the ones before it."""
-        memory, mask = self.encode(prompt, inputs)
+        memory, mask = self.encode(prefix, inputs)
         start = jnp.full((targets.shape[0], 1), self.config.decoder_start_id)
         before = jnp.concatenate([start.astype(targets.dtype), targets[:, :-1]], axis=1)
         x, _ = self.decoder(self.token_embedder(before), memory, mask)
@@ -371,10 +385,17 @@ class T5(nn.Module):
         return self.head(x)[:, 0], cache
 
 
+def take(
+    prefix: Float[Array, "K P H"], rows: Int[Array, " B"]
+) -> Float[Array, "B P H"]:
+    """Chooses each row's prompt among K."""
+    return jnp.take(prefix, rows, axis=0, mode="clip")
+
+
 @functools.cache
-def module(config: T5Config) -> T5:
+def module(config: T5Config, remat: bool = False) -> T5:
     """Makes the Flax module of a config, one object per config."""
-    return T5(config)
+    return T5(config, remat)
 
 
 def init_params(config: T5Config, key: Key[Array, ""]) -> Params:
@@ -382,7 +403,7 @@ def init_params(config: T5Config, key: Key[Array, ""]) -> Params:
     empty = jnp.zeros((0, config.d_model))
     token = jnp.zeros((1, 1), jnp.int32)
     model = module(config)
-    drawn = model.init(key, empty, token, token, method="logits")
+    drawn = model.init(key, empty[None], token, token, method="logits")
     boxed = cast(Params, drawn["params"])
     # T5 folds the root of the head size into the query's initialiser.
     for stack in ("encoder", "decoder"):

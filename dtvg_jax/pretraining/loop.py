@@ -6,7 +6,7 @@ import json
 import pathlib
 import shutil
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, TypeAlias
+from typing import Annotated, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -17,12 +17,12 @@ import sentencepiece
 from jaxtyping import Array, Bool, Float
 
 from dtvg_jax import files
-from dtvg_jax.errors import InputError
+from dtvg_jax.errors import Bounds, InputError, check_field_types
 from dtvg_jax.files import JsonObject
 from dtvg_jax.formats import hugging_face
 from dtvg_jax.models import t5
 from dtvg_jax.pretraining import mixture, model
-from dtvg_jax.pretraining.mixture import Base, Curriculum
+from dtvg_jax.pretraining.mixture import Base, Curriculum, Fraction
 from dtvg_jax.shapes import Params
 from dtvg_jax.training import checkpoints
 from dtvg_jax.training.metrics_log import MetricsLog
@@ -31,6 +31,7 @@ from dtvg_jax.training.progress import Report, progress
 # Accuracy in % of each base by kind: "words", its canonical map, and "maps", others.
 Skills: TypeAlias = dict[str, dict[str, float]]
 Check = Callable[[], None]
+Count = Annotated[int, Bounds(1)]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,19 +42,19 @@ class Settings:
     cue_rows: soft rows per base and per label map in front of the input.
     """
 
-    steps: int
-    seed: int = 0
-    buckets: tuple[tuple[int, int], ...] = ((40, 20), (24, 32))
-    target_length: int = 2
-    cue_rows: tuple[int, int] = (4, 4)
-    learning_rate: float = 0.02
-    warm_up: float = 0.02
-    constant_until: float = 0.7
-    last_rate: float = 0.05
-    renew_every: int = 100  # steps between new weights of the bases
-    measure_every: int = 1000
-    measure_rows: int = 200
-    save_every: int = 500
+    steps: Count
+    seed: Annotated[int, Bounds(0, 2**32 - 1)] = 0
+    buckets: tuple[tuple[Count, Count], ...] = ((40, 20), (24, 32))
+    target_length: Count = 2
+    cue_rows: tuple[Count, Count] = (4, 4)
+    learning_rate: Annotated[float, Bounds(0)] = 0.02
+    warm_up: Fraction = 0.02
+    constant_until: Fraction = 0.7
+    last_rate: Fraction = 0.05
+    renew_every: Count = 100  # steps between new weights of the bases
+    measure_every: Count = 1000
+    measure_rows: Count = 200
+    save_every: Count = 500
 
     @property
     def batch_size(self) -> int:
@@ -95,6 +96,7 @@ def pretrain(
     weights; `check` is called before each step, and what it raises goes on after the
     state is saved. Returns the accuracies at the end.
     """
+    check_field_types(pretraining)
     out = out.absolute()
     out.mkdir(parents=True, exist_ok=True)
     run = _prepare(pretraining)

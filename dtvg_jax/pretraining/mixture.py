@@ -8,13 +8,14 @@ The first map of a base is its canonical one. The batch of a step is a pure func
 import dataclasses
 import random
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, Protocol, TypeAlias, runtime_checkable
+from typing import Annotated, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from dtvg_jax.errors import InputError
+from dtvg_jax.errors import Bounds, InputError
 
+Fraction = Annotated[float, Bounds(0, 1)]
 Encode = Callable[[list[str]], list[list[int]]]
 Ids: TypeAlias = Int[Array, "*shape"] | Int[np.ndarray, "*shape"]
 
@@ -65,11 +66,11 @@ class Curriculum:
     teaches cancels.
     """
 
-    all_bases: float = 0.3
-    maps_from: float = 0.4
-    maps_full: float = 0.55
-    maps_share: float = 0.7
-    least_weight: float = 0.15  # of a base that is known
+    all_bases: Fraction = 0.3
+    maps_from: Fraction = 0.4
+    maps_full: Fraction = 0.55
+    maps_share: Fraction = 0.7
+    least_weight: Fraction = 0.15  # of a base that is known
 
     def share(self, fraction: float) -> float:
         """Returns the share of rows with another map than the canonical one."""

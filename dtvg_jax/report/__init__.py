@@ -13,7 +13,9 @@ from dtvg_jax.report.summary import summarise
 from dtvg_jax.report.terminal import print_table
 from dtvg_jax.training import metrics_log
 
-__all__ = ["Report", "print_table", "read", "to_json", "write"]
+__all__ = ["Report", "print_table", "read", "save", "to_json", "write"]
+
+FILE = "results.json"
 
 
 def write(job_dir: str | os.PathLike[str]) -> Report:
@@ -21,18 +23,27 @@ def write(job_dir: str | os.PathLike[str]) -> Report:
 
     The numbers of the tables are put into results.json (`table`, `comparisons`,
     `groups`, `failed`). Files are replaced whole. Raises InputError without a
-    results.json.
+    results.json, or where it or the log is not what the job wrote.
     """
     folder = files.expand(job_dir)
-    path = folder / "results.json"
-    results = read(path)
+    results = read(folder / FILE)
+    if results.log_digest != metrics_log.digest(folder):
+        raise InputError(
+            f"{folder / metrics_log.FILE} is not the log that {FILE} was made with: "
+            "restore it"
+        )
     records = metrics_log.read(folder / metrics_log.FILE)
     summary = summarise(results, records)
     plots = figures.draw(results, records, folder / "plots")
     made = Report(folder.resolve().name, results, summary, plots)
-    files.write_json(path, to_json(made))
+    files.write_json(folder / FILE, files.seal(to_json(made)))
     files.write_bytes(folder / "results.md", markdown.render(made).encode())
     return made
+
+
+def save(folder: pathlib.Path, results: Results) -> None:
+    """Writes results.json before there are tables."""
+    files.write_json(folder / FILE, files.seal(dataclasses.asdict(results)))
 
 
 def read(path: pathlib.Path) -> Results:
@@ -46,11 +57,12 @@ def read(path: pathlib.Path) -> Results:
             f"{path} has format {found!r}, this version reads format {FORMAT}: use the "
             "version that ran the job"
         )
+    content = files.unseal(content, path, "run the command of the job again")
     return files.record(Results, content, str(path))
 
 
 def to_json(report: Report) -> files.JsonObject:
-    """Gives the content of results.json: what was measured, then the tables."""
+    """Gives what results.json holds, less its digest: what was measured, the tables."""
     content = dataclasses.asdict(report.results) | dataclasses.asdict(report.summary)
     # Through JSON, so that Python users see the lists that a reader of the file sees.
     return json.loads(files.json_bytes(content))

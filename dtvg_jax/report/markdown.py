@@ -7,8 +7,8 @@ A section is a function from the report to its paragraphs and tables, and a line
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
-from dtvg_jax.report import glossary
-from dtvg_jax.report.records import Failure, Report
+from dtvg_jax.report import glossary, health
+from dtvg_jax.report.records import Failure, Problem, Report
 from dtvg_jax.report.tables import (
     Table,
     group_table,
@@ -45,6 +45,11 @@ def failed_lanes(failed: Sequence[Failure]) -> str:
         f"- {one.task}, {one.method}, seed {one.seed}, stage {one.stage}: {one.reason}"
         for one in failed
     )
+
+
+def problem_lines(problems: Sequence[Problem]) -> str:
+    """Lists signs that lanes did not learn, a line each."""
+    return "\n".join(f"- {health.sentence(one)}" for one in problems)
 
 
 def _what_was_run(report: Report) -> list[str]:
@@ -112,6 +117,10 @@ def _failed(report: Report) -> list[str]:
     return [failed_lanes(report.summary.failed) or "None."]
 
 
+def _problems(report: Report) -> list[str]:
+    return [problem_lines(report.summary.problems)]
+
+
 def _files(report: Report) -> list[str]:
     lines = [
         "- `results.json`: every number above, per seed",
@@ -130,6 +139,7 @@ SECTIONS: Sequence[tuple[str, Section]] = (
     ("Sources", _sources),
     ("Groups", _groups),
     ("Failed lanes", _failed),
+    ("Problems", _problems),
     ("Files", _files),
 )
 

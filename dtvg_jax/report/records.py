@@ -4,12 +4,13 @@ In the report's own records `method` is the method with its variant.
 """
 
 import dataclasses
+import enum
 from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple, TypeAlias
 
 from dtvg_jax.training.runs import Run
 
-FORMAT = 2
+FORMAT = 3
 
 Scores: TypeAlias = Mapping[str, float]
 Role: TypeAlias = Literal["source", "target"]
@@ -46,6 +47,8 @@ class ResultRow:
     `metrics` are of the test split, `validation` those of `best_step`; both hold the
     task's metrics and their "mean". `group` marks the chosen ones among `sources`,
     both None for a method without groups. `failed` says why training ended early.
+    `only_answer` was given to every row, though not all have one target; `growth` is
+    the norm of the prompt over that of P_init.
     """
 
     stage: int
@@ -66,6 +69,8 @@ class ResultRow:
     prompt_digest: str
     failed: str | None
     predictions: str
+    only_answer: str | None
+    growth: float
     variant: str = ""
 
     @property
@@ -96,13 +101,17 @@ class SimilarityMatrix:
 
 @dataclasses.dataclass(frozen=True)
 class Results:
-    """All that a job measured; `majority` and `similarity` are by task and by seed."""
+    """All that a job measured; `majority` and `similarity` are by task and by seed.
+
+    `log_digest` is of metrics.jsonl.
+    """
 
     job: JobFacts
     rows: Sequence[ResultRow]
     majority: Mapping[str, Scores]
     single_source: Sequence[SingleSource]
     similarity: Mapping[str, SimilarityMatrix]
+    log_digest: str
     format: int = FORMAT
 
 
@@ -204,6 +213,27 @@ class Failure:
     reason: str
 
 
+class Sign(enum.StrEnum):
+    """What tells that a lane did not learn."""
+
+    NOT_FINITE = "numbers are not finite"
+    LOSS_STAYS = "the loss does not fall"
+    NORM_EXPLODES = "the prompt explodes"
+    ONE_ANSWER = "one answer to everything"
+
+
+@dataclasses.dataclass(frozen=True)
+class Problem:
+    """A sign at a lane, and the numbers or the answer in which it was seen."""
+
+    stage: int
+    task: str
+    method: str
+    seed: int
+    sign: Sign
+    seen: str
+
+
 @dataclasses.dataclass(frozen=True)
 class Summary:
     """What the report makes of a job's results and log."""
@@ -212,6 +242,7 @@ class Summary:
     comparisons: Sequence[Comparison]
     groups: Sequence[GroupShare]
     failed: Sequence[Failure]
+    problems: Sequence[Problem]
 
 
 class Plot(NamedTuple):

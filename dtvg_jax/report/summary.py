@@ -7,6 +7,7 @@ results.json, so that every number shown can be read there.
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+from dtvg_jax.report import health
 from dtvg_jax.report.group_shares import group_shares
 from dtvg_jax.report.records import (
     BestSource,
@@ -40,13 +41,14 @@ class Cell(NamedTuple):
 
 def summarise(results: Results, records: Iterable[LogRecord]) -> Summary:
     """Makes the tables of a job from its results and its log."""
-    table = score_table(results)
+    table, records = score_table(results), list(records)
     steps = [record for record in records if isinstance(record, TrainRecord)]
     return Summary(
         table=table,
         comparisons=comparisons(results.rows, table),
         groups=group_shares(results.job, steps),
         failed=failures(results),
+        problems=health.problems(results.rows, records),
     )
 
 

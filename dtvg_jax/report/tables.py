@@ -26,6 +26,11 @@ _SCORES = {
     "majority": "the score of giving the most frequent answer to every example.",
 }
 
+_PROBLEMS = {
+    "problems": "how many of the seeds' prompts show a sign that nothing was learned; "
+    'see the section "Problems".'
+}
+
 _METHODS = {
     "method": "how the targets were tuned in stage 2, see above.",
     "mean of targets": 'mean over targets of the column "mean".',
@@ -74,9 +79,8 @@ def target_table(report: Report) -> Table:
     summary, rows = report.summary, []
     last = last_stage(summary.table)
     by_task = {one.method: one.by_task for one in summary.comparisons}
-    for row in summary.table:
-        if row.role != "target":
-            continue
+    shown = [row for row in summary.table if row.role == "target"]
+    for row in shown:
         method, found = row.method, None
         if row.stage == last:
             found = by_task[method].get(row.task)
@@ -86,13 +90,14 @@ def target_table(report: Report) -> Table:
         single = f"{best.source} {number(best.score)}" if best else "-"
         difference = f"{found.difference:+.2f} {verdict(found)}" if found else "-"
         rows.append([row.task, method, *_scores(row), single, difference])
-    return Table(_TARGETS, rows)
+    return _with_problems(report, Table(_TARGETS, rows), shown)
 
 
 def source_table(report: Report) -> Table:
     """Lays out the scores of sources."""
     table = [row for row in report.summary.table if row.role == "source"]
-    return Table(_SOURCES, [[row.task, *_scores(row)] for row in table])
+    rows = [[row.task, *_scores(row)] for row in table]
+    return _with_problems(report, Table(_SOURCES, rows), table)
 
 
 def method_table(report: Report) -> Table:
@@ -149,6 +154,22 @@ def numeric_columns(table: Table) -> list[bool]:
         all(cell == "-" or cell.lstrip("+-")[:1].isdigit() for cell in column)
         for column in zip(*table.rows, strict=True)
     ]
+
+
+def _with_problems(report: Report, table: Table, shown: Sequence[ScoreRow]) -> Table:
+    """Adds a column of the problems of each row, where any row has some."""
+    cells = []
+    for row in shown:
+        seeds: dict[str, set[int]] = {}
+        for one in report.summary.problems:
+            if (one.stage, one.task, one.method) == (row.stage, row.task, row.method):
+                seeds.setdefault(one.sign, set()).add(one.seed)
+        said = [f"{sign} ({len(found)})" for sign, found in seeds.items()]
+        cells.append(", ".join(said) or "-")
+    if all(cell == "-" for cell in cells):
+        return table
+    rows = [[*row, cell] for row, cell in zip(table.rows, cells, strict=True)]
+    return Table({**table.columns, **_PROBLEMS}, rows)
 
 
 def _scores(row: ScoreRow) -> list[str]:

@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.table import Table as Grid
 
 from dtvg_jax import files
-from dtvg_jax.report.markdown import failed_lanes
+from dtvg_jax.report.markdown import failed_lanes, problem_lines
 from dtvg_jax.report.records import Report
 from dtvg_jax.report.tables import (
     Table,
@@ -34,6 +34,8 @@ def print_table(
     lines = [compared(one) for one in report.summary.comparisons]
     if report.summary.failed:
         lines += ["Failed lanes:", failed_lanes(report.summary.failed)]
+    if report.summary.problems:
+        lines += ["Problems:", problem_lines(report.summary.problems)]
     folder = files.expand(job_dir)
     lines += [
         f"Report:      {folder / 'results.md'}",

@@ -7,15 +7,16 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dtvg_jax.errors import InputError
-from dtvg_jax.training.runs import Run
+from dtvg_jax.errors import InputError, shown
+from dtvg_jax.models import backbone
+from dtvg_jax.training.runs import Run, can_name_a_file
 
-FORMAT = 1
+FORMAT, UNSEALED = 2, 1  # entries of format 1 have no digest of their metadata
 # In names of entries, the method of a prompt that stage 1 learned.
 STAGE1 = "stage1"
 # The method of an imported prompt, where none is named.
 IMPORTED = "imported"
-_NAME = re.compile(r"(?P<task>[^/.][^/]*)/(?P<method>[^/.][^/]*)-seed(?P<seed>\d+)")
+_NAME = re.compile(r"(?P<task>[^/]*)/(?P<method>[^/]*)-seed(?P<seed>[0-9]{1,20})")
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -44,18 +45,25 @@ def name_of(run: Run) -> EntryName:
 
 def parse(name: str) -> EntryName:
     """Reads a name; raises InputError for what is none."""
-    found = _NAME.fullmatch(name)
+    found = _match(name)
     if found is None:
         raise InputError(
-            f"{name!r} is not the name of a stored prompt: a name is a task, a method "
-            "and a seed, such as 'mrpc/dtvg-seed42'"
+            f"{shown(name)} is not the name of a stored prompt: a name is a task, a "
+            "method and a seed, such as 'mrpc/dtvg-seed42'"
         )
     return EntryName(found["task"], found["method"], int(found["seed"]))
 
 
 def is_name(name: str) -> bool:
     """Tells whether a text is the name of an entry."""
-    return _NAME.fullmatch(name) is not None
+    return _match(name) is not None
+
+
+def _match(name: str) -> re.Match[str] | None:
+    found = _NAME.fullmatch(name)
+    if found is None or not all(map(can_name_a_file, found.group("task", "method"))):
+        return None
+    return found
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,6 +98,7 @@ class Metadata:
     split_digests: Mapping[str, str] | None = None
     backbone: str | None = None
     backbone_digest: str | None = None
+    backbone_config: Mapping[str, object] | None = None
     vocabulary_digest: str | None = None
     prompt_length: int | None = None
     width: int | None = None
@@ -115,14 +124,35 @@ class Fit(NamedTuple):
     prompt_length: int | None = None
     width: int | None = None
     p_init_digest: str | None = None
+    backbone_config: Mapping[str, object] | None = None
 
     def differences(self, metadata: Metadata) -> list[str]:
         """Says which fields of an entry differ from what is asked."""
-        return [
+        asked = self._asdict()
+        config, was = asked.pop("backbone_config"), metadata.backbone_config or {}
+        changed = [
+            f"{name} of the backbone's config is {was[name]!r}, needed is "
+            f"{config.get(name)!r}"
+            for name in sorted(was)
+            if config is not None and was[name] != config.get(name)
+        ]
+        if changed:
+            del asked["backbone_digest"]  # It differs for that reason.
+        return changed + [
             f"{field} is {getattr(metadata, field)!r}, needed is {value!r}"
-            for field, value in self._asdict().items()
+            for field, value in asked.items()
             if value is not None and getattr(metadata, field) != value
         ]
+
+
+def fit(model: backbone.Backbone) -> Fit:
+    """Says what an entry must agree with to be used with a backbone."""
+    return Fit(
+        backbone_digest=model.digest,
+        vocabulary_digest=model.vocabulary.digest,
+        width=model.config.hidden_size,
+        backbone_config=backbone.described(model.config),
+    )
 
 
 class Entry(NamedTuple):

@@ -77,7 +77,8 @@ def _exported(prompt_store: PromptStore, name: str, to: Target) -> dict[str, byt
     _check_fit(name, rows, source)
     # An imported prompt may not know its backbone.
     if entry.metadata.backbone_digest is not None:
-        prompt_store.read(name, Fit(backbone_digest=source.checkpoint.digest()))
+        digest, said = source.checkpoint.digest(), backbone.described(source.config)
+        prompt_store.read(name, Fit(backbone_digest=digest, backbone_config=said))
     config = source.checkpoint.config
     if to.format == "npy":
         return prompt_files.npy(rows)
@@ -140,6 +141,10 @@ def import_prompts(
     for one, prompt in zip(wanted, read, strict=True):
         length, width = prompt.rows.shape
         first, said = start((length, width), one.name.seed)
+        if not np.isfinite(prompt.rows - first).all():
+            raise InputError(
+                f"{one.path}: its difference from P_init ({said}) is not finite."
+            )
         for note in prompt.notes:
             say(note)
         say(f"{one.name}: {[length, width]}, P_init {said}")
@@ -260,5 +265,6 @@ def _about_backbone(source: load.Source | None) -> Metadata:
         unnamed,
         backbone=source.name,
         backbone_digest=source.checkpoint.digest(),
+        backbone_config=backbone.described(source.config),
         vocabulary_digest=source.vocabulary().digest,
     )

@@ -3,7 +3,7 @@
 store/p_init/<digest>.safetensors           the shared start, once per store
 store/<task>/<method>-seed<n>/              an entry
     prompt.safetensors                      its arrays
-    entry.json                              its metadata, see `entries.Metadata`
+    entry.json                              its metadata, see `entries.Metadata`, sealed
 """
 
 import dataclasses
@@ -85,12 +85,16 @@ class PromptStore:
         """
         folder = self._folder(str(metadata.name))
         content = _serialise(arrays, metadata)
+        length, width = arrays["prompt"].shape
         full = dataclasses.replace(
             metadata,
+            prompt_length=metadata.prompt_length or length,
+            width=metadata.width or width,
             prompt_digest=digest(arrays["prompt"]),
+            format=entries.FORMAT,  # also of one that was read in an older format
             files={ARRAYS_FILE: hashlib.sha256(content).hexdigest()},
         )
-        said = files.json_bytes(dataclasses.asdict(full))
+        said = files.json_bytes(files.seal(dataclasses.asdict(full)))
         if (folder / METADATA_FILE).is_file():
             if (folder / METADATA_FILE).read_bytes() == said:
                 return
@@ -118,7 +122,7 @@ class PromptStore:
         """
         folder = self._folder(name)
         path = folder / METADATA_FILE
-        if not path.is_file():
+        if not path.exists():
             known = ", ".join(self.names()[:20]) or "none"
             raise InputError(f"no entry {name!r} in {self.folder}: there are {known}")
         metadata = _read_metadata(path)
@@ -130,6 +134,10 @@ class PromptStore:
         if differing := fit.differences(metadata):
             raise InputError(f"{folder} does not fit: {'; '.join(differing)}")
         arrays = _load(folder / ARRAYS_FILE)
+        if "prompt" not in arrays:
+            raise InputError(
+                f"{folder / ARRAYS_FILE} has no array 'prompt': restore it"
+            )
         if files.sha256(folder / ARRAYS_FILE) != metadata.files.get(ARRAYS_FILE):
             raise InputError(
                 f"{folder / ARRAYS_FILE} is not the file that {METADATA_FILE} names: "
@@ -139,12 +147,7 @@ class PromptStore:
             raise InputError(
                 f"{path}: prompt_digest is not that of {ARRAYS_FILE}: restore it"
             )
-        for array, values in arrays.items():
-            if not np.isfinite(values).all():
-                raise InputError(
-                    f"{folder}: the array {array!r} has values that are not finite; "
-                    "learn that prompt again"
-                )
+        _check_arrays(path, arrays, metadata)
         return Entry(arrays, metadata)
 
     def _folder(self, name: str) -> pathlib.Path:
@@ -156,12 +159,36 @@ class PromptStore:
 
 def _read_metadata(path: pathlib.Path) -> Metadata:
     content = files.read_json(path)
-    if content.get("format") != entries.FORMAT:
+    if content.get("format") not in (entries.UNSEALED, entries.FORMAT):
         raise InputError(
             f"{path} has format {content.get('format')!r}, this version reads format "
             f"{entries.FORMAT}"
         )
+    if content["format"] == entries.FORMAT:
+        content = files.unseal(content, path, "restore it")
     return files.record(Metadata, content, str(path))
+
+
+def _check_arrays(path: pathlib.Path, arrays: Arrays, metadata: Metadata) -> None:
+    """Compares the arrays of an entry with its metadata, and looks at their values."""
+    shape = arrays["prompt"].shape
+    length, width = metadata.prompt_length, metadata.width
+    if len(shape) != 2 or (length or shape[0], width or shape[1]) != shape:
+        raise InputError(
+            f"{path} says that the prompt is [{length or 'P'}, {width or 'H'}], but in "
+            f"{ARRAYS_FILE} it is {list(shape)}: restore it"
+        )
+    if (tpv := arrays.get("tpv")) is not None and tpv.shape != shape:
+        raise InputError(
+            f"{path.parent / ARRAYS_FILE}: the array 'tpv' is {list(tpv.shape)} and "
+            f"'prompt' {list(shape)}, which should be the same: restore it"
+        )
+    for name, values in arrays.items():
+        if not np.isfinite(values).all():
+            raise InputError(
+                f"{path.parent}: the array {name!r} has values that are not finite; "
+                "learn that prompt again"
+            )
 
 
 def _serialise(arrays: Arrays, metadata: Metadata) -> bytes:
@@ -184,7 +211,9 @@ def _serialise(arrays: Arrays, metadata: Metadata) -> bytes:
 
 
 def _load(path: pathlib.Path) -> dict[str, np.ndarray]:
+    files.check_regular(path)
     try:
+        files.check_regular(path)
         return load_file(path)
     except (OSError, SafetensorError) as error:
         raise InputError(f"{path} cannot be read ({error}): restore it") from None

@@ -5,6 +5,7 @@ names of their paths in the state, nested dicts of strings, so that any Orbax pr
 can read them; `progress` is JSON, what the loop must know besides; `digest` is of both.
 """
 
+import errno
 import hashlib
 import json
 import logging
@@ -23,6 +24,8 @@ from dtvg_jax import files
 from dtvg_jax.errors import InputError
 
 KEEP = 2
+# What the system refuses now may be there later: no checkpoint is damaged by it.
+SYSTEM = {errno.EMFILE, errno.ENFILE, errno.EIO, errno.EACCES, errno.EPERM}
 
 Tree = TypeVar("Tree")
 Record = TypeVar("Record")
@@ -51,14 +54,13 @@ def save(
     """Saves a tree of arrays, and the JSON beside it, unless the step is there."""
     if step in checkpoints.all_steps():
         return
-    checkpoints.save(
-        step,
-        args=ocp.args.Composite(
-            state=ocp.args.StandardSave(named(state)),
-            progress=ocp.args.JsonSave(progress),
-            digest=ocp.args.JsonSave({"sha256": digest(step, state, progress)}),
-        ),
+    args = ocp.args.Composite(
+        state=ocp.args.StandardSave(named(state)),
+        progress=ocp.args.JsonSave(progress),
+        digest=ocp.args.JsonSave({"sha256": digest(step, state, progress)}),
     )
+    with files.naming(str(checkpoints.directory)):
+        checkpoints.save(step, args=args)
 
 
 def restore(
@@ -104,7 +106,9 @@ def _restore_step(
         progress = files.record(record, read["progress"], "progress")
         state = _as_in(like, read["state"])
         said = read["digest"]["sha256"]
-    except (ValueError, TypeError, KeyError, OSError) as error:
+    except Exception as error:  # Orbax raises this class itself, for a damaged array
+        if isinstance(error, OSError) and error.errno in SYSTEM:
+            raise
         first = str(error).partition("\n")[0]
         raise InputError(
             f"checkpoint {step} in {checkpoints.directory} does not fit this job or is "

@@ -24,6 +24,7 @@ from dtvg_jax.files import JsonObject
 from dtvg_jax.methods import Method
 from dtvg_jax.models import backbone as backbones
 from dtvg_jax.training import lanes, optimisers, placement
+from dtvg_jax.training import step as train_step
 
 _COLLECTIVES = (
     "all-gather",
@@ -76,20 +77,19 @@ def compile_steps(
 ) -> JsonObject:
     """Compiles steps of a backbone for a TPU slice, and lowers them for CUDA.
 
-    Batches are spread over all chips of the slice. No weights are needed: `config`
-    has their shapes, `dtype` is their type.
+    Rows are spread over all chips of the slice. No weights are needed: `config` has
+    their shapes, `dtype` is their type.
 
     Returns:
       The slice, its number of chips, and for each step its `Figures` and the bytes of
       its program for CUDA.
 
     Raises:
-      InputError: where the slice is unknown, libtpu absent, or a batch not divisible.
+      InputError: where the slice is unknown or libtpu absent.
     """
     place = placement.make(topology_devices(topology))
     results: JsonObject = {"topology": topology, "chips": place.mesh.size}
     for name, step in steps.items():
-        place.check_rows(f"batch_size of {name}", step.shapes.batch_size)
         function, arguments = abstract_step(config, step, place, dtype)
         results[name] = compile_for(function, arguments)._asdict() | {
             "cuda_program_bytes": lower_for_cuda(function, arguments)
@@ -120,14 +120,14 @@ def abstract_step(
         lambda context: lanes.init(step.method, rule, context), context
     )
     rates = _rates(shapes.lanes, list(state.trainables))
-    keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), shapes.lanes))
+    key = jax.eval_shape(lambda: jax.random.key(0))
     model = backbones.build("abstract", config, params, None, "")
-    step_fn = lanes.make_step(model, step.method, rule, dropout=step.dropout)
+    step_fn = train_step.make_step(model, step.method, rule, dropout=step.dropout)
     arguments = (
         _placed(state, place.lanes),
         _placed(params, place.params),
-        _placed(lanes.Fixed(context, rates, keys), place.lanes),
-        _placed(_batch(shapes), place.rows),
+        _placed(lanes.Fixed(context, rates, key), place.lanes),
+        [_placed(_rows(shapes, place.mesh.size), place.rows)],
     )
     return jax.jit(step_fn, donate_argnums=0), arguments
 
@@ -153,12 +153,15 @@ def _rates(count: int, names: Sequence[str]) -> optimisers.Rates:
     return optimisers.Rates({name: _array(count) for name in names}, number, number)
 
 
-def _batch(shapes: Shapes) -> PyTree[jax.ShapeDtypeStruct]:
-    sizes = {"inputs": shapes.inputs_length, "targets": shapes.targets_length}
-    return {
-        name: _array(shapes.lanes, shapes.batch_size, size, dtype="int32")
-        for name, size in sizes.items()
-    }
+def _rows(shapes: Shapes, devices: int) -> train_step.Rows:
+    """Describes all rows of a step as one microbatch of the longest length."""
+    count = -(-shapes.lanes * shapes.batch_size // devices) * devices
+    return train_step.Rows(
+        inputs=_array(count, shapes.inputs_length, dtype="int32"),
+        targets=_array(count, shapes.targets_length, dtype="int32"),
+        lanes=_array(count, dtype="int32"),
+        weights=_array(count),
+    )
 
 
 def _placed(

@@ -1,11 +1,13 @@
-"""Many prompts in one program: the state of K lanes and the step that trains them.
+"""Many prompts in one program: the state of K lanes, their prompts and best steps.
 
 The backbone is frozen, so lanes meet only in its matrix products: the loss is the sum
 over lanes of each lane's own mean token loss, and gradients are those of K single runs.
+Rows of all lanes are pooled: `data.microbatches` sorts them by length.
 """
 
+import functools
 from collections.abc import Callable
-from typing import NamedTuple, TypeAlias, TypeVar
+from typing import NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -20,11 +22,8 @@ from dtvg_jax.methods.method import (
     MethodState,
     Trainables,
 )
-from dtvg_jax.models.backbone import Backbone, token_loss
-from dtvg_jax.shapes import Params
 from dtvg_jax.training import optimisers
 
-Batch: TypeAlias = dict[str, Int[Array, "K B _"]]  # "inputs", "targets"
 Tree = TypeVar("Tree")
 
 
@@ -66,12 +65,11 @@ class Fixed(NamedTuple):
 
     context: LaneContexts
     rates: optimisers.Rates
-    keys: Key[Array, " K"]
+    key: Key[Array, ""]  # of dropout
 
 
-StepFn = Callable[[State, Params, Fixed, Batch], tuple[State, dict[str, Array]]]
-
-
+# Compiled whole: operation by operation, the compilation of each takes longer.
+@functools.partial(jax.jit, static_argnums=(0, 1))
 def init(
     method: Method, optimiser: optax.GradientTransformation, context: LaneContexts
 ) -> State:
@@ -152,105 +150,6 @@ def _over_lanes(
     return mapped
 
 
-def make_step(
-    backbone: Backbone,
-    method: Method,
-    optimiser: optax.GradientTransformation,
-    *,
-    dropout: bool,
-) -> StepFn:
-    """Builds the train step, pure, not yet jitted.
-
-    With `dropout` the backbone's own is on, where its config has a rate. The metrics
-    are "loss" and "grad_norm" [K], and the method's diagnostics [K, ...].
-    """
-    losses = _make_losses(backbone, method, dropout)
-
-    def step_fn(
-        state: State, params: Params, fixed: Fixed, batch: Batch
-    ) -> tuple[State, dict[str, Array]]:
-        gradient = jax.grad(losses, has_aux=True)
-        grads, (loss, method_state, diagnostics) = gradient(
-            state.trainables, state.method_state, fixed, params, state.step, batch
-        )
-        norm = jax.vmap(optax.tree.norm)(grads)
-        trainables, optimiser_state = jax.vmap(
-            lambda *lane: _update(optimiser, state.step, *lane)
-        )(grads, state.optimiser, state.trainables, fixed.rates)
-        # A lane whose numbers are not finite keeps what it had before this step: a
-        # NaN stays in its lane, since lanes meet in no sum.
-        alive = state.alive & jnp.isfinite(loss) & jnp.isfinite(norm)
-        alive &= jax.vmap(_all_finite)(trainables)
-        new = (trainables, method_state, optimiser_state)
-        old = (state.trainables, state.method_state, state.optimiser)
-        kept = select(alive, new, old)
-        state = State(state.step + 1, *kept, alive, state.best)
-        return state, {"loss": loss, "grad_norm": norm, **diagnostics}
-
-    return step_fn
-
-
-Aux: TypeAlias = tuple[Float[Array, " K"], MethodState, Diagnostics]
-
-
-def _make_losses(
-    backbone: Backbone, method: Method, dropout: bool
-) -> Callable[..., tuple[Float[Array, ""], Aux]]:
-    """Builds the sum of the lanes' losses, to differentiate by its first argument."""
-    # With a rate of 0 no key is made, so that there is none to fold at each step.
-    dropout = dropout and getattr(backbone.config, "dropout_rate", 0.0) > 0
-
-    def losses(
-        trainables: Trainables,
-        method_state: MethodState,
-        fixed: Fixed,
-        params: Params,
-        step: Int[Array, ""],
-        batch: Batch,
-    ) -> tuple[Float[Array, ""], Aux]:
-        prompt, method_state, diagnostics = prompts(
-            method, trainables, method_state, fixed.context, step
-        )
-
-        def lane(
-            prompt: Float[Array, "P H"],
-            inputs: Int[Array, "B T"],
-            targets: Int[Array, "B L"],
-            key: Key[Array, ""],
-        ) -> Float[Array, ""]:
-            dropout_key = jax.random.fold_in(key, step) if dropout else None
-            scores = backbone.logits(params, prompt, inputs, targets, dropout_key)
-            return token_loss(scores, targets)
-
-        loss = jax.vmap(lane)(prompt, batch["inputs"], batch["targets"], fixed.keys)
-        return jnp.sum(loss), (loss, method_state, diagnostics)
-
-    return losses
-
-
-def _all_finite(tree: PyTree[Array]) -> Bool[Array, ""]:
-    return jnp.all(jnp.stack([jnp.isfinite(x).all() for x in jax.tree.leaves(tree)]))
-
-
-def _update(
-    optimiser: optax.GradientTransformation,
-    step: Int[Array, ""],
-    grads: Trainables,
-    state: PyTree[Array],
-    trainables: Trainables,
-    rates: optimisers.Rates,
-) -> tuple[Trainables, PyTree[Array]]:
-    """Moves one lane's arrays, each at its own rate."""
-    direction: PyTree[Array]
-    direction, state = optimiser.update(grads, state, trainables)
-    share = optimisers.linear_schedule(step, rates.warmup, rates.steps)
-    new = {
-        name: value - share * rates.peak[name] * direction[name]
-        for name, value in trainables.items()
-    }
-    return new, state
-
-
 def select(which: Bool[Array, " K"], new: Tree, old: Tree) -> Tree:
     """Takes `new` for the lanes in `which`, `old` for the others, leaf by leaf."""
 
@@ -260,6 +159,7 @@ def select(which: Bool[Array, " K"], new: Tree, old: Tree) -> Tree:
     return jax.tree.map(leaf, new, old)
 
 
+@functools.partial(jax.jit, static_argnums=0)
 def current_prompts(
     method: Method, state: State, fixed: Fixed
 ) -> Float[Array, "K P H"]:
@@ -269,6 +169,7 @@ def current_prompts(
     )[0]
 
 
+@functools.partial(jax.jit, static_argnums=0)
 def keep_best(
     method: Method, state: State, fixed: Fixed, scores: Float[Array, " K"]
 ) -> State:
@@ -282,8 +183,8 @@ def keep_best(
     return state._replace(best=select(better, now, state.best))
 
 
-def lane_key(seed: int, *names: str) -> Key[Array, ""]:
-    """Derives a lane's random key from its seed and the names of what it does."""
+def named_key(seed: int, *names: str) -> Key[Array, ""]:
+    """Derives a random key from a seed and the names of what it is for."""
     key = jax.random.key(seed)
     for name in names:
         # fold_in takes 32 bits; the prime keeps long names apart by all their bytes.

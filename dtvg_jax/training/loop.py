@@ -12,14 +12,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, PyTree
 
-from dtvg_jax.data import batches
+from dtvg_jax.data import batches, microbatches
+from dtvg_jax.data.microbatches import Cut, Stream
 from dtvg_jax.data.token_table import TokenTable
 from dtvg_jax.files import JsonObject
 from dtvg_jax.methods.method import Method
+from dtvg_jax.models import backbone as backbones
 from dtvg_jax.models.backbone import Backbone
-from dtvg_jax.training import checkpoints, lanes, optimisers
+from dtvg_jax.training import checkpoints, lanes, optimisers, step
 from dtvg_jax.training.lanes import LaneContexts
 from dtvg_jax.training.metrics_log import MetricsLog
 from dtvg_jax.training.placement import Placement
@@ -38,12 +40,17 @@ class Training(NamedTuple):
     context: LaneContexts
     tables: Sequence[TokenTable]  # the train split of each lane
     sources: Sequence[str]
-    lengths: tuple[int, int]  # most tokens of inputs and targets
 
     @property
     def steps(self) -> int:
         """The steps of the lane that is trained longest."""
         return max(lane.steps for lane in self.lanes)
+
+    @property
+    def streams(self) -> list[Stream]:
+        """The training rows of each lane."""
+        pairs = zip(self.tables, self.lanes, strict=True)
+        return [Stream(table, lane.run.seed) for table, lane in pairs]
 
 
 class Trained(NamedTuple):
@@ -56,11 +63,20 @@ class Trained(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
+class Validated:
+    """What the last validation found; before the first, all lanes are alive."""
+
+    step: int  # -1 before the first
+    alive: Sequence[bool]  # of each lane; the dead are given no rows from here on
+    best: Sequence[dict[str, float]]  # scores of each lane's best step, {} before it
+
+
+@dataclasses.dataclass(frozen=True)
 class Progress:
     """What lies beside the state: where logs and validation stand at its step."""
 
     log_position: int  # bytes of metrics.jsonl
-    validated: int  # the last validated step, -1 before the first
+    validated: Validated
     seconds: float  # spent on the steps that the state stands for, in all processes
 
 
@@ -87,30 +103,85 @@ def train(
     raises leaves the last checkpoint, of the last validation or such a stop.
     """
     stage, method = training.stage, training.method
-    placement.check_rows("batch_size", stage.batch_size)
     optimiser = optimisers.by_name(stage.optimiser)
     state = lanes.init(method, optimiser, training.context)
     state, fixed = jax.device_put((state, _fixed(training)), placement.lanes)
-    step_fn = jax.jit(
-        lanes.make_step(backbone, method, optimiser, dropout=stage.dropout),
-        donate_argnums=0,
+    cut = choose_cut(
+        training.streams,
+        stage.batch_size,
+        backbone.decoder_only,
+        training.context.p_init.shape[1],
+        placement,
     )
+    if _needs_remat(training, backbone, state, fixed, cut, placement):
+        backbone = backbones.with_remat(backbone)
+    step_fn = step.make_step(backbone, method, optimiser, dropout=stage.dropout)
     with checkpoints.manager(folder) as manager:
         restored = checkpoints.restore(manager, state, Progress)
-        at = Progress(log.position(), -1, 0.0)
+        count = len(training.lanes)
+        at = Progress(
+            log.position(), Validated(-1, (True,) * count, ({},) * count), 0.0
+        )
         if restored is not None:
             state, at = restored
             log.truncate(at.log_position)
         began = time.monotonic() - at.seconds
-        loop = _Loop(training, backbone, step_fn, fixed, placement, manager, log, began)
+        loop = _Loop(
+            training, backbone, step_fn, fixed, cut, placement, manager, log, began
+        )
         if restored is None:
             # From here on the log can be truncated to where this program began.
             _save(loop, state, at.validated)
-        state = _steps(loop, state, at.validated, validate, check)
-        best = jax.device_get(state.best)
-        scores = validate(best.prompt)
+        state, validated = _steps(loop, state, at.validated, validate, check)
+        best, scores = jax.device_get(state.best), validated.best
+        if not all(scores):  # a lane that failed before it was ever validated
+            start = validate(best.prompt)
+            scores = [mine or other for mine, other in zip(scores, start, strict=True)]
         seconds = time.monotonic() - began
         return Trained(best, np.asarray(state.alive), scores, seconds)
+
+
+def choose_cut(
+    streams: Sequence[Stream],
+    batch_size: int,
+    backbone_is_decoder: bool,
+    prompt_length: int,
+    placement: Placement,
+) -> Cut:
+    """Chooses the microbatches of a program from its tables and devices."""
+    # A decoder computes a prompt's keys and values once, whatever the rows.
+    each = 0 if backbone_is_decoder else prompt_length
+    tokens = placement.microbatch_tokens
+    return microbatches.choose(streams, batch_size, tokens, each, placement.mesh.size)
+
+
+def _needs_remat(
+    training: Training,
+    backbone: Backbone,
+    state: lanes.State,
+    fixed: lanes.Fixed,
+    cut: Cut,
+    placement: Placement,
+) -> bool:
+    """Decides whether layers are rematerialised: as asked, or where memory is short."""
+    limit = placement.memory
+    if training.stage.remat is not None or limit is None:
+        return bool(training.stage.remat)
+    inputs, targets, count = cut.buckets[-1]
+
+    def array(*shape: int, dtype: str = "int32") -> PyTree[jax.ShapeDtypeStruct]:
+        return jax.ShapeDtypeStruct(shape, dtype, sharding=placement.rows)
+
+    rows = step.Rows(
+        array(count, inputs),
+        array(count, targets),
+        array(count),
+        array(count, dtype="float32"),
+    )
+    needed = step.microbatch_bytes(
+        backbone, training.method, state, fixed, rows, dropout=training.stage.dropout
+    )
+    return needed > limit
 
 
 class _Loop(NamedTuple):
@@ -118,8 +189,9 @@ class _Loop(NamedTuple):
 
     training: Training
     backbone: Backbone
-    step_fn: lanes.StepFn
+    step_fn: step.StepFn
     fixed: lanes.Fixed
+    cut: Cut
     placement: Placement
     manager: ocp.CheckpointManager
     log: MetricsLog
@@ -129,32 +201,42 @@ class _Loop(NamedTuple):
 def _steps(
     loop: _Loop,
     state: lanes.State,
-    validated: int,
+    validated: Validated,
     validate: Validate,
     check: Check,
-) -> lanes.State:
+) -> tuple[lanes.State, Validated]:
     """Trains and validates from the state's step on to the last."""
-    training, start = loop.training, int(state.step)
-    stream = batches.prefetch(
-        _batch_maker(training),
-        start,
-        training.steps,
-        put=lambda batch: jax.device_put(batch, loop.placement.rows),
-    )
-    pending: list[dict[str, Array]] = []  # metrics of the steps that are not logged
-    with progress(training.steps, training.name) as report, contextlib.closing(stream):
-        for step in range(start, training.steps + 1):
-            if _validates(step, training) and validated != step:
-                _flush(loop, pending, step, report)
-                pending = []
+    training, every = loop.training, loop.training.stage.validate_every
+    at = int(state.step)
+    with progress(training.steps, training.name) as report:
+        while True:
+            if _validates(at, training) and validated.step != at:
                 prompts = lanes.current_prompts(training.method, state, loop.fixed)
                 with _saved_if_raised(loop, state, validated):
                     scores = validate(prompts)
-                state = _note_scores(loop, state, scores)
-                validated = step
+                state, validated = _note_scores(loop, state, validated, scores)
                 _save(loop, state, validated)
-            if step == training.steps:
-                break
+            if at == training.steps:
+                return state, validated
+            stop = min((at // every + 1) * every, training.steps)
+            state = _train_until(stop, loop, state, validated, check, report)
+            at = stop
+
+
+def _train_until(
+    stop: int,
+    loop: _Loop,
+    state: lanes.State,
+    validated: Validated,
+    check: Check,
+    report: Report,
+) -> lanes.State:
+    """Trains up to a step, on batches that are made and sent ahead."""
+    start = int(state.step)
+    stream = batches.prefetch(_maker(loop, validated), start, stop, put=_putter(loop))
+    pending: list[step.Metrics] = []  # of the steps that are not logged
+    with contextlib.closing(stream):
+        for at in range(start, stop):
             with _saved_if_raised(loop, state, validated, pending, report):
                 check()
                 batch = next(stream)
@@ -162,28 +244,60 @@ def _steps(
                 state, loop.backbone.params, loop.fixed, batch
             )
             pending.append(metrics)
-            if _logs(step, training):
+            if _logs(at, loop.training):
                 # This step runs on the device while the one before is logged.
-                _flush(loop, pending[:-1], step, report)
+                _flush(loop, pending[:-1], at, report)
                 pending = pending[-1:]
+    _flush(loop, pending, stop, report)
     return state
 
 
-def _validates(step: int, training: Training) -> bool:
+def _maker(
+    loop: _Loop, validated: Validated
+) -> Callable[[int], list[microbatches.Rows]]:
+    """Builds the function that makes a step's rows: those of lanes that still train."""
+    training, streams = loop.training, loop.training.streams
+
+    def make(at: int) -> list[microbatches.Rows]:
+        running = [
+            k
+            for k, lane in enumerate(training.lanes)
+            if at < lane.steps and validated.alive[k]
+        ]
+        return microbatches.make(
+            streams, running, at, training.stage.batch_size, loop.cut
+        )
+
+    return make
+
+
+def _putter(
+    loop: _Loop,
+) -> Callable[[list[microbatches.Rows]], list[step.Rows]]:
+    def put(made: list[microbatches.Rows]) -> list[step.Rows]:
+        return [
+            step.Rows(*jax.device_put(tuple(rows), loop.placement.rows))
+            for rows in made
+        ]
+
+    return put
+
+
+def _validates(at: int, training: Training) -> bool:
     every = training.stage.validate_every
-    return step == training.steps or (step > 0 and step % every == 0)
+    return at == training.steps or (at > 0 and at % every == 0)
 
 
-def _logs(step: int, training: Training) -> bool:
-    return step % training.stage.log_every == 0
+def _logs(at: int, training: Training) -> bool:
+    return at % training.stage.log_every == 0
 
 
 @contextlib.contextmanager
 def _saved_if_raised(
     loop: _Loop,
     state: lanes.State,
-    validated: int,
-    pending: Sequence[dict[str, Array]] = (),
+    validated: Validated,
+    pending: Sequence[step.Metrics] = (),
     report: Report = lambda step, loss: None,
 ) -> Iterator[None]:
     """Saves the state where the block raises anything at all, then lets it go on.
@@ -194,31 +308,16 @@ def _saved_if_raised(
     try:
         yield
     except BaseException:  # Stopped and KeyboardInterrupt are no Exception
-        step = int(state.step)
-        if _logs(step, loop.training):
-            _flush(loop, pending, step, report)
+        at = int(state.step)
+        if _logs(at, loop.training):
+            _flush(loop, pending, at, report)
         _save(loop, state, validated)
         raise
 
 
-def _batch_maker(training: Training) -> Callable[[int], batches.Batch]:
-    seeds = [lane.run.seed for lane in training.lanes]
-
-    def make(step: int) -> batches.Batch:
-        return batches.lanes_batch(
-            training.tables, seeds, step, training.stage.batch_size, training.lengths
-        )
-
-    return make
-
-
 def _fixed(training: Training) -> lanes.Fixed:
     stage, count = training.stage, len(training.lanes)
-    runs = [lane.run for lane in training.lanes]
-    keys = [
-        lanes.lane_key(run.seed, f"stage{run.stage}", run.task, run.full_method)
-        for run in runs
-    ]
+    first = training.lanes[0].run
     return lanes.Fixed(
         context=jax.tree.map(jnp.asarray, training.context),
         rates=optimisers.Rates(
@@ -231,24 +330,24 @@ def _fixed(training: Training) -> lanes.Fixed:
             warmup=jnp.full(count, stage.warmup),
             steps=jnp.array([lane.steps for lane in training.lanes]),
         ),
-        keys=jnp.stack(keys),
+        key=lanes.named_key(first.seed, "dropout", training.name),
     )
 
 
 def _flush(
-    loop: _Loop, pending: Sequence[dict[str, Array]], step: int, report: Report
+    loop: _Loop, pending: Sequence[step.Metrics], at: int, report: Report
 ) -> None:
-    """Logs the metrics of the last of the finished steps, number `step`."""
+    """Logs the metrics of the last of the finished steps, number `at`."""
     if not pending:
         return
     training, last = loop.training, jax.device_get(pending[-1])
-    running = [k for k, lane in enumerate(training.lanes) if step <= lane.steps]
+    running = [k for k, lane in enumerate(training.lanes) if at <= lane.steps]
     losses = last["loss"][running]
     finite = losses[np.isfinite(losses)]
-    report(step, float(finite.mean()) if finite.size else math.nan)
+    report(at, float(finite.mean()) if finite.size else math.nan)
     records = []
     for k in running:
-        record = _about(training, k) | {"kind": "train", "step": step}
+        record = _about(training, k) | {"kind": "train", "step": at}
         record |= {name: value[k] for name, value in last.items()}
         if "group" in last:
             record |= {"sources": list(training.sources)}
@@ -270,32 +369,38 @@ def _about(training: Training, k: int) -> JsonObject:
     }
 
 
-def _note_scores(loop: _Loop, state: lanes.State, scores: Scores) -> lanes.State:
+def _note_scores(
+    loop: _Loop, state: lanes.State, validated: Validated, scores: Scores
+) -> tuple[lanes.State, Validated]:
     """Keeps what is better than a lane's best, and logs the scores."""
-    training, step = loop.training, int(state.step)
+    training, at = loop.training, int(state.step)
     means = np.array([s["mean"] for s in scores], np.float32)
     # A lane that ends between two validations is validated at the second.
     every = training.stage.validate_every
-    due = np.array([step < lane.steps + every for lane in training.lanes])
+    due = np.array([at < lane.steps + every for lane in training.lanes])
     means = np.where(due, means, -np.inf)
     before = np.asarray(state.best.score)
     state = lanes.keep_best(training.method, state, loop.fixed, jnp.asarray(means))
-    after = np.asarray(state.best.score)
+    better = np.asarray(state.best.score) > before
     loop.log.write(
         _about(training, k)
         | {
             "kind": "validation",
-            "step": step,
+            "step": at,
             "metrics": scores[k],
-            "best": bool(after[k] > before[k]),
+            "best": bool(better[k]),
         }
         for k in range(len(training.lanes))
         if due[k]
     )
-    return state
+    best = tuple(
+        dict(new) if is_better else old
+        for new, old, is_better in zip(scores, validated.best, better, strict=True)
+    )
+    return state, Validated(at, tuple(np.asarray(state.alive).tolist()), best)
 
 
-def _save(loop: _Loop, state: lanes.State, validated: int) -> None:
+def _save(loop: _Loop, state: lanes.State, validated: Validated) -> None:
     seconds = time.monotonic() - loop.began
     at = Progress(loop.log.position(), validated, seconds)
     checkpoints.save(loop.manager, int(state.step), state, dataclasses.asdict(at))

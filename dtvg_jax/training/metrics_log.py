@@ -2,11 +2,13 @@
 
 A line is one JSON object: `kind` (a `Kind`), `program`, `lane`, `stage`, `task`,
 `method`, `seed`, `step`, and what was measured. The file only grows, except on resume,
-when it is truncated to the position that the checkpoint holds.
+when it is truncated to the position that the checkpoint holds. metrics.seal.json says
+what it held at the last checkpoint, so that a changed log is noticed.
 """
 
 import dataclasses
 import enum
+import hashlib
 import json
 import math
 import os
@@ -16,14 +18,17 @@ from typing import TypeAlias
 
 import jax
 import numpy as np
-from tensorboardX import SummaryWriter
+from tensorboardX.event_file_writer import EventsWriter
 
 from dtvg_jax import files
-from dtvg_jax.errors import InputError, unknown
+from dtvg_jax.errors import InputError, shown, unknown
 from dtvg_jax.files import JsonObject
+from dtvg_jax.training import events, runs
 from dtvg_jax.training.runs import Run
 
-FILE = "metrics.jsonl"
+FILE, SEAL_FILE = "metrics.jsonl", "metrics.seal.json"
+REMEDY = "restore it, or give another folder"
+LIMIT = 2**34  # bytes
 CURVES = ("loss", "grad_norm", "target_similarity", "knowledge_consistency")
 
 
@@ -81,28 +86,40 @@ class ValidationRecord(LaneRecord):
 LogRecord: TypeAlias = TrainRecord | ValidationRecord
 
 
+@dataclasses.dataclass(frozen=True)
+class Seal:
+    """The length of the log when it was last put onto the disk, and its digest."""
+
+    bytes: int
+    digest: str
+
+
 class MetricsLog:
     """Appends records to `job_dir/metrics.jsonl` and `job_dir/tensorboard/<program>`.
 
     A last line torn by a kill is dropped when the log is opened. To resume, call
-    `truncate` with the position of the checkpoint before the first `write`.
+    `truncate` with the position of the checkpoint before the first `write`. Raises
+    InputError where the log is not what was logged up to the last checkpoint.
     """
 
     def __init__(self, job_dir: str | os.PathLike[str]):
         self._folder = pathlib.Path(job_dir)
         self._path = self._folder / FILE
-        self._writers: dict[str, SummaryWriter] = {}
+        self._writers: dict[str, EventsWriter] = {}
+        _check_seal(self._folder)
         self._file = open(self._path, "ab")
-        _truncate(self._path, _end_of_whole_lines(self._path))
+        _truncate(self._path, _content(self._path).rfind(b"\n") + 1)
 
     def write(self, records: Iterable[Mapping[str, object]]) -> None:
         """Appends records; they reach the operating system before this returns."""
         for record in records:
             plain = _plain_object(record)
             line = json.dumps(plain, allow_nan=False) + "\n"
-            self._file.write(line.encode())
+            with files.naming(self._path):
+                self._file.write(line.encode())
             self._write_scalars(plain)
-        self._file.flush()
+        with files.naming(self._path):
+            self._file.flush()
 
     def position(self) -> int:
         """Returns the length in bytes, once all of it is on the disk.
@@ -113,7 +130,9 @@ class MetricsLog:
             writer.flush()
         self._file.flush()
         os.fsync(self._file.fileno())
-        return self._path.stat().st_size
+        content = _content(self._path)
+        _write_seal(self._folder, content)
+        return len(content)
 
     def truncate(self, position: int) -> None:
         """Drops what was logged after `position`, in TensorBoard too.
@@ -122,7 +141,7 @@ class MetricsLog:
         line: it is then not the log that the checkpoint belongs to.
         """
         self._file.flush()
-        content = self._path.read_bytes()
+        content = _content(self._path)
         if position > len(content):
             raise InputError(
                 f"{self._path} has {len(content)} bytes, the checkpoint says "
@@ -133,6 +152,8 @@ class MetricsLog:
                 f"{self._path}: byte {position} of the checkpoint is not the end of a "
                 "line: the file was changed; restore it or start a new job."
             )
+        # First the seal: it never says more than the file holds, even after a kill.
+        _write_seal(self._folder, content[:position])
         _truncate(self._path, position)
         self.close_tensorboard()
 
@@ -157,17 +178,13 @@ class MetricsLog:
         program, step = str(record["program"]), int(str(record["step"]))
         writer = self._writers.get(program) or self._open(program, step)
         for tag, value in scalars(record).items():
-            writer.add_scalar(f"{record['lane']}/{tag}", value, step)
+            events.write_scalar(writer, f"{record['lane']}/{tag}", value, step)
 
-    def _open(self, program: str, step: int) -> SummaryWriter:
+    def _open(self, program: str, step: int) -> EventsWriter:
         folder = self._folder / "tensorboard" / program
         # TensorBoard forgets what an earlier process wrote at this step and later ones.
-        purge = step if folder.is_dir() else None
-        # Files are named by the second they were opened in: a number keeps two apart.
-        number = f".{len(list(folder.glob('events*')))}"
-        writer = SummaryWriter(str(folder), purge_step=purge, filename_suffix=number)
-        self._writers[program] = writer
-        return writer
+        self._writers[program] = events.open_events(folder, step)
+        return self._writers[program]
 
 
 def scalars(record: Mapping[str, object]) -> dict[str, float]:
@@ -194,10 +211,8 @@ def read(path: str | os.PathLike[str]) -> list[LogRecord]:
     where any other line is not a record of the log; keys that the records lack are
     left out, since a newer version may log more.
     """
-    path = pathlib.Path(path)
-    if not path.is_file():
-        return []
-    content = path.read_bytes()[: _end_of_whole_lines(path)]
+    content = _content(pathlib.Path(path))
+    content = content[: content.rfind(b"\n") + 1]
     return [
         _record(line, f"{path}, line {number}")
         for number, line in enumerate(content.splitlines(), start=1)
@@ -205,11 +220,7 @@ def read(path: str | os.PathLike[str]) -> list[LogRecord]:
 
 
 def _record(line: bytes, where: str) -> LogRecord:
-    try:
-        content = json.loads(line)
-    except ValueError as error:
-        reason = error.msg if isinstance(error, json.JSONDecodeError) else error
-        raise InputError(f"{where}: not JSON ({reason})") from None
+    content = files.parse_json(line, where)
     if not isinstance(content, dict):
         raise InputError(f"{where} is {content!r}: it must be a JSON object")
     match content.get("kind"):
@@ -221,13 +232,38 @@ def _record(line: bytes, where: str) -> LogRecord:
             raise InputError(f"{where}: {unknown('kind', kind, list(Kind))}")
     for field in ("task", "method", "variant"):
         # Names of files are made of these, which must not lead out of a folder.
-        if "/" in (name := getattr(record, field)) or name.startswith("."):
-            raise InputError(f"{where}: {field} = {name!r} is not a name")
+        name = getattr(record, field)
+        if not runs.can_name_a_file(name) and (name or field != "variant"):
+            raise InputError(f"{where}: {field} = {shown(name)} is not a name")
     return record
 
 
-def _end_of_whole_lines(path: pathlib.Path) -> int:
-    return path.read_bytes().rfind(b"\n") + 1
+def digest(folder: pathlib.Path) -> str:
+    """Hashes the log in a folder; a job that has logged nothing has an empty one."""
+    return hashlib.sha256(_content(folder / FILE)).hexdigest()
+
+
+def _write_seal(folder: pathlib.Path, content: bytes) -> None:
+    seal = Seal(len(content), hashlib.sha256(content).hexdigest())
+    files.write_json(folder / SEAL_FILE, files.seal(dataclasses.asdict(seal)))
+
+
+def _check_seal(folder: pathlib.Path) -> None:
+    path, seal_path = folder / FILE, folder / SEAL_FILE
+    content = _content(path)
+    if not content and not seal_path.exists():
+        return
+    said = files.unseal(files.read_json(seal_path, REMEDY), seal_path, REMEDY)
+    seal = files.record(Seal, said, str(seal_path))
+    if hashlib.sha256(content[: seal.bytes]).hexdigest() != seal.digest:
+        raise InputError(
+            f"{path} is not what was logged, says {SEAL_FILE}: the file was changed; "
+            f"{REMEDY}"
+        )
+
+
+def _content(path: pathlib.Path) -> bytes:
+    return files.read_bytes(path, LIMIT, REMEDY) if path.exists() else b""
 
 
 def _truncate(path: pathlib.Path, length: int) -> None:

@@ -9,6 +9,9 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from dtvg_jax.errors import InputError
 
+# The fewer, the less is padded; below these a device is not busy.
+MICROBATCH_TOKENS = {"cpu": 512, "gpu": 16384, "tpu": 16384}
+
 
 class Placement(NamedTuple):
     """A mesh, and where parameters, the lanes' state and rows lie on it."""
@@ -16,7 +19,19 @@ class Placement(NamedTuple):
     mesh: Mesh
     params: NamedSharding  # of the backbone
     lanes: NamedSharding  # of state and fixed inputs, [K, ...]
-    rows: NamedSharding  # of a batch [K, B, ...]
+    rows: NamedSharding  # of a microbatch or block [R, ...]
+
+    @property
+    def microbatch_tokens(self) -> int:
+        """The positions of a microbatch: enough to keep all devices busy."""
+        return MICROBATCH_TOKENS[jax.default_backend()] * self.mesh.size
+
+    @property
+    def memory(self) -> int | None:
+        """The bytes of the smallest device; None where it does not say, as a CPU."""
+        said = [device.memory_stats() or {} for device in self.mesh.local_devices]
+        limits = [one["bytes_limit"] for one in said if "bytes_limit" in one]
+        return min(limits, default=None)
 
     def check_rows(self, name: str, count: int) -> None:
         """Raises InputError where `count` rows cannot be spread evenly."""
@@ -32,6 +47,5 @@ def make(devices: Iterable[object] | None = None) -> Placement:
     found = np.array(jax.devices() if devices is None else list(devices))
     mesh = Mesh(found, ("data",), axis_types=(AxisType.Auto,))
     whole = NamedSharding(mesh, PartitionSpec())
-    return Placement(
-        mesh, whole, whole, NamedSharding(mesh, PartitionSpec(None, "data"))
-    )
+    rows = NamedSharding(mesh, PartitionSpec("data"))
+    return Placement(mesh, whole, whole, rows)

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import NamedTuple
 
+LONGEST = 200  # bytes of a name of which names of files are made; these have 255
+
 
 class Run(NamedTuple):
     """The identity of a learned prompt in plan, logs, store and results.
@@ -33,3 +35,9 @@ class Lane(NamedTuple):
     run: Run
     steps: int
     rates: Mapping[str, float]
+
+
+def can_name_a_file(name: str) -> bool:
+    """Tells whether a task or method can be part of a path and leads nowhere else."""
+    plain = name.isprintable() and "/" not in name and not name.startswith(".")
+    return bool(name) and plain and len(name.encode()) <= LONGEST

@@ -16,6 +16,8 @@ class Stage:
       learning_rate: peak rate of the prompt; methods have those of other arrays.
       optimiser: a name of `optimisers.OPTIMISERS`.
       dropout: whether the backbone's own dropout is on in training.
+      remat: whether layers are computed again for gradients instead of kept, which
+        costs a third of a step's time; None: where the device's memory needs it.
     """
 
     steps: int
@@ -25,6 +27,7 @@ class Stage:
     warmup: int = 0
     optimiser: str = "adamw_stage1"
     dropout: bool = True
+    remat: bool | None = None
     validate_every: int = 100
     log_every: int = 10
 

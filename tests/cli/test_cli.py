@@ -12,10 +12,12 @@ import pytest
 from absl import flags
 
 import gin
-from dtvg_jax.cli import command, compilation_cache, gin_settings
-from dtvg_jax.cli.commands import pretrain, train
-from dtvg_jax.errors import InputError, Stopped
+from dtvg_jax.cli import command, compilation_cache, gin_settings, model_flags
+from dtvg_jax.cli.commands import convert, evaluate, pretrain, train
+from dtvg_jax.formats import load
+from dtvg_jax.inference import stored_prompts
 from dtvg_jax.jobs import job
+from dtvg_jax.store import import_export
 from dtvg_jax.training.stages import Stage
 
 NAMES = ["train", "verify_resume", "evaluate", "predict", "convert", "pretrain"]
@@ -91,6 +93,7 @@ BINDINGS = {
     "job.Job.seeds=['a']": "seeds = ['a']: it must be a list of whole numbers",
     "job.Job.dtype='x'": "dtype = 'x': it must be 'float32' or 'bfloat16'",
     "job.Job.backbone=3": "backbone = 3: it must be text",
+    "job.Job.stage1=@job.Job()": "job.Job refers to itself",
     "job.Job.stage1=None": "stage1 must be a Stage: @stage1/stages.Stage()",
     "stage1/stages.Stage.steps=0": "steps = 0: it must be a whole number >= 1",
     "stage2/stages.Stage.warmup=-1": "warmup = -1: it must be a whole number >= 0",
@@ -180,6 +183,32 @@ def test_what_is_absent_is_named_where_it_is_used(run, tmp_path, old, new, at, a
     assert got == f"{path}, line {line_of(at)}: {answer}"
 
 
+CIRCLES = [
+    ("A = %A\njob.Job.seeds = %A", 0, "A refers to itself"),
+    ("A = %B\nB = [1,\n %A]\njob.Job.seeds = %A", 0, "A refers to itself"),
+    (
+        "job.Job.stage1 = @a/stages.Stage()\nstages.Stage.steps = @stages.Stage()",
+        1,
+        "stages.Stage refers to itself",
+    ),
+]
+
+
+@pytest.mark.parametrize("added, at, answer", CIRCLES, ids=[a for a, *_ in CIRCLES])
+def test_settings_that_refer_to_themselves_are_named(run, tmp_path, added, at, answer):
+    path = tmp_path / "some.gin"
+    path.write_text(f"{TEXT}\n{added}\n")
+    line = len(TEXT.splitlines()) + 2 + at
+    assert sentence(run, f"--gin_file={path}") == f"{path}, line {line}: {answer}"
+
+
+def test_a_byte_order_mark_is_no_setting(run, tmp_path):
+    (tmp_path / "inner.gin").write_text(TEXT, encoding="utf-8-sig")
+    top = tmp_path / "top.gin"
+    top.write_text(f"include '{tmp_path}/inner.gin'\n", encoding="utf-8-sig")
+    assert configured(run, f"--gin_file={top}") == configured(run, SMALL)
+
+
 def test_files_that_cannot_be_read_are_named(run, tmp_path):
     path = tmp_path / "a.gin"
     flag = f"--gin_file={path}"
@@ -205,6 +234,8 @@ def test_files_that_cannot_be_read_are_named(run, tmp_path):
         ([SMALL, "--dry_run=so"], "--dry_run=so: Non-boolean argument to boolean flag"),
         (["--gin_file"], "Missing value for flag --gin_file"),
         ([SMALL], "no folder for the job: give --job_dir=DIR"),
+        ([SMALL, "--job_dir="], "--job_dir is empty: give a value, or leave it out"),
+        ([SMALL, "--gin_file="], "--gin_file is empty: give a value, or leave it"),
         ([SMALL, "--compile_only"], "--compile_only needs --topology"),
     ],
 )
@@ -226,7 +257,7 @@ PRETRAIN = "--gin_file=gin/runs/pretrain_miniature.gin"
         ),
         (
             [PRETRAIN, "--gin.t5.T5Config.d_model='a'"],
-            "config.d_model = 'a': it must be a whole number",
+            "config.d_model = 'a': it must be a whole number from 1 to 1,048,576",
         ),
         (
             [PRETRAIN, "--gin.loop.Settings.buckets=(1, 2)"],
@@ -307,6 +338,15 @@ def test_help_begins_with_a_command_and_lists_all_flags(name):
         assert re.search(rf"^  --(\[no\])?{flag}\b", done.stdout, re.MULTILINE), flag
 
 
+def test_choices_of_flags_are_those_of_the_library():
+    """They are written twice, since flags are read before JAX is loaded."""
+    assert model_flags.DTYPES == load.DTYPES
+    assert convert.FORMATS == import_export.FORMATS
+    assert convert.BACKBONE_FORMATS == import_export.BACKBONE_FORMATS
+    parser = evaluate.SCORING._flagvalues["scoring"].parser
+    assert parser.enum_values == list(stored_prompts.Scoring)
+
+
 def test_help_tells_types_and_defaults():
     known = flags.FlagValues()
     flags.DEFINE_string("store", None, "Where. Required.", known, required=True)
@@ -346,59 +386,10 @@ def test_every_command_has_a_console_script():
     }
 
 
-def failing(error: BaseException, stop: command.Stop) -> command.Command:
-    def main(words, check):
-        raise error
-
-    return command.Command("", flags.FlagValues(), main, stop=stop)
-
-
-@pytest.mark.parametrize(
-    "error, stop, code, said",
-    [
-        (InputError("a is b"), command.Stop.AT_ONCE, 2, "error: a is b\n"),
-        (OSError(28, "disk full", "x/y"), command.Stop.AT_ONCE, 2, "error: x/y: disk"),
-        (KeyboardInterrupt(), command.Stop.AT_ONCE, 130, ""),
-        (Stopped(15), command.Stop.AFTER_STEP, 143, "stopped\n"),
-        (
-            Stopped(2),
-            command.Stop.RESUMABLE,
-            130,
-            "stopped: run the same command again to resume\n",
-        ),
-    ],
-)
-def test_how_a_command_ends(run, error, stop, code, said):
-    got, out, err = run(of=failing(error, stop))
-    assert (got, out) == (code, "") and err.startswith(said)
-    assert bool(err) == bool(said)
-
-
-def test_a_closed_pipe_ends_a_command_in_silence():
-    program = (
-        "from absl import flags; from dtvg_jax.cli import command;"
-        "main = lambda words, check: [print('line') for _ in range(100_000)];"
-        "command.run(command.Command('', flags.FlagValues(), main), ['command'])"
-    )
-    line = [sys.executable, "-c", program]
-    with subprocess.Popen(
-        line, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    ) as process:
-        assert process.stdout and process.stderr
-        assert process.stdout.readline() == b"line\n"
-        process.stdout.close()
-        assert process.stderr.read() == b""
-    assert process.returncode == 141
-
-
-def test_a_fault_of_the_program_keeps_its_traceback():
-    with pytest.raises(ZeroDivisionError):
-        command.run(failing(ZeroDivisionError(), command.Stop.AT_ONCE), ["command"])
-
-
-def test_the_command_line_starts_without_tensorflow():
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "report"])
+def test_a_command_reads_its_flags_before_it_loads_jax(name):
     heavy = "{'jax', 'seqio', 'tensorflow', 'orbax'}"
-    code = "import sys, dtvg_jax.cli.commands.train as _;"
+    code = f"import sys, dtvg_jax.cli.commands.{name} as _;"
     code += f"sys.exit(len({heavy} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
 

@@ -111,25 +111,6 @@ def test_a_row_that_does_not_fit_is_refused(table):
         batches.gather(table, np.arange(10), 5, 4)
 
 
-def test_lanes_are_stacked_and_independent(table, other):
-    lanes = batches.lanes_batch([table, other, table], [0, 0, 3], 6, 4, (8, 4))
-    assert lanes["inputs"].shape == (3, 4, 8) and lanes["targets"].shape == (3, 4, 4)
-    for k, (lane, seed) in enumerate([(table, 0), (other, 0), (table, 3)]):
-        alone = batches.lanes_batch([lane], [seed], 6, 4, (8, 4))
-        np.testing.assert_array_equal(lanes["inputs"][k], alone["inputs"][0])
-        np.testing.assert_array_equal(lanes["targets"][k], alone["targets"][0])
-
-
-def test_processes_share_the_rows_of_a_step(table, other):
-    lanes = ([table, other], [0, 1], 2, 6, (8, 4))
-    whole = batches.lanes_batch(*lanes)
-    shares = [batches.lanes_batch(*lanes, i, 3) for i in range(3)]
-    joined = np.concatenate([share["inputs"] for share in shares], axis=1)
-    np.testing.assert_array_equal(joined, whole["inputs"])
-    with pytest.raises(ValueError, match="6 rows cannot be split into 4"):
-        batches.lanes_batch(*lanes, 0, 4)
-
-
 def test_blocks_cover_every_row_once(table):
     got = batches.blocks(table, None, 4)
     assert got.tolist() == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, -1, -1]]

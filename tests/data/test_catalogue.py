@@ -4,6 +4,7 @@ import os
 import pathlib
 import subprocess
 import sys
+import types
 
 import pytest
 
@@ -45,25 +46,23 @@ def test_a_command_works_where_a_user_has_tasks_of_that_name(elsewhere):
 
 METRICS = """
 import sys
-from dtvg_jax.data import catalogue, fingerprints, scoring
-accuracy = catalogue.module("metrics").accuracy
-stored = catalogue.stored_name(accuracy.__module__)
-assert catalogue.find(stored).accuracy is accuracy
-print(accuracy.__module__, stored, fingerprints.code_digest())
+from dtvg_jax.data import catalogue, fingerprints
+how = catalogue.scoring(catalogue.known()["rte"], "digits")
+print(how.metrics[0].__module__, how.metric_names[0], fingerprints.code_digest())
 assert "tasks" not in sys.modules or catalogue.is_ours("tasks")
 """
 
 
-def test_a_function_has_one_name_whatever_tasks_is_found(elsewhere):
+def test_a_task_is_scored_by_our_functions_whatever_tasks_is_found(elsewhere):
     digest = fingerprints.code_digest()
-    module, stored, found = run(elsewhere, "-c", METRICS).split()
+    module, metric, found = run(elsewhere, "-c", METRICS).split()
     assert module == (
         "tasks.metrics"
         if (elsewhere / "tasks/notes.txt").exists()
         else "dtvg_tasks.metrics"
     )
-    assert (stored, found) == ("dtvg_tasks.metrics", digest)
-    assert run(ROOT, "-c", METRICS).split() == ["tasks.metrics", stored, digest]
+    assert (metric, found) == ("accuracy", digest)
+    assert run(ROOT, "-c", METRICS).split() == ["tasks.metrics", metric, digest]
 
 
 OWN = """
@@ -72,8 +71,6 @@ own = catalogue.import_tasks("tasks.own")
 assert own.__file__.endswith("tasks/own.py"), own
 ours = catalogue.module("task_info")
 assert ours.__name__ == "dtvg_tasks.task_info" and "rte" in ours.KNOWN
-assert catalogue.stored_name("tasks.own") == "tasks.own"
-assert catalogue.find("tasks.own") is own
 """
 
 
@@ -99,6 +96,29 @@ print(*sorted(seqio.MixtureRegistry.names()))
 """
     names = run(tmp_path, "-c", program).split()
     assert {"dtvg_all", "dtvg_glue_words", "dtvg_sources"} <= set(names)
+
+
+def test_a_script_that_registers_and_learns_is_not_imported_twice(
+    tmp_path, monkeypatch
+):
+    path = tmp_path / "my_script.py"
+    path.write_text("raise SystemExit('imported a second time')")
+    script = types.ModuleType("__main__")
+    script.__file__ = str(path)
+    monkeypatch.setitem(sys.modules, "__main__", script)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    assert catalogue.import_tasks("my_script") is script
+    script.__file__ = "my_script.py"  # as Python has it where it starts
+    assert catalogue.import_tasks("my_script") is script
+
+
+@pytest.mark.parametrize(
+    "name", ["my_taskz", "a/my_tasks.py", "json.py", "no.tasks", ""]
+)
+def test_a_module_that_is_not_there_is_a_sentence(name):
+    with pytest.raises(InputError, match="there is no such module in the working dir"):
+        catalogue.check_task("reviews", name)
 
 
 def test_an_unknown_task_or_style_is_named_with_the_nearest():

@@ -1,5 +1,6 @@
 """Where data come from: nothing is fetched unless it is asked for."""
 
+import os
 import pathlib
 
 import pytest
@@ -45,6 +46,30 @@ def test_what_cannot_be_fetched_is_a_sentence(tmp_path, fetched):
     with pytest.raises(InputError, match="glue/cola:2.0.0 cannot be fetched: no route"):
         prepared.folder(str(tmp_path), tmp_path, [RTE, COLA], download=True)
     assert fetched == [RTE, COLA]
+
+
+@pytest.mark.parametrize(
+    "info, sentence",
+    [
+        ("{}", None),
+        ('{"fileFormat": "tfrecord", "splits": [{"name": "train"}]}', None),
+        ('{"fileFormat": "array_record"}', "rte/2.0.0 is in the format array_record"),
+        ("[1]", "dataset_info.json holds no JSON object: prepare the data set again"),
+        ('{"splits": 3}', "dataset_info.json: splits = 3: it must be a list"),
+        ('{"splits": ["train"]}', r"dataset_info.json: splits = \('train',\)"),
+        ("[" * 100_000, "dataset_info.json is not JSON .*: prepare the data set again"),
+        (None, "dataset_info.json is a pipe, socket or device"),
+    ],
+)
+def test_a_record_of_a_data_set_is_checked(tmp_path, info, sentence):
+    path = tmp_path / "glue/rte/2.0.0/dataset_info.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(info) if info is not None else os.mkfifo(path)
+    if sentence is None:
+        assert prepared.dataset(RTE, tmp_path) == path.parent
+        return
+    with pytest.raises(InputError, match=sentence):
+        prepared.dataset(RTE, tmp_path)
 
 
 def test_a_folder_that_is_not_there_is_named(tmp_path):

@@ -1,13 +1,12 @@
-"""Scores by the metrics that a table names, imported only then."""
+"""Scores by the functions of a task."""
 
-import sys
-import types
+import functools
 
 import fake_table
 import pytest
 
 from dtvg_jax.data import scoring
-from dtvg_jax.data.token_table_files import Scoring
+from dtvg_jax.data.catalogue import Scoring
 from dtvg_jax.data.tokenise import TextRow
 from dtvg_jax.errors import InputError
 
@@ -26,40 +25,32 @@ def stripped(text, example=None, is_target=False):
     return text.strip()
 
 
-@pytest.fixture(autouse=True)
-def scores_module(monkeypatch):
-    module = types.ModuleType("toy_scores")
-    module.accuracy, module.ones, module.stripped = accuracy, ones, stripped
-    monkeypatch.setitem(sys.modules, "toy_scores", module)
-
-
 def table_of(folder, golds, **changes):
     rows = [TextRow("a", str(gold), gold) for gold in golds]
-    names = {"metrics": ("toy_scores:accuracy",), "postprocess": "toy_scores:stripped"}
-    return fake_table.make(folder, rows, scoring=Scoring(**names | changes))
+    functions = {"metrics": (accuracy,), "postprocess": stripped}
+    return fake_table.make(folder, rows, scoring=Scoring(**functions | changes))
 
 
 @pytest.mark.parametrize(
     "metrics, listed, want",
     [
-        (["accuracy"], None, {"accuracy": 75.0, "mean": 75.0}),
+        ([accuracy], None, {"accuracy": 75.0, "mean": 75.0}),
         (
-            ["accuracy", "ones"],
+            [accuracy, ones],
             None,
             {"accuracy": 75.0, "ones": 3.0, "rows": 4.0, "mean": 82 / 3},
         ),
         (
-            ["accuracy", "ones"],
+            [accuracy, ones],
             ("ones", "accuracy", "absent"),
             {"accuracy": 75.0, "ones": 3.0, "rows": 4.0, "mean": 39.0},
         ),
     ],
 )
 def test_score(tmp_path, metrics, listed, want):
-    metrics = tuple(f"toy_scores:{name}" for name in metrics)
-    table = table_of(
-        tmp_path / "t", ["1", "0", "1", "0"], metrics=metrics, metric_names=listed
-    )
+    golds = ["1", "0", "1", "0"]
+    how = {"metrics": tuple(metrics), "metric_names": listed}
+    table = table_of(tmp_path / "t", golds, **how)
     assert scoring.score(table, [" 1", "1", "1 ", "0"]) == pytest.approx(want)
 
 
@@ -89,9 +80,35 @@ def test_majority(tmp_path):
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), None, "high"])
-def test_a_metric_that_is_no_finite_number_is_named(tmp_path, monkeypatch, value):
-    module = sys.modules["toy_scores"]
-    monkeypatch.setattr(module, "accuracy", lambda *_: {"accuracy": value})
-    table = table_of(tmp_path / "t", ["1", "0"])
+def test_a_metric_that_is_no_finite_number_is_named(tmp_path, value):
+    metrics = (lambda *_: {"accuracy": value},)
+    table = table_of(tmp_path / "t", ["1", "0"], metrics=metrics)
     with pytest.raises(InputError, match="'accuracy' of task '.*' is .* must be a fin"):
+        scoring.score(table, ["1", "0"])
+
+
+def fails(*_, **__):
+    raise KeyError("group")
+
+
+LINE = r"KeyError: 'group' \(test_scoring.py, line \d+\)"
+
+
+@pytest.mark.parametrize(
+    "changes, what, why",
+    [
+        ({"metrics": (fails,)}, "metric function 'fails'", LINE),
+        (
+            {"metrics": (functools.partial(fails, 1),)},
+            "metric function 'fails'",
+            LINE,
+        ),
+        ({"metrics": (lambda *_: 3.0,)}, "metric function '<lambda>'", "TypeError: "),
+        ({"postprocess": fails}, "postprocessor", LINE),
+    ],
+)
+def test_what_a_function_of_a_task_raises_is_a_sentence(tmp_path, changes, what, why):
+    table = table_of(tmp_path / "t", ["1", "0"], **changes)
+    sentence = f"The {what} of task 'toy' fails on the split 'train': {why}"
+    with pytest.raises(InputError, match=sentence):
         scoring.score(table, ["1", "0"])

@@ -2,6 +2,7 @@
 
 import json
 import os
+import pathlib
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import fake_table
 import numpy as np
 import pytest
 
+from dtvg_jax import files
 from dtvg_jax.data import token_table, token_table_files
 from dtvg_jax.data.tokenise import TextRow
 from dtvg_jax.errors import InputError
@@ -22,6 +24,9 @@ def test_a_table_read_back_by_hand(tmp_path):
     assert fake_table.text_of(table.inputs) == "ab|cdefghi|"
     assert table.input_offsets.tolist() == [0, 3, 11]
     assert fake_table.text_of(table.targets) == "1|222|"
+    assert table.input_lengths.tolist() == [3, 8]
+    assert table.target_lengths.tolist() == [2, 4]
+    assert token_table.head(table, 1).input_lengths.tolist() == [3]
     assert table.target_offsets.tolist() == [0, 2, 6]
     assert table.golds == ["one", ["x", "é"]]
     assert len(table) == table.metadata.rows == 2
@@ -94,22 +99,101 @@ def test_a_table_that_is_there_is_not_made_again(tmp_path):
     assert len(fake_table.make(tmp_path / "t", never())) == 3
 
 
-@pytest.mark.parametrize("file", [f"{n}.npy" for n in token_table_files.ARRAYS])
-def test_a_changed_byte_is_noticed(tmp_path, file):
-    fake_table.make(tmp_path / "t", fake_table.rows(3))
-    content = bytearray((tmp_path / "t" / file).read_bytes())
-    content[-1] ^= 1
-    (tmp_path / "t" / file).write_bytes(content)
-    with pytest.raises(InputError, match=f"damaged in {file}: delete that folder"):
-        token_table.read_table(tmp_path / "t")
+FILES = [f"{name}.npy" for name in token_table_files.ARRAYS]
+FILES += ["golds.jsonl", "meta.json"]
 
 
-@pytest.mark.parametrize("meta", ["", "{}", json.dumps({"scoring": {"metrics": []}})])
-def test_a_broken_meta_is_noticed(tmp_path, meta):
+def flip(path):
+    """Changes the last digit or id, not the end of line behind it."""
+    content = bytearray(path.read_bytes())
+    at = max(i for i, byte in enumerate(content) if byte not in b'\n"}')
+    content[at] ^= 1
+    path.write_bytes(content)
+
+
+def cut(path):
+    os.truncate(path, path.stat().st_size // 2)
+
+
+def empty(path):
+    os.truncate(path, 0)
+
+
+def folder_instead(path):
+    path.unlink()
+    path.mkdir()
+
+
+def pipe_instead(path):
+    path.unlink()
+    os.mkfifo(path)
+
+
+DAMAGES = [flip, cut, empty, pathlib.Path.unlink, folder_instead, pipe_instead]
+
+
+@pytest.mark.parametrize("file", FILES)
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_table_is_noticed_and_made_again(tmp_path, file, damage):
+    made = fake_table.make(tmp_path / "t", fake_table.rows(3))
+    ids = made.inputs.tolist()
+    damage(tmp_path / "t" / file)
+    with pytest.raises(InputError, match=f"{file}.*it has to be made again"):
+        token_table.read_table(tmp_path / "t", {}, fake_table.NO_SCORING)
+    again = fake_table.make(tmp_path / "t", fake_table.rows(3))
+    assert again.metadata == made.metadata
+    assert again.inputs.tolist() == ids
+
+
+@pytest.mark.parametrize(
+    "field, value",
+    [
+        ("rows", 10**9),
+        ("longest_input", 9),
+        ("targets_truncated", 1),
+        ("split_digest", "0" * 64),
+        ("request", {"task": "other"}),
+        ("files", {}),
+        ("scoring", {"metrics": ["pty:spawn"]}),
+    ],
+)
+def test_every_value_of_meta_is_as_it_was_written(tmp_path, field, value):
     fake_table.make(tmp_path / "t", fake_table.rows(3))
-    (tmp_path / "t" / "meta.json").write_text(meta)
-    with pytest.raises(InputError, match="meta.json.*delete that folder"):
-        token_table.read_table(tmp_path / "t")
+    meta = tmp_path / "t" / "meta.json"
+    meta.write_text(json.dumps(json.loads(meta.read_text()) | {field: value}))
+    with pytest.raises(InputError, match="meta.json is not as it was written"):
+        token_table.read_table(tmp_path / "t", {}, fake_table.NO_SCORING)
+
+
+def test_no_function_comes_from_a_table(tmp_path):
+    fake_table.make(tmp_path / "t", fake_table.rows(3))
+    meta = tmp_path / "t" / "meta.json"
+    said = files.unseal(files.read_json(meta), meta, "")
+    forged = said | {"scoring": {"metrics": ["pty:spawn"], "postprocess": "os:system"}}
+    files.write_json(meta, files.seal(forged))
+    table = token_table.read_table(tmp_path / "t", {}, fake_table.NO_SCORING)
+    assert table.scoring == fake_table.NO_SCORING
+
+
+def test_another_table_under_this_name_is_noticed(tmp_path):
+    fake_table.make(tmp_path / "t", fake_table.rows(3))
+    with pytest.raises(InputError, match="is another one: it has to be made again"):
+        token_table.read_table(tmp_path / "t", {"task": "b"}, fake_table.NO_SCORING)
+
+
+def test_an_array_that_claims_more_than_its_file_has_is_not_read(tmp_path):
+    fake_table.make(tmp_path / "t", fake_table.rows(3))
+    fake_table.make(tmp_path / "u", fake_table.rows(3))
+    path, meta = tmp_path / "t" / "inputs.npy", tmp_path / "t" / "meta.json"
+    content = path.read_bytes()
+    claimed = content.replace(b"(", b"(100000000", 1)[: len(content)]
+    path.write_bytes(claimed)
+    said = files.unseal(files.read_json(meta), meta, "")
+    digests = token_table_files.read(tmp_path / "u", {}).metadata.files
+    digests = digests | {"inputs.npy": files.sha256(path)}
+    files.write_json(meta, files.seal(said | {"files": digests}))
+    with pytest.raises(InputError, match="is damaged .*it has to be made again"):
+        token_table.read_table(tmp_path / "t", {}, fake_table.NO_SCORING)
 
 
 def test_an_unwritable_place_is_a_sentence(tmp_path):

@@ -38,11 +38,9 @@ def _ours(text: str, prompt: np.ndarray) -> str:
     b = load.load_backbone("miniature")
     inputs = np.array([[*b.vocabulary.encode([text])[0], b.vocabulary.eos_id]])
     made = jax.jit(
-        lambda params, prompts, inputs: decoding.greedy(
-            b, params, prompts, inputs, STEPS
-        )
-    )(b.params, prompt[None], inputs[None].astype(np.int32))
-    return b.vocabulary.decode(np.asarray(made)[0].tolist())[0]
+        lambda params, prompt, inputs: decoding.greedy(b, params, prompt, inputs, STEPS)
+    )(b.params, prompt, inputs.astype(np.int32))
+    return b.vocabulary.decode(np.asarray(made.tokens).tolist())[0]
 
 
 @pytest.mark.slow

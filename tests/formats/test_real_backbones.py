@@ -32,8 +32,8 @@ def _check(b: backbone.Backbone, expected: pathlib.Path) -> None:
     no_prompt = jnp.zeros((0, b.embedding(b.params).shape[1]))
     greedy = jax.jit(
         lambda params, inputs, length: decoding.greedy(
-            endless, params, no_prompt[None], inputs[None], length
-        )[0, 0],
+            endless, params, no_prompt, inputs, length
+        ).tokens[0],
         static_argnums=2,
     )
     for case in golden["cases"]:

@@ -36,11 +36,12 @@ def _write_pieces(folder: pathlib.Path) -> bytes:
     return model.getvalue()
 
 
-def _write_json(folder: pathlib.Path, template: str) -> None:
+def _write_json(folder: pathlib.Path, template: str, *added: str) -> None:
     ids = {word: i for i, word in enumerate(WORDS)}
     tokenizer = tokenizers.Tokenizer(models.WordLevel(ids, unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     tokenizer.add_special_tokens(["<pad>", "</s>", "<s>"])
+    tokenizer.add_tokens(list(added))
     tokenizer.post_processor = processors.TemplateProcessing(
         single=template, special_tokens=[("<s>", 3), ("</s>", 1)]
     )
@@ -115,6 +116,43 @@ def test_a_t5_with_tokenizer_json_only(tmp_path: pathlib.Path) -> None:
     assert (v.eos_id, v.prefix_ids, v.input_suffix) == (1, (), "")
 
 
+def test_tokens_that_tokenizer_json_adds_to_the_pieces(tmp_path: pathlib.Path) -> None:
+    _write_pieces(tmp_path)
+    standard = [{"id": i, "content": f"<extra_id_{i}>"} for i in range(100)]
+    (tmp_path / "tokenizer.json").write_text(json.dumps({"added_tokens": standard}))
+    pieces = load_vocabulary(tmp_path, decoder_only=False, rows=200)
+    _write_json(tmp_path, "$A </s>", "<")  # After nine words, hence id 9.
+    (tmp_path / "tokenizer_config.json").write_text('{"eos_token": "</s>"}')
+    added = load_vocabulary(tmp_path, decoder_only=False, rows=200)
+    assert (added.size, added.eos_id) == (10, 1) and added.digest != pieces.digest
+    assert added.encode(["good < bad", "good<bad"]) == [[4, 9, 5], [4, 9, 5]]
+
+
+@pytest.mark.parametrize("decoder_only", [True, False])
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("tokenizer_config.json", {"added_tokens_decoder": {"9": {"content": "<"}}}),
+        ("tokenizer_config.json", {"additional_special_tokens": ["<extra_id_0>", "<"]}),
+        ("tokenizer_config.json", {"eos_token": "</s>", "pad_token": "<"}),
+        ("added_tokens.json", {"<": 9}),
+        ("special_tokens_map.json", {"eos_token": {"content": "<"}}),
+    ],
+)
+def test_tokens_that_only_another_file_adds_are_named(
+    file: str, content: dict, decoder_only: bool, tmp_path: pathlib.Path
+) -> None:
+    if decoder_only:
+        _write_json(tmp_path, "$A", "<extra_id_0>")
+    else:
+        _write_pieces(tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps({"eos_token_id": 1}))
+    load_vocabulary(tmp_path, decoder_only=decoder_only, rows=200)
+    (tmp_path / file).write_text(json.dumps(content))
+    with pytest.raises(InputError, match=f"{file} adds the token '<', which the voc"):
+        load_vocabulary(tmp_path, decoder_only=decoder_only, rows=200)
+
+
 def test_the_name_that_t5x_gives_a_model(tmp_path: pathlib.Path) -> None:
     data = _write_pieces(tmp_path)
     (tmp_path / "spiece.model").rename(tmp_path / "sentencepiece.model")
@@ -133,6 +171,14 @@ def test_what_is_wrong_is_said(tmp_path: pathlib.Path) -> None:
         load_vocabulary(tmp_path, decoder_only=True, rows=8)
     (tmp_path / "tokenizer.json").write_text("{}")
     with pytest.raises(InputError, match="is not a tokenizer.json"):
+        load_vocabulary(tmp_path, decoder_only=True, rows=9)
+    _write_json(tmp_path, "$A")
+    made = (tmp_path / "tokenizer.json").read_text()
+    assert made.count('"unk_token": "<unk>"') == 1
+    (tmp_path / "tokenizer.json").write_text(
+        made.replace('"unk_token": "<unk>"', '"unk_token": "<unl>"')
+    )
+    with pytest.raises(InputError, match="is not a tokenizer.json: .*Missing"):
         load_vocabulary(tmp_path, decoder_only=True, rows=9)
     (tmp_path / "spiece.model").write_bytes(b"no model")
     with pytest.raises(InputError, match="is not a SentencePiece model"):

@@ -33,50 +33,68 @@ def _scripted(calls: list[int]) -> Backbone:
 
     vocabulary = SimpleNamespace(eos_id=END)
     nothing = lambda *_: None
-    return Backbone(
-        "", "t5", None, vocabulary, {}, "", nothing, prefill, decode, nothing
-    )
+    functions = [nothing] * 4 + [prefill, decode, nothing]
+    return Backbone("", "t5", None, vocabulary, {}, "", *functions)
 
 
 @pytest.mark.parametrize(
     ("first", "want", "steps"),
     [
-        ([[3, 2]], [[[3, 2, 1, -1, -1], [2, 1, -1, -1, -1]]], 2),
-        ([[8, 2]], [[[8, 7, 6, 5, 4], [2, 1, -1, -1, -1]]], 4),
-        ([[1, 1]], [[[1, -1, -1, -1, -1]] * 2], 0),
-        ([[2, 1], [4, 1]], [[[2, 1, -1, -1, -1], [1, -1, -1, -1, -1]],
-                            [[4, 3, 2, 1, -1], [1, -1, -1, -1, -1]]], 3),
+        ([3, 2], [[3, 2, 1, -1, -1], [2, 1, -1, -1, -1]], 2),
+        ([8, 2], [[8, 7, 6, 5, 4], [2, 1, -1, -1, -1]], 4),
+        ([1, 1], [[1, -1, -1, -1, -1]] * 2, 0),
         # A row of padding only fills a batch and holds nobody up.
-        ([[2, -1]], [[[2, 1, -1, -1, -1], [-1] * 5]], 1),
+        ([2, -1], [[2, 1, -1, -1, -1], [-1] * 5], 1),
+        ([-1, -1], [[-1] * 5] * 2, 0),
     ],
-)  # fmt: skip
+)
 def test_scripted_scores(first: list, want: list, steps: int) -> None:
     calls: list[int] = []
     inputs = jnp.array(first, jnp.int32)[..., None]
-    prompts = jnp.zeros((len(first), 1, 2))
-    got = decoding.greedy(_scripted(calls), {}, prompts, inputs, 5)
+    got = decoding.greedy(_scripted(calls), {}, jnp.zeros((1, 2)), inputs, 5)
     jax.effects_barrier()
-    np.testing.assert_array_equal(got, want)
-    assert got.dtype == jnp.int32
-    # The callback runs once per step, whatever the lanes.
+    np.testing.assert_array_equal(got.tokens, want)
+    assert got.tokens.dtype == jnp.int32
     assert len(calls) == steps
+    # The chosen one of 9 tokens has the logit 1, the others 0.
+    tokens = (np.array(want) >= 0).sum(axis=1)
+    each = np.log(np.e / (np.e + 8))
+    np.testing.assert_allclose(got.scores, tokens * each, rtol=1e-6)
 
 
 @pytest.mark.parametrize("name", ["t5_v1_1_narrow", "llama_3_tied"])
-def test_a_lane_alone_and_among_others_decodes_the_same(name: str) -> None:
+def test_rows_of_other_prompts_change_nothing(name: str) -> None:
     prompts, inputs, _ = golden.lane_batch(golden.load(name))
-    together = np.array(golden.greedy(name)(prompts, inputs, 6))
-    assert len({row.tobytes() for row in together.reshape(-1, 6)}) > 3
+    of_rows, rows = jnp.repeat(prompts, 2, axis=0), inputs.reshape(6, -1)
+    together = golden.greedy(name)(of_rows, rows, 6)
+    assert len({row.tobytes() for row in np.array(together.tokens)}) > 3
     for k in range(3):
-        alone = golden.greedy(name)(prompts[k : k + 1], inputs[k : k + 1], 6)
-        np.testing.assert_array_equal(alone[0], together[k])
+        alone = golden.greedy(name)(prompts[k], inputs[k], 6)
+        mine = slice(2 * k, 2 * k + 2)
+        np.testing.assert_array_equal(alone.tokens, together.tokens[mine])
+        np.testing.assert_allclose(alone.scores, together.scores[mine], rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["t5_v1_1_narrow", "llama_3_tied", "qwen3_tied"])
+def test_scores_are_those_of_the_whole_model(name: str) -> None:
+    b = golden.load(name)
+    prompts, inputs, _ = golden.lane_batch(b)
+    plain = golden.greedy(name)(prompts[0], inputs[0], 6)
+    eos = int(plain.tokens[0, 2])  # so that a row ends before the last step
+    got = golden.greedy(name, eos)(prompts[0], inputs[0], 6)
+    assert (np.array(got.tokens) < 0).any()
+    logits = b.logits(b.params, prompts[0], inputs[0], got.tokens)
+    every = np.array(jax.nn.log_softmax(logits))
+    for row, tokens in enumerate(np.array(got.tokens)):
+        want = sum(every[row, i, token] for i, token in enumerate(tokens) if token >= 0)
+        assert got.scores[row] == pytest.approx(want, abs=1e-4)
 
 
 @pytest.mark.parametrize("name", ["t5_v1_1", "llama_untied"])
 def test_the_end_token_stops_its_row_only(name: str) -> None:
     v = golden.values(name)
     eos = int(v["greedy"][0, 2])
-    got = golden.greedy(name, eos)(v["prompt"][None], v["inputs"][None], 8)[0]
+    got = golden.greedy(name, eos)(v["prompt"], v["inputs"], 8).tokens
     want = v["greedy"].copy()
     for row in want:
         if eos in row:
@@ -87,5 +105,5 @@ def test_the_end_token_stops_its_row_only(name: str) -> None:
 
 def test_one_token_is_the_prefill_alone() -> None:
     v = golden.values("t5_v1_1")
-    got = golden.greedy("t5_v1_1")(v["prompt"][None], v["inputs"][None], 1)
-    np.testing.assert_array_equal(got[0], v["greedy"][:, :1])
+    got = golden.greedy("t5_v1_1")(v["prompt"], v["inputs"], 1)
+    np.testing.assert_array_equal(got.tokens, v["greedy"][:, :1])

@@ -34,9 +34,7 @@ def backbone():
 def tables(backbone, cache):
     builders = [task_info.TASKS[task].builder for task in TASKS]
     data_dir = prepared.folder("miniature", cache, builders)
-    settings = token_table.TableSettings(
-        backbone.vocabulary, LENGTHS, cache / "token_tables", data_dir
-    )
+    settings = token_table.TableSettings(backbone.vocabulary, LENGTHS, cache, data_dir)
     return {
         task: token_table.head(
             token_table.token_table(task, "test", settings),
@@ -72,7 +70,7 @@ def entries(prompts):
 
 
 def answer(trials, found, tables, backbone, way):
-    setup = Setup(backbone, placement.make(), 8, LENGTHS)
+    setup = Setup(backbone, placement.make(), 8)
     return stored_prompts.answer(trials, found, tables, setup, way, "digits")
 
 

@@ -1,13 +1,18 @@
 """Lines in, answers out: in order, a sentence for each bad line."""
 
+import io
 import json
 import os
 import subprocess
 import sys
+import threading
 
 import numpy as np
 import pytest
+from bad_lines import BAD, LONG, STORED
 
+from dtvg_jax.cli import command
+from dtvg_jax.cli.commands import predict as predict_command
 from dtvg_jax.data import raw_rows
 from dtvg_jax.errors import InputError
 from dtvg_jax.formats.load import load_backbone
@@ -15,9 +20,11 @@ from dtvg_jax.inference import predict_lines, request_lines
 from dtvg_jax.store import entries, prompt_store
 from dtvg_jax.store.entries import Metadata
 
-NAMES = ("sst2/dtvg-seed0", "mrpc/dtvg-seed0", "mrpc/stage1-seed0")
 DEFAULTS = request_lines.Defaults(
-    None, {"sst2": NAMES[0], "mrpc": NAMES[1]}, frozenset(NAMES), "digits"
+    None,
+    {"sst2": STORED[0], "mrpc": STORED[1], "own": STORED[3]},
+    frozenset(STORED),
+    "digits",
 )
 
 
@@ -26,7 +33,7 @@ def folder(tmp_path_factory):
     backbone = load_backbone("miniature")
     made = prompt_store.PromptStore(tmp_path_factory.mktemp("store"))
     rng = np.random.default_rng(0)
-    for name in NAMES:
+    for name in STORED:
         prompt = rng.normal(size=(4, 96)).astype(np.float32)
         about = Metadata(
             *entries.parse(name),
@@ -67,7 +74,7 @@ def test_lines_are_answered_in_order_and_bad_ones_named(folder, cache):
     assert bad == {
         4: "the field 'sentence' is missing",
         18: "not UTF-8 at byte 1",
-        31: "not JSON: Expecting value at column 30",
+        31: "the line is not JSON (Expecting value: column 30 (char 29))",
     }
     assert b"40 lines in" in err
     # Like lines have like answers, whatever stands beside them in a batch.
@@ -97,56 +104,118 @@ def test_rows_are_worded_as_in_training():
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
-        (b'{"task": "mrpc", "inputs": "x"}', {"entry": NAMES[1], "text": "x"}),
+        (b'{"task": "mrpc", "inputs": "x"}', {"entry": STORED[1], "text": "x"}),
         (
             b'{"prompt": "mrpc/stage1-seed0", "inputs": "x"}',
-            {"entry": NAMES[2], "task": "mrpc"},
+            {"entry": STORED[2], "task": "mrpc"},
         ),
         (
             b'{"task": "sst2", "sentence": "x"}',
-            {"row": {"sentence": "x"}, "entry": NAMES[0]},
+            {"row": {"sentence": "x"}, "entry": STORED[0]},
         ),
-        (b"plain words", {"error": "the line names neither"}),
-        (b"", {"error": "the line is empty"}),
-        (b'{"task": "sst"}', {"error": "unknown task 'sst': did you mean 'sst2'?"}),
-        (b'{"task": "rte", "inputs": ""}', {"error": "the store has no prompt of rte"}),
-        (b'{"task": "sst2", "sentence": 3}', {"error": "is 3: it must be text"}),
-        (b'{"prompt": ["a"], "inputs": ""}', {"error": "there is no prompt ['a'] in"}),
+        (b'{"task": null, "prompt": "mrpc/stage1-seed0", "inputs": ""}', {"text": ""}),
+        (
+            b'{"task": "sst2", "prompt": "mrpc/stage1-seed0", "sentence": "x"}',
+            {"entry": STORED[2], "task": "sst2"},
+        ),
+        (
+            b'\xef\xbb\xbf{"task": "mrpc", "inputs": "x"}\r\n',
+            {"entry": STORED[1], "text": "x"},
+        ),
+        (b'{"task": "own", "inputs": "x"}', {"entry": STORED[3], "text": "x"}),
     ],
 )
 def test_what_a_line_says(line, expected):
     request = request_lines.parse(7, line, DEFAULTS)
     assert request.line == 7
-    for name, value in expected.items():
-        found = getattr(request, name)
-        assert value in found if name == "error" else found == value
+    assert {name: getattr(request, name) for name in expected} == expected
+
+
+@pytest.mark.parametrize("line, said", BAD, ids=[said[:60] for _, said in BAD])
+def test_a_bad_line_is_an_error_of_its_own(line, said):
+    error = request_lines.parse(2, line, DEFAULTS).error
+    assert error is not None and error.startswith(said)
+    assert error == said or said.startswith("unknown task")
+
+
+def test_bad_lines_leave_the_others_alone(folder):
+    backbone = load_backbone("miniature")
+    good = b'{"prompt": "own/dtvg-seed0", "inputs": "the meal"}'
+    lines = [line for bad, _ in BAD for line in (good, bad)]
+    file = io.BytesIO(b"\n".join(lines))
+    settings = predict_lines.PredictSettings(targets_length=2)
+    answers = list(
+        predict_lines.predict(
+            backbone,
+            prompt_store.PromptStore(folder),
+            request_lines.split(file),
+            settings,
+        )
+    )
+    assert [answer["line"] for answer in answers] == list(range(1, 2 * len(BAD) + 1))
+    assert len({answer["prediction"] for answer in answers[::2]}) == 1
+    for answer, (_, said) in zip(answers[1::2], BAD, strict=True):
+        assert answer.keys() == {"line", "error"} and answer["error"].startswith(said)
+
+
+def test_a_line_without_end_is_not_kept_in_memory():
+    file = io.BytesIO(b"a\n" + b"x" * (3 * LONG) + b"\nb")
+    first, long, last = request_lines.split(file)
+    assert (first, len(long), last) == (b"a\n", LONG, b"b")
+
+
+def test_a_text_may_begin_with_a_quotation():
+    bare = request_lines.Defaults(None, {}, frozenset(), "digits")
+    for text in (b'"Fine," he said', b"[sic] fine", b"42", b"null"):
+        assert request_lines.parse(1, text, bare).text == text.decode()
+
+
+def test_an_imported_prompt_takes_the_label_style_of_the_others(tmp_path):
+    backbone = load_backbone("miniature")
+    store = prompt_store.PromptStore(tmp_path)
+    for name, style in (("sst2/dtvg-seed0", "words"), ("mrpc/imported-seed0", None)):
+        about = Metadata(
+            *entries.parse(name),
+            backbone_digest=backbone.digest,
+            vocabulary_digest=backbone.vocabulary.digest,
+            label_style=style,
+        )
+        store.write({"prompt": np.ones((4, 96), np.float32)}, about)
+    line = b'{"prompt": "mrpc/imported-seed0", "inputs": "x"}'
+    [answer] = predict_lines.predict(backbone, store, [line])
+    assert answer["prompt"] == "mrpc/imported-seed0"
 
 
 @pytest.mark.parametrize(
-    ("line", "error"),
+    "named, said",
     [
-        (b'{"task": "sst2", "sentence": "a \\ud800 b"}', "half of a surrogate pair"),
-        (b'{"task": "sst2", "sentence": ' + b"1" * 5000 + b"}", "not JSON that can be"),
-        (b'{"a": ' + b"[" * 100_000 + b"}", "nested too deeply"),
-        (b'{"task": "reviews", "inputs": "x"}', "unknown task 'reviews'"),
-        (b'{"prompt": "own/dtvg-seed0", "review": "x"}', "own is a task of your own"),
+        ("absent.jsonl", "there is no file absent.jsonl"),
+        (".", ". is a folder: give a file of lines"),
+        ("", "--file is empty: give a value, or leave it out"),
     ],
 )
-def test_a_bad_line_is_an_error_of_its_own(line, error):
-    known = DEFAULTS._replace(known=frozenset([*NAMES, "own/dtvg-seed0"]))
-    assert error in str(request_lines.parse(2, line, known).error)
+def test_a_file_that_is_none_is_said_before_any_is_answered(
+    tmp_path, monkeypatch, capsys, named, said
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "good.jsonl").write_text('{"inputs": "x"}\n')
+    with pytest.raises(SystemExit) as end:
+        command.run(
+            predict_command.COMMAND, ["predict", "--file=good.jsonl", f"--file={named}"]
+        )
+    assert end.value.code == 2
+    assert capsys.readouterr() == ("", f"error: {said}\n")
 
 
-def test_a_byte_order_mark_is_no_text():
-    line = b"\xef\xbb\xbf" + b'{"task": "mrpc", "inputs": "x"}'
-    assert request_lines.parse(1, line, DEFAULTS).text == "x"
-
-
-def test_a_task_of_your_own_is_known_by_its_prompt():
-    own = "own/dtvg-seed0"
-    known = DEFAULTS._replace(known=frozenset([own]), entries={"own": own})
-    request = request_lines.parse(2, b'{"task": "own", "inputs": "x"}', known)
-    assert (request.entry, request.text) == (own, "x")
+def test_a_named_pipe_is_a_file_of_lines(tmp_path):
+    """As `--file=<(zcat lines.jsonl.gz)` gives one."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=lambda: pipe.write_bytes(b"a\nb"))
+    writer.start()
+    [file] = predict_command.opened([str(pipe)])
+    assert list(request_lines.split(file)) == [b"a\n", b"b"]
+    writer.join()
 
 
 def test_truncated_and_empty_inputs_are_said():

@@ -1,6 +1,7 @@
 """Predictions of many prompts on many splits at once: those of each alone, in order."""
 
 import functools
+import itertools
 
 import fake_table
 import jax
@@ -9,8 +10,10 @@ import numpy as np
 import pytest
 
 from dtvg_jax.errors import InputError
-from dtvg_jax.inference import split_decoding
+from dtvg_jax.formats import load
+from dtvg_jax.inference import decoding, split_decoding
 from dtvg_jax.models import backbone as backbones
+from dtvg_jax.models.llama import LlamaConfig
 from dtvg_jax.models.t5 import T5Config
 from dtvg_jax.training import placement
 
@@ -41,7 +44,7 @@ def backbone() -> backbones.Backbone:
 
 @functools.cache
 def decode():
-    return split_decoding.make_decode(backbone(), LENGTHS[1])
+    return split_decoding.make_decode(backbone())
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +58,7 @@ def tables(tmp_path_factory):
 
 def predict(pairs, check=lambda: None):
     prompts = np.random.default_rng(0).normal(size=(2, 3, 16)).astype(np.float32)
-    setup = split_decoding.Setup(backbone(), placement.make(), 4, LENGTHS, check)
+    setup = split_decoding.Setup(backbone(), placement.make(), 4, check)
     return split_decoding.predict(decode(), setup, prompts, pairs)
 
 
@@ -73,10 +76,10 @@ def test_answers_are_those_of_single_rows_stripped(tables):
     table = tables[1]
     for row, text in enumerate(texts):
         ids = table.inputs[table.input_offsets[row] : table.input_offsets[row + 1]]
-        inputs = np.full((1, 1, LENGTHS[0]), -1, np.int32)
-        inputs[0, 0, : len(ids)] = ids
-        out = decode()(backbone().params, jnp.asarray(prompts[1:2]), inputs)
-        assert text == " ".join(str(i) for i in out[0, 0].tolist() if i >= 0)
+        inputs = np.full((1, LENGTHS[0]), -1, np.int32)
+        inputs[0, : len(ids)] = ids
+        out = decode()(backbone().params, jnp.asarray(prompts[1]), inputs, 4)
+        assert text == " ".join(str(i) for i in out[0].tolist() if i >= 0)
         assert text == text.strip()
 
 
@@ -90,13 +93,76 @@ def test_check_is_called_between_batches(tables):
 
     with pytest.raises(KeyError):
         pairs = [split_decoding.Pair(0, tables[2])] * 2
-        predict(pairs, check)  # 16 blocks: two batches
+        predict(pairs, check)  # 58 rows: two blocks of 32
 
 
 def test_rows_that_cannot_be_spread_are_a_sentence(tables):
     prompts = np.zeros((1, 3, 16), np.float32)
-    setup = split_decoding.Setup(backbone(), placement.make(), 3, LENGTHS)
+    setup = split_decoding.Setup(backbone(), placement.make(), 3)
     with pytest.raises(InputError, match="evaluation_batch_size = 3: rows cannot be"):
         split_decoding.predict(
             decode(), setup, prompts, [split_decoding.Pair(0, tables[0])]
         )
+
+
+LLAMA = LlamaConfig(
+    vocab_size=258,
+    hidden_size=16,
+    intermediate_size=32,
+    num_hidden_layers=1,
+    num_attention_heads=2,
+    num_key_value_heads=1,
+    head_dim=8,
+)
+
+
+def _mixed(count, most, vocabulary, answer):
+    """Rows of 1 to `most` ids, in no order of length; answers have up to `answer`."""
+    random = np.random.default_rng(count)
+    sizes = random.integers(1, most + 1, count)
+    ids = [random.integers(2, vocabulary, size).tolist() for size in sizes]
+    return fake_table.of_ids(ids, [[1]] * count, (most, answer))
+
+
+def _alone(b, prompt, table, lengths):
+    """Decodes each row by itself, in one shape so that one program does."""
+    greedy = jax.jit(
+        lambda inputs: decoding.greedy(b, b.params, prompt, inputs, lengths[1]).tokens
+    )
+    found = []
+    for start, end in itertools.pairwise(table.input_offsets):
+        inputs = np.full((1, lengths[0]), -1, np.int32)
+        inputs[0, : end - start] = table.inputs[start:end]
+        found.extend(b.vocabulary.decode(greedy(inputs).tolist()))
+    return [text.strip() for text in found]
+
+
+@pytest.mark.parametrize("config", [TINY, LLAMA], ids=["t5", "llama"])
+def test_rows_of_mixed_lengths_are_answered_as_each_alone(config):
+    params = backbones.init_params(config, jax.random.key(2))
+    b = backbones.build("tiny", config, params, Vocabulary(), "")
+    prompts = np.random.default_rng(1).normal(size=(2, 3, 16)).astype(np.float32)
+    tables = [_mixed(25, 64, 258, 4), _mixed(15, 40, 258, 3)]
+    pairs = [split_decoding.Pair(k, table) for k, table in enumerate(tables)]
+    decode = split_decoding.make_decode(b)
+    setup = split_decoding.Setup(b, placement.make(), 4)
+    got = split_decoding.predict(decode, setup, prompts, pairs)
+    for k, table in enumerate(tables):
+        assert got[k] == _alone(b, jnp.asarray(prompts[k]), table, (64, 4 - k))
+    assert got[0][:15] != got[1]
+    assert decode._cache_size() <= 5  # 32, 48 and 64 of the one, 32 and 48 of the other
+
+
+@pytest.mark.slow
+def test_500_rows_of_the_miniature_are_answered_as_each_alone():
+    b = load.load_backbone("miniature")
+    size, width = b.embedding(b.params).shape
+    prompts = np.random.default_rng(1).normal(size=(1, 20, width)).astype(np.float32)
+    table, lengths = _mixed(500, 300, size, 8), (300, 8)
+    decode = split_decoding.make_decode(b)
+    setup = split_decoding.Setup(b, placement.make(), 32)
+    pairs = [split_decoding.Pair(0, table)]
+    [got] = split_decoding.predict(decode, setup, prompts, pairs)
+    want = _alone(b, jnp.asarray(prompts[0]), table, lengths)
+    assert len(set(want)) > 50
+    assert got == want

@@ -156,7 +156,7 @@ def test_other_settings_are_refused(small, finished):
 
 def test_a_folder_in_use_is_refused(small, tmp_path):
     with job_folder.locked(tmp_path):
-        with pytest.raises(InputError, match="another process works on"):
+        with pytest.raises(InputError, match=r"process \d+ on \S+ since .* works on"):
             pipeline.run(small, tmp_path)
 
 
@@ -170,13 +170,17 @@ def test_a_damaged_entry_is_named(small, tmp_path):
         pipeline.run(first, tmp_path)
 
 
-def test_lanes_that_diverge_are_named_and_keep_their_start(small, tmp_path, finished):
+def test_lanes_that_diverge_are_named_and_keep_their_start(
+    small, tmp_path, finished, capfd
+):
     wild = dataclasses.replace(STAGE, learning_rate=1e38)
     first = dataclasses.replace(small, stage2=wild, methods=["prompt_tuning"])
     made = pipeline.run(first, tmp_path)
     failed = [row for row in made.results.rows if row.failed]
     assert {row.stage for row in failed} == {2} and len(failed) == 4
-    assert "mrpc" in (tmp_path / "results.md").read_text()
+    named = "mrpc, prompt_tuning, seed 0, stage 2: numbers are not finite ("
+    assert f"stage2-prompt_tuning  {named}" in capfd.readouterr().out
+    assert f"- {named}" in (tmp_path / "results.md").read_text()
     prompts = prompt_store.PromptStore(tmp_path / "store")
     kept = prompts.read("mrpc/prompt_tuning-seed0").arrays["prompt"]
     start = prompts.read("mrpc/stage1-seed0").arrays["prompt"]
@@ -242,12 +246,35 @@ def test_results_are_written_and_never_read(small, finished, tmp_path):
     assert results(folder) == results(finished)
 
 
-def test_a_changed_measurement_is_named(small, finished, tmp_path):
+@pytest.mark.parametrize(
+    ("part", "old", "new", "said"),
+    [
+        ("stage1", '"examples": 30', '"examples": 29', "is not as it was written"),
+        ("sources", None, None, "is not JSON"),
+        ("stage1", "another part", "", "is of other prompts than the store's"),
+    ],
+)
+def test_a_changed_measurement_is_said_and_measured_again(
+    small, finished, tmp_path, capfd, part, old, new, said
+):
     folder = tmp_path / "copy"
     shutil.copytree(finished, folder)
-    path = folder / "measured" / "stage1.json"
-    path.write_text(path.read_text().replace('"seed": 0', '"seed": "0"', 1))
-    with pytest.raises(InputError, match=r"stage1.json: rows\[0\]: seed = '0'"):
+    path = folder / "measured" / f"{part}.json"
+    if old == "another part":
+        shutil.copy(path.with_stem("stage2-dtvg"), path)
+    else:
+        path.write_text(path.read_text().replace(old, new, 1) if old else "")
+    pipeline.run(small, folder)
+    assert f"{path} {said}" in capfd.readouterr().out
+    assert results(folder)["rows"] == results(finished)["rows"]
+    assert results(folder)["single_source"] == results(finished)["single_source"]
+
+
+def test_a_job_without_its_plan_is_refused(small, finished, tmp_path):
+    folder = tmp_path / "copy"
+    shutil.copytree(finished, folder)
+    (folder / "plan.json").unlink()
+    with pytest.raises(InputError, match="plan.json is gone"):
         pipeline.run(small, folder)
 
 

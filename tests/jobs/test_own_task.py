@@ -12,6 +12,7 @@ import dtvg_jax as dtvg
 from dtvg_jax.data.token_table import TableSettings, token_table
 from dtvg_jax.errors import InputError
 from dtvg_jax.inference.predict_lines import PredictSettings
+from tasks import metrics
 from tasks.miniature import datasets
 
 BLOCKS = re.findall(r"```python\n(.*?)```", DOC.read_text(), re.DOTALL)
@@ -63,7 +64,7 @@ def test_json_lines(folder, tmp_path):
         )
         assert fake_table.text_of(table.targets) == "bad|good|"
         assert table.golds == ["bad", "good"]
-        assert table.metadata.scoring.metrics == ("dtvg_tasks.metrics:accuracy",)
+        assert table.scoring.metrics == (metrics.accuracy,)
 
 
 def test_few_shots_of_json_lines(folder, tmp_path):
@@ -78,7 +79,7 @@ def test_csv(folder, tmp_path):
     text = fake_table.text_of(table.inputs)
     assert text == "Ann lives in Rome, Ida drinks beer|"
     assert fake_table.text_of(table.targets) == "beer|"
-    assert table.metadata.scoring.metrics == ("my_csv_tasks:words",)
+    assert table.scoring.metrics == (sys.modules["my_csv_tasks"].words,)
 
 
 def test_tfds(folder, tmp_path):

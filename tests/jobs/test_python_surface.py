@@ -7,6 +7,7 @@ import pathlib
 import subprocess
 import sys
 
+import jaxtyping
 import numpy as np
 import pytest
 
@@ -49,6 +50,45 @@ def test_an_unknown_name_is_no_attribute():
         dtvg_jax.learm  # noqa: B018
 
 
+WRONG = {
+    "learn('sst2', 'x', stage=stage)": "sources = 'sst2': it must be a list of texts",
+    "learn([3], 'x', stage=stage)": "sources = [3]: it must be a list of texts",
+    "learn(['sst2'], '', stage=stage)": "'' is no path: give a file or folder",
+    "learn(['sst2'], 3, stage=stage)": "3 is no path: give a file or folder",
+    "learn(['sst2'], 'x', stage={})": "stage1 must be a Stage",
+    "learn(['sst2'], 'x', stage=stage, seeds=1)": "seeds = 1: it must be a list of",
+    "learn(['sst2'], 'x', stage=stage, promt_length=1)": (
+        "unknown setting 'promt_length': did you mean 'prompt_length'?"
+    ),
+    "learn(['sst2'], 'x', stage=stage, sources=[])": (
+        "sources is not a setting here: the function sets it"
+    ),
+    "learn(['sst2', 'sst2'], 'x', stage=stage)": "sources names 'sst2' twice",
+    "transfer(['sst2'], 'rte', 'x', stage1=stage, stage2=stage)": (
+        "targets = 'rte': it must be a list of texts"
+    ),
+    "Job('miniature', ['sst2'], [], stage, stage, download='no')": (
+        "download = 'no': it must be True or False"
+    ),
+    "PromptStore('')": "'' is no path: give a file or folder",
+    "EvaluateSettings(tasks='sst2')": "tasks = 'sst2': it must be a list of texts",
+    "EvaluateSettings(tasks=['rte', 'rte'])": "tasks names 'rte' twice",
+    "EvaluateSettings(prompts=['a', 'a'])": "prompts names 'a' twice",
+}
+
+
+@pytest.mark.parametrize("call", WRONG)
+def test_a_wrong_argument_is_one_sentence(tmp_path, monkeypatch, call):
+    # Users do not have the import hook of the tests, which would see a mistake first.
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+    monkeypatch.chdir(tmp_path)
+    stage = dtvg_jax.Stage(steps=1, learning_rate=0.1)
+    with pytest.raises(dtvg_jax.InputError) as error:
+        eval(f"dtvg_jax.{call}", {"dtvg_jax": dtvg_jax, "stage": stage})
+    assert str(error.value).startswith(WRONG[call])
+    assert not any(tmp_path.iterdir())
+
+
 def test_importing_the_package_loads_nothing():
     program = "import sys, dtvg_jax; print('jax' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True)
@@ -81,10 +121,10 @@ def test_commands_do_not_hide_functions_of_their_names(first):
     program += load + look if first == "the commands" else look + load + look
     program += "from dtvg_jax import evaluate; assert inspect.isfunction(evaluate);"
     program += "import dtvg_jax.task_vectors as t; t.released;"
-    program += "print(sys.modules['dtvg_jax.evaluate'].COMMAND.stop.name)"
+    program += "print(sys.modules['dtvg_jax.evaluate'].COMMAND.resumes)"
     command = [sys.executable, "-c", f"import sys; {program}"]
     done = subprocess.run(command, capture_output=True, text=True)
-    assert done.stdout == "AFTER_STEP\n", done.stderr
+    assert done.stdout == "False\n", done.stderr
 
 
 def test_settings_of_predict_can_be_made():

@@ -1,8 +1,10 @@
 """Pretraining: the curriculum, the duplicate heads, one step, an exact resume."""
 
+import dataclasses
 import json
 import math
 import random
+import re
 import subprocess
 import sys
 import typing
@@ -244,3 +246,31 @@ def test_every_base_can_be_drawn_with_every_map():
             text, target = base.example(rng, label_map)
             digits = {"0", "1", "2"}
             assert (target in digits) == (label_map != "words"), (base.name, text)
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"settings": dataclasses.replace(SETTINGS, steps=-3)}, "settings.steps = -3"),
+        (
+            {"settings": dataclasses.replace(SETTINGS, buckets=((6, 0),))},
+            "settings.buckets = ",
+        ),
+        (
+            {"config": dataclasses.replace(CONFIG, layer_norm_epsilon=math.nan)},
+            "config.layer_norm_epsilon = nan: it must be a number from 1e-12 to 1",
+        ),
+        (
+            {"config": dataclasses.replace(CONFIG, dropout_rate=1.5)},
+            "config.dropout_rate = 1.5: it must be a number from 0 to 0.99",
+        ),
+        (
+            {"curriculum": mixture.Curriculum(maps_share=2)},
+            "curriculum.maps_share = 2: it must be a number from 0 to 1",
+        ),
+    ],
+)
+def test_numbers_out_of_range_are_named(tmp_path, changes, sentence):
+    with pytest.raises(InputError, match=re.escape(sentence)):
+        loop.pretrain(tmp_path / "out", pretraining(**changes))
+    assert not (tmp_path / "out").exists()

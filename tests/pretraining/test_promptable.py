@@ -119,7 +119,7 @@ def test_marks_are_named_as_met_or_missed():
 
 def table(*rows: tuple[list[int], list[int]]) -> TokenTable:
     """A table of these inputs and targets."""
-    return fake_table.of_ids(*zip(*rows, strict=True))
+    return fake_table.of_ids(*zip(*rows, strict=True), (64, 8))
 
 
 def test_more_rows_are_new_ones_that_are_tested_nowhere():

@@ -10,7 +10,7 @@ import pytest
 from fake_job import METHODS, grouped, row, small, written
 from rich.console import Console
 
-from dtvg_jax import methods, report
+from dtvg_jax import files, methods, report
 from dtvg_jax.cli import command
 from dtvg_jax.cli.commands.report import COMMAND
 from dtvg_jax.errors import InputError
@@ -75,7 +75,7 @@ def test_a_failed_lane_is_named_and_not_in_the_mean(tmp_path):
     results, text = written(tmp_path, made)
     lines = text.splitlines()
     line = "| mrpc | dtvg | accuracy | 71.00 | - | 1 | 400 | 50.00 | - | +1.00 noise |"
-    assert line in lines
+    assert f"{line} numbers are not finite (1) |" in lines
     named = "- mrpc, dtvg, seed 1, stage 2: the loss was not finite at step 40"
     assert named in lines
     assert "- rte, prompt_tuning, seed 0, stage 2: no result" in lines
@@ -91,7 +91,7 @@ def test_a_method_whose_lanes_all_failed_has_dashes(tmp_path):
             one |= {"failed": "stopped", "metrics": {}, "examples": None}
     _, text = written(tmp_path, made)
     line = "| mrpc | dtvg | accuracy | - | - | 0 | - | 50.00 | - | - |"
-    assert line in text.splitlines()
+    assert f"{line} numbers are not finite (2) |" in text.splitlines()
     assert "dtvg and prompt_tuning have no target and seed in common." in text
 
 
@@ -218,16 +218,20 @@ def test_targets_that_differ_alone_are_named(tmp_path):
     )
 
 
+def sealed(content):
+    return json.dumps(files.seal(content))
+
+
 def broken(**job):
     made = small()
     made["job"] |= job
-    return json.dumps(made)
+    return sealed(made)
 
 
 def broken_row(**values):
     made = small()
     made["rows"][0] |= values
-    return json.dumps(made)
+    return sealed(made)
 
 
 def command_code(*flags: str) -> object:
@@ -243,13 +247,14 @@ def command_code(*flags: str) -> object:
         ("{", "not JSON"),
         ("[]", "no JSON object"),
         ('{"format": 9}', "format 9"),
-        ('{"format": 1}', "format 1, this version reads format 2"),
-        ('{"format": 2}', "the field 'job' is missing"),
+        ('{"format": 2}', "format 2, this version reads format 3"),
+        ('{"format": 3}', "not as it was written: run the command of the job again"),
+        (sealed({"format": 3}), "the field 'job' is missing"),
         (broken(seeds="0"), "job: seeds = '0': it must be a list of whole numbers"),
         (broken(backbone=None), "job: backbone = None: it must be text"),
         (broken_row(role="x"), "rows.0.: role = 'x': it must be 'source' or 'target'"),
         (broken_row(metrics=[]), "rows.0.: metrics = .*: it must be an object"),
-        (json.dumps(small() | {"job": 5}), "job = 5: it must be an object"),
+        (sealed(small() | {"job": 5}), "job = 5: it must be an object"),
     ],
 )
 def test_what_cannot_be_reported_is_said_in_a_sentence(tmp_path, capsys, content, said):

@@ -1,7 +1,9 @@
 """Prompts and backbones out to other programs' formats, and in from them."""
 
 import functools
+import io
 import json
+import os
 import pathlib
 import pickle
 import shutil
@@ -252,6 +254,13 @@ def _cut(path: pathlib.Path) -> None:
     path.write_bytes(path.read_bytes()[:-3])
 
 
+def _header(shape: tuple[int, ...]) -> bytes:
+    file = io.BytesIO()
+    said = {"descr": "<f4", "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(file, said)
+    return file.getvalue()
+
+
 BAD_PROMPTS = {
     "nothing": (lambda p: None, "is not there"),
     "empty folder": (lambda p: p.mkdir(), "holds no prompt: neither adapter_config"),
@@ -266,6 +275,35 @@ BAD_PROMPTS = {
         "not finite",
     ),
     "LoRA": (lambda p: _adapter(p, peft_type="LORA"), "peft_type is 'LORA'"),
+    "a head": (
+        lambda p: _adapter(p, task_type="SEQ_CLS", modules_to_save=["score"]),
+        "task_type is 'SEQ_CLS'; an adapter with a head of its own is not read",
+    ),
+    "other modules": (
+        lambda p: _adapter(p, modules_to_save=["shared"]),
+        "modules_to_save is .'shared'.; a prompt alone is read",
+    ),
+    "other tensors": (
+        lambda p: (
+            _adapter(p),
+            safetensors.save_file(
+                {"prompt_embeddings": np.ones((5, 16), "f4"), "score": np.ones(2)},
+                p / "adapter_model.safetensors",
+            ),
+        ),
+        "holds score beside prompt_embeddings; a prompt alone is read",
+    ),
+    "by name": (
+        lambda p: (p.mkdir(), _adapter(p / "mine")),
+        "holds an adapter by name: give its own folder, .*bad/mine",
+    ),
+    "pipe": (os.mkfifo, "is a pipe, socket or device"),
+    "many rows": (
+        lambda p: p.write_bytes(
+            _header((10**9, 1000)) + np.ones((2, 3), "f4").tobytes()
+        ),
+        "not a whole NumPy file: mmap length",
+    ),
     "other rows": (
         lambda p: _adapter(p, np.ones((7, 16), np.float32)),
         r"prompt_embeddings is \[7, 16\], but .* num_virtual_tokens 5 and token_dim 16",
@@ -346,8 +384,9 @@ def test_what_does_not_fit_is_a_sentence_and_writes_nothing(
     (tmp_path / "used" / "b").mkdir(parents=True)
     (tmp_path / "used" / "b" / "x-seed0.npy").write_text("mine")
     shutil.copytree(load.EMBEDDED / "miniature", tmp_path / "other")
-    with (tmp_path / "other" / "config.json").open("a") as file:
-        file.write("\n")
+    config = tmp_path / "other" / "config.json"
+    said = json.loads(config.read_text())
+    config.write_text(json.dumps(said | {"dropout_rate": 0.3}))
     before = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*") if p.is_file()}
     command, *rest = [word.format(**places) for word in line.split()]
     if command == "similarities":

@@ -1,5 +1,6 @@
 """The prompt store: whole entries, checked when read, never overwritten."""
 
+import dataclasses
 import json
 import os
 import shutil
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 from safetensors import safe_open
 
+from dtvg_jax import files
 from dtvg_jax.errors import InputError
 from dtvg_jax.store import entries, prompt_store
 from dtvg_jax.store.entries import Fit, Metadata
@@ -41,7 +43,7 @@ def test_what_is_written_is_read(prompts):
         np.testing.assert_array_equal(entry.arrays[name], value)
         assert entry.arrays[name].dtype == value.dtype
     made = entry.metadata
-    assert (made.task, made.method, made.seed, made.format) == ("mrpc", "dtvg", 1, 1)
+    assert (made.task, made.method, made.seed, made.format) == ("mrpc", "dtvg", 1, 2)
     assert made.prompt_digest == prompt_store.digest(arrays()["prompt"])
 
 
@@ -75,7 +77,19 @@ def test_a_missing_entry_is_a_sentence(prompts):
         prompts.read("rte/x-seed0")
 
 
-@pytest.mark.parametrize("name", ["../x", "a/../../b", "/etc/passwd", "a", "a/b/c"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("../x", "a/../../b", "/etc/passwd", "a", "a/b/c", "", "a/b-seed\u0663"),
+        *(
+            "a\0/b-seed1",
+            "a/\nb-seed1",
+            f"{'a' * 300}/b-seed1",
+            ".a/b-seed1",
+            "a/-seed1",
+        ),
+    ],
+)
 def test_names_do_not_climb_out(prompts, name):
     with pytest.raises(InputError, match="is not the name of a stored prompt"):
         prompts.read(name)
@@ -92,11 +106,16 @@ def test_names_do_not_climb_out(prompts, name):
         ("prompt.safetensors", lambda b: b"", "cannot be read"),
         ("entry.json", lambda b: b[:-9], "is not JSON"),
         ("entry.json", lambda b: b"[1]", "holds no JSON object"),
-        ("entry.json", lambda b: b"\xff", "is not JSON"),
+        ("entry.json", lambda b: b"\xff", "is not UTF-8 text"),
         (
             "entry.json",
-            lambda b: b.replace(b'"format": 1', b'"format": 2'),
-            "has format 2, this version reads",
+            lambda b: b.replace(b'"format": 2', b'"format": 3'),
+            "has format 3, this version reads format 2",
+        ),
+        (
+            "entry.json",
+            lambda b: b.replace(b'"stage": 2', b'"stage": 1'),
+            "is not as it was written: restore it",
         ),
     ],
 )
@@ -202,10 +221,24 @@ def test_an_entry_under_another_name_is_refused(prompts):
         prompts.read("mrpc/dtvg-seed2")
 
 
+def change_metadata(path, change):
+    """Changes fields as one who knows of the seal."""
+    said = json.loads(path.read_text()) | change
+    del said[files.SEAL]
+    path.write_text(json.dumps(files.seal(said)))
+
+
+def test_an_entry_of_an_earlier_version_is_read(prompts):
+    path = prompts.folder / NAME / "entry.json"
+    said = json.loads(path.read_text()) | {"format": 1}
+    del said[files.SEAL]
+    path.write_text(json.dumps(said))
+    assert prompts.read(NAME).metadata.format == 1
+
+
 def test_another_prompt_of_the_same_file_digest_is_refused(prompts):
     path = prompts.folder / NAME / "entry.json"
-    said = json.loads(path.read_text())
-    path.write_text(json.dumps(said | {"prompt_digest": "0" * 64}))
+    change_metadata(path, {"prompt_digest": "0" * 64})
     with pytest.raises(InputError, match="prompt_digest is not that of"):
         prompts.read(NAME)
 
@@ -220,7 +253,7 @@ def test_another_prompt_of_the_same_file_digest_is_refused(prompts):
 )
 def test_metadata_of_a_wrong_type_is_named(prompts, change, sentence):
     path = prompts.folder / NAME / "entry.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    change_metadata(path, change)
     with pytest.raises(InputError, match=sentence) as error:
         prompts.read(NAME)
     assert str(path) in str(error.value)
@@ -229,6 +262,38 @@ def test_metadata_of_a_wrong_type_is_named(prompts, change, sentence):
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_a_prompt_that_is_not_finite_is_refused(tmp_path, value):
     prompts = prompt_store.PromptStore(tmp_path)
-    prompts.write({"prompt": np.full((2, 3), value, np.float32)}, ABOUT)
+    prompts.write({"prompt": np.full((2, 4), value, np.float32)}, ABOUT)
     with pytest.raises(InputError, match="the array 'prompt' has values that are not"):
         prompts.read(NAME)
+
+
+def test_arrays_of_another_shape_than_the_metadata_say_are_refused(prompts):
+    path = prompts.folder / NAME / "entry.json"
+    said = json.loads(path.read_text())
+    del said[files.SEAL]
+    files.write_json(path, files.seal(said | {"prompt_length": 5}))
+    with pytest.raises(InputError, match=r"prompt is \[5, 4\], but .* it is \[3, 4\]"):
+        prompts.read(NAME)
+
+
+def test_vectors_of_another_shape_are_refused(tmp_path):
+    prompts = prompt_store.PromptStore(tmp_path)
+    prompts.write({"prompt": np.ones((3, 4)), "tpv": np.ones((2, 4))}, ABOUT)
+    with pytest.raises(InputError, match=r"'tpv' is \[2, 4\] and 'prompt' \[3, 4\]"):
+        prompts.read(NAME)
+
+
+def test_another_config_of_the_backbone_is_named_by_its_attribute(tmp_path):
+    prompts = prompt_store.PromptStore(tmp_path)
+    config = {"network": "T5Config", "d_model": 4, "dropout_rate": 0.1}
+    about = dataclasses.replace(ABOUT, backbone_config=config)
+    prompts.write({"prompt": np.ones((3, 4), np.float32)}, about)
+    prompts.read(NAME, Fit(backbone_digest="ab", backbone_config=config))
+    other = Fit(backbone_digest="cd", backbone_config=config | {"dropout_rate": 0.2})
+    with pytest.raises(InputError) as error:
+        prompts.read(NAME, other)
+    assert str(error.value).endswith(
+        "does not fit: dropout_rate of the backbone's config is 0.1, needed is 0.2"
+    )
+    with pytest.raises(InputError, match="backbone_digest is 'ab', needed is 'cd'$"):
+        prompts.read(NAME, other._replace(backbone_config=config))

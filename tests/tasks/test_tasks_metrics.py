@@ -1,5 +1,6 @@
 """Scores against values worked out by hand, or given with the reference's code."""
 
+import functools
 import subprocess
 import sys
 
@@ -7,6 +8,7 @@ import pytest
 
 from tasks import generation_metrics, metrics, postprocess
 
+OWN_F1 = functools.partial(metrics.f1, labels=["bad", "good"])
 PADDED = ["U . S .", "the United States"]
 
 
@@ -33,6 +35,14 @@ PADDED = ["U . S .", "the United States"]
             ["equivalent", "not_equivalent"],
             ["equivalent", "not_equivalent"],
             {"f1": 100.0},
+        ),
+        # one true positive, one false, one missed (no label): 2 / (2 + 1 + 1)
+        (OWN_F1, ["good", "bad", "good"], ["good", "good", "x"], {"f1": 50.0}),
+        (
+            functools.partial(metrics.f1_multiclass, labels=["a", "b", "c", "d"]),
+            "abcd",
+            "abcx",
+            {"f1_multiclass": 75.0},
         ),
         # a third class, not the opposite of the gold label (57.74)
         (metrics.matthews_correlation, "0110", "01x0", {"matthews_correlation": 67.08}),
@@ -102,8 +112,9 @@ def test_scores(metric, targets, predictions, expected):
     [
         (metrics.accuracy, [], [], "at least one row"),
         (metrics.f1, ["0"], ["0", "1"], "1 gold answers and 2 predictions"),
-        (metrics.f1, ["maybe"], ["0"], r"gold labels \['maybe'\]"),
-        (metrics.f1_multiclass, ["3"], ["0"], r"gold labels \['3'\]"),
+        (metrics.f1, ["maybe"], ["0"], "gold label 'maybe' is none of"),
+        (OWN_F1, ["fine"], ["good"], "gold label 'fine' is none of .'bad', 'good'"),
+        (metrics.f1_multiclass, ["3"], ["0"], "gold label '3' is none of"),
         (metrics.squad, [["a"], []], ["a", "b"], "Row 1 has no gold answer"),
     ],
 )

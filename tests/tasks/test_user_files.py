@@ -132,6 +132,22 @@ BAD_FILES = {
         GOOD + b'{"text": "b", "label"}\n',
         ", line 2: this is not JSON: Expecting ':' delimiter at column 22",
     ),
+    "large.jsonl": (
+        b'{"text": 1e400, "label": "1"}\n',
+        ", line 1: the field 'text' is too large a number",
+    ),
+    "digits.jsonl": (
+        b'{"text": %s, "label": "1"}\n' % (b"1" * 5000),
+        ", line 1: this is not JSON: Exceeds the limit (4300 digits) for integer "
+        "string conversion: value has 5000 digits; use sys.set_int_max_str_digits() to "
+        "increase the limit",
+    ),
+    "plain.jsonl.gz": (GOOD, " cannot be read: Not a gzipped file (b'{\"')"),
+    "cut.jsonl.gz": (
+        gzip.compress(GOOD * 9)[:-9],
+        " cannot be read: Compressed file ended before the end-of-stream marker was "
+        "reached",
+    ),
     "deep.jsonl": (
         b"[" * 100_000,
         ", line 1: this is not JSON: maximum recursion depth exceeded while decoding a "
@@ -187,6 +203,17 @@ def test_a_bad_file_ends_in_a_sentence(name, tmp_path):
     with pytest.raises(ValueError) as raised:
         read(name, content, tmp_path, reader)
     assert str(raised.value) == f"{tmp_path / name}{sentence}"
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.csv", "a.jsonl.gz"])
+def test_a_line_without_an_end_is_not_read_to_it(name, tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "LONGEST", 40)
+    line = b'{"text": "%s", "label": "1"}' % (b"a" * 40)
+    content = HEAD + line if name.endswith("csv") else GOOD + b"\n" + line
+    content = gzip.compress(content) if name.endswith("gz") else content
+    reader = files.csv_rows if name.endswith("csv") else files.json_rows
+    with pytest.raises(ValueError, match=f"{name}, line 3: .* more than 40 characters"):
+        read(name, content, tmp_path, reader)
 
 
 def test_the_sentences_of_the_document_are_said(tmp_path):

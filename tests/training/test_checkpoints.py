@@ -1,6 +1,7 @@
 """Checkpoints of lane states: exact, few, and checked."""
 
 import dataclasses
+import errno
 import pathlib
 import re
 import shutil
@@ -17,7 +18,11 @@ from dtvg_jax.errors import InputError
 from dtvg_jax.methods import METHODS
 from dtvg_jax.training import checkpoints, lanes, loop, optimisers
 
-AT = loop.Progress(log_position=120, validated=3, seconds=1.5)
+AT = loop.Progress(
+    log_position=120,
+    validated=loop.Validated(3, (True, False), ({"accuracy": 50.0, "mean": 50.0}, {})),
+    seconds=1.5,
+)
 
 
 def state(method: str = "dtvg", step: int = 0, rows: int = 3) -> lanes.State:
@@ -197,3 +202,24 @@ def test_plain_orbax_reads_a_checkpoint_as_the_documentation_says(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout == "(2, 3, 4) 100 3\n"
+
+
+def test_what_the_system_refuses_is_no_damage(tmp_path, monkeypatch):
+    with checkpoints.manager(tmp_path) as manager:
+        save(manager, state(step=3))
+        error = OSError(errno.EMFILE, "Too many open files")
+        monkeypatch.setattr(manager, "restore", raising := Raising(error))
+        with pytest.raises(OSError, match="Too many open files"):
+            restore(manager, state())
+        assert raising.calls == 1 and manager.all_steps() == [3]
+
+
+class Raising:
+    """A function that raises, and counts its calls."""
+
+    def __init__(self, error: Exception):
+        self.error, self.calls = error, 0
+
+    def __call__(self, *_: object, **__: object):
+        self.calls += 1
+        raise self.error

@@ -13,7 +13,7 @@ from dtvg_jax.methods import METHODS
 from dtvg_jax.models import backbone as backbones
 from dtvg_jax.models.llama import LlamaConfig
 from dtvg_jax.models.t5 import T5Config
-from dtvg_jax.training import lanes, optimisers
+from dtvg_jax.training import lanes, optimisers, step
 
 K, G, S, P, H, B = 4, 2, 3, 5, 16, 6
 EMBEDDED = "miniature"  # stands for a config: the backbone of the package
@@ -56,8 +56,8 @@ def backbone(config=T5) -> backbones.Backbone:
 
 
 @functools.cache
-def step_of(method: str, config=T5, dropout: bool = False, own: str = ""):
-    """Jits one step per method, and one for each test that wants its own."""
+def step_of(method: str, config=T5, dropout: bool = False):
+    """Makes one step per method, which tests share as it is compiled."""
     optimiser = optimisers.by_name("adamw_stage2")
     if config == EMBEDDED:
         # On trained weights the first gradient of some entries of a random prompt is a
@@ -67,9 +67,7 @@ def step_of(method: str, config=T5, dropout: bool = False, own: str = ""):
             optax.clip_by_global_norm(optimisers.CLIP),
             optimisers.scale_by_adam_unscaled_eps(eps=1e-2),
         )
-    return jax.jit(
-        lanes.make_step(backbone(config), METHODS[method], optimiser, dropout=dropout)
-    )
+    return step.make_step(backbone(config), METHODS[method], optimiser, dropout=dropout)
 
 
 def context(sources: int = S, width: int = H) -> lanes.LaneContexts:
@@ -83,9 +81,8 @@ def context(sources: int = S, width: int = H) -> lanes.LaneContexts:
 
 
 def fixed(sources: int = S, config=T5) -> lanes.Fixed:
-    keys = [lanes.lane_key(seed, "test") for seed in range(K)]
     width = backbone(config).embedding(backbone(config).params).shape[1]
-    return lanes.Fixed(context(sources, width), RATES, jnp.stack(keys))
+    return lanes.Fixed(context(sources, width), RATES, lanes.named_key(0, "test"))
 
 
 def only(lane: int, whole: lanes.Fixed) -> lanes.Fixed:
@@ -100,22 +97,43 @@ def only(lane: int, whole: lanes.Fixed) -> lanes.Fixed:
             c.available[here],
         ),
         jax.tree.map(lambda x: x[here], whole.rates),
-        whole.keys[here],
+        whole.key,
     )
 
 
-def batch(step: int, lane: int | None = None) -> lanes.Batch:
-    rng = np.random.default_rng(step)
+def tokens(at: int) -> tuple[np.ndarray, np.ndarray]:
+    """Inputs [K, B, T] and targets [K, B, L] of a step."""
+    rng = np.random.default_rng(at)
     inputs = rng.integers(2, 64, size=(K, B, 7))
     inputs[:, : B // 2, 4:] = -1
     # Each lane has an answer of its own, which its prompt can learn.
     targets = np.full((K, B, 2), 1) + np.arange(5, 5 + K)[:, None, None] * [1, 0]
-    which = slice(None) if lane is None else slice(lane, lane + 1)
-    made = {"inputs": inputs[which], "targets": targets[which]}
-    return {name: jnp.asarray(value, jnp.int32) for name, value in made.items()}
+    return inputs, targets
 
 
-def train(method, given, steps=25, lane=None, config=T5, own=""):
+def pooled(
+    inputs: np.ndarray, targets: np.ndarray, lane: int | None = None, count: int = 1
+) -> list[step.Rows]:
+    """Deals the rows of all lanes, or of one, round into microbatches."""
+    which = range(K) if lane is None else [lane]
+    totals = (targets >= 0).sum(axis=(1, 2))
+    rows = [
+        (inputs[k, b], targets[k, b], n, 1 / totals[k])
+        for b in range(B)
+        for n, k in enumerate(which)
+    ]
+    types = jnp.int32, jnp.int32, jnp.int32, jnp.float32
+    return [
+        step.Rows(*map(jnp.asarray, zip(*rows[m::count], strict=True), types))
+        for m in range(count)
+    ]
+
+
+def batch(at: int, lane: int | None = None, count: int = 1) -> list[step.Rows]:
+    return pooled(*tokens(at), lane, count)
+
+
+def train(method, given, steps=25, lane=None, config=T5, step_fn=None):
     optimiser = optimisers.by_name("adamw_stage2")
     state = lanes.init(METHODS[method], optimiser, given.context)
     given = given._replace(
@@ -123,11 +141,10 @@ def train(method, given, steps=25, lane=None, config=T5, own=""):
             peak={name: given.rates.peak[name] for name in state.trainables}
         )
     )
-    step_fn, log = step_of(method, config, own=own), []
-    for step in range(steps):
-        state, metrics = step_fn(
-            state, backbone(config).params, given, batch(step, lane)
-        )
+    step_fn, log = step_fn or step_of(method, config), []
+    for at in range(steps):
+        rows = batch(at, lane)
+        state, metrics = step_fn(state, backbone(config).params, given, rows)
         log.append(jax.device_get(metrics))
     prompts = lanes.current_prompts(METHODS[method], state, given)
     return np.asarray(prompts), log, state
@@ -156,16 +173,19 @@ def test_lanes_together_end_as_each_alone(method, config):
 
 
 def test_the_group_changes_in_one_program():
-    _, log, _ = train("dtvg", fixed(), own="counted")
+    method, optimiser = METHODS["dtvg"], optimisers.by_name("adamw_stage2")
+    made = step.make_step(backbone(), method, optimiser, dropout=False)
+    counted = jax.jit(made)
+    _, log, _ = train("dtvg", fixed(), step_fn=counted)
     groups = {tuple(metrics["group"].ravel()) for metrics in log}
     assert len(groups) > 1
-    assert step_of("dtvg", T5, own="counted")._cache_size() == 1
+    assert counted._cache_size() == 1
 
 
 def test_sources_are_not_copied_for_each_lane():
     optimiser, method = optimisers.by_name("adamw_stage2"), METHODS["dtvg"]
     state = lanes.init(method, optimiser, context())
-    step_fn = lanes.make_step(backbone(), method, optimiser, dropout=False)
+    step_fn = step.make_step(backbone(), method, optimiser, dropout=False)
     program = jax.make_jaxpr(step_fn)(state, backbone().params, fixed(), batch(0))
     assert f"f32[{G},{S},{P},{H}]" in str(program)
     for copied in (f"f32[{K},{S},{P},{H}]", f"f32[{G},{K // G},{S},{P},{H}]"):
@@ -222,27 +242,31 @@ def test_the_first_of_equal_scores_is_kept_with_its_merged_prompt():
     np.testing.assert_array_equal(later.best.prompt[kept], prompts[kept])
 
 
-def test_dropout_follows_the_key_of_the_lane():
+def test_dropout_differs_between_steps_and_microbatches_and_is_repeated():
     given = fixed(0)
-    same = given._replace(keys=given.keys.at[1].set(given.keys[0]))
-    c = given.context
-    alike = c._replace(p_init=c.p_init[:1], sources=c.sources[:1])
-    alike = alike._replace(start=jnp.stack([c.start[0]] * K))
-    one = {name: value.at[:].set(value[0]) for name, value in batch(0).items()}
-    state = lanes.init(
-        METHODS["prompt_tuning"], optimisers.by_name("adamw_stage2"), alike
-    )
-    peak = {"prompt": RATES.peak["prompt"]}
-    same = same._replace(context=alike, rates=RATES._replace(peak=peak))
+    peak = {"prompt": jnp.zeros(K)}  # so that nothing but dropout changes
+    given = given._replace(rates=RATES._replace(peak=peak))
     step_fn = step_of("prompt_tuning", dropout=True)
-    _, metrics = step_fn(state, backbone().params, same, one)
-    loss = metrics["loss"]
-    assert loss[0] == loss[1] and len(set(loss.tolist())) == 3
+
+    def losses(steps: int, count: int) -> list[float]:
+        optimiser = optimisers.by_name("adamw_stage2")
+        state = lanes.init(METHODS["prompt_tuning"], optimiser, given.context)
+        found = []
+        for _ in range(steps):
+            rows = batch(0, count=count)
+            state, metrics = step_fn(state, backbone().params, given, rows)
+            found.append(float(metrics["loss"].sum()))
+        return found
+
+    first, second = losses(2, 1)
+    assert first != second
+    assert losses(2, 1) == [first, second]
+    assert losses(1, 2) != [first]
 
 
 def test_keys_are_named():
-    keys = [lanes.lane_key(0, "a", "b"), lanes.lane_key(0, "b", "a")]
-    keys += [lanes.lane_key(1, "a", "b"), lanes.lane_key(0, "ab")]
+    keys = [lanes.named_key(0, "a", "b"), lanes.named_key(0, "b", "a")]
+    keys += [lanes.named_key(1, "a", "b"), lanes.named_key(0, "ab")]
     data = {tuple(jax.random.key_data(key).tolist()) for key in keys}
     assert len(data) == 4
-    assert (lanes.lane_key(0, "a", "b") == keys[0]).all()
+    assert (lanes.named_key(0, "a", "b") == keys[0]).all()

@@ -13,8 +13,9 @@ import pytest
 import test_lanes
 
 from dtvg_jax import methods
+from dtvg_jax.data import microbatches
 from dtvg_jax.data.token_table import TokenTable
-from dtvg_jax.training import loop, metrics_log, placement, stages
+from dtvg_jax.training import lanes, loop, metrics_log, placement, stages
 from dtvg_jax.training.runs import Lane, Run
 
 STAGE = stages.Stage(
@@ -56,16 +57,16 @@ def train(
     tables: dict[str, TokenTable],
     check: Callable[[], None] = lambda: None,
     validate: loop.Validate = score,
+    context: lanes.LaneContexts | None = None,
 ) -> loop.Trained:
     training = loop.Training(
         name="stage2-dtvg",
         method=methods.by_name("dtvg"),
         stage=STAGE,
         lanes=LANES,
-        context=test_lanes.context(),
+        context=context or test_lanes.context(),
         tables=[tables[lane.run.task] for lane in LANES],
         sources=("x", "y", "z"),
-        lengths=(6, 2),
     )
     with metrics_log.MetricsLog(folder) as log:
         return loop.train(
@@ -139,3 +140,57 @@ def test_what_a_validation_raises_goes_on_after_the_state_is_saved(
         train(tmp_path, tables, validate=raising(error, call, score))
     assert saved_steps(tmp_path)[-1] == step
     check_resumes(tmp_path, tables, undisturbed)
+
+
+def recorded(monkeypatch, then: Callable[..., list]) -> list[tuple[int, list[int]]]:
+    """Records the step and the running lanes of all microbatches that are made."""
+    seen = []
+
+    def make(streams, running, at, *rest):
+        seen.append((at, running))
+        return then(streams, running, at, *rest)
+
+    monkeypatch.setattr(microbatches, "make", make)
+    return seen
+
+
+def test_lanes_that_are_done_or_dead_get_no_rows(tmp_path, tables, monkeypatch):
+    seen = recorded(monkeypatch, microbatches.make)
+    context = test_lanes.context()
+    dead = context._replace(start=context.start.at[0].set(np.nan))
+    trained = train(tmp_path, tables, context=dead)
+    assert trained.alive.tolist() == [False, True, True, True]
+    # Lane 0 fails at once and is left out from the validation at step 4 on; lanes 2
+    # and 3, of seed 1, end after 8 steps.
+    expected = [[0, 1, 2, 3]] * 4 + [[1, 2, 3]] * 4 + [[1]]
+    assert seen == list(enumerate(expected))
+    # A lane that was never validated has the score of where it began.
+    np.testing.assert_equal(list(trained.scores), score(trained.best.prompt))
+
+
+def test_what_a_dead_lane_is_given_is_resumed(tmp_path, tables, monkeypatch):
+    context = test_lanes.context()
+    dead = context._replace(start=context.start.at[0].set(np.nan))
+    for name in ("whole", "cut"):
+        (tmp_path / name).mkdir()
+    whole = train(tmp_path / "whole", tables, context=dead)
+    seen = recorded(monkeypatch, microbatches.make)
+    for call in (3, 4):  # dead already, before the first validation and after it
+        with pytest.raises(KeyboardInterrupt):
+            stop = raising(KeyboardInterrupt(), call)
+            train(tmp_path / "cut", tables, check=stop, context=dead)
+    resumed = train(tmp_path / "cut", tables, context=dead)
+    jax.tree.map(np.testing.assert_array_equal, resumed.best, whole.best)
+    assert dict(seen)[3] == [0, 1, 2, 3] and dict(seen)[5] == [1, 2, 3]
+
+
+def test_the_last_validation_is_not_repeated(tmp_path, tables):
+    steps = []
+
+    def validate(prompts: loop.Prompts) -> loop.Scores:
+        steps.append(len(steps))
+        return score(prompts)
+
+    trained = train(tmp_path, tables, validate=validate)
+    assert len(steps) == 3  # at 4, 8 and 9
+    assert trained.scores == score(trained.best.prompt)

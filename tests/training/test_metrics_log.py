@@ -6,6 +6,7 @@ import sys
 
 import numpy as np
 import pytest
+from tensorboardX import record_writer
 from tensorboardX.proto import event_pb2
 
 from dtvg_jax.errors import InputError
@@ -104,6 +105,29 @@ def test_a_position_of_another_log_is_refused_and_nothing_is_cut(
     assert (tmp_path / "metrics.jsonl").read_bytes() == before
 
 
+@pytest.mark.parametrize(
+    ("file", "change"),
+    [
+        ("metrics.jsonl", lambda log: log.replace(b"0.5", b"0.7", 1)),
+        ("metrics.jsonl", lambda log: log[: log.index(b"\n") + 1]),
+        ("metrics.jsonl", lambda log: b""),
+        ("metrics.jsonl", None),
+        ("metrics.seal.json", lambda seal: seal.replace(b'"bytes": ', b'"bytes": 1')),
+        ("metrics.seal.json", lambda seal: b"{}"),
+        ("metrics.seal.json", None),
+    ],
+)
+def test_a_log_that_changed_since_the_checkpoint_is_refused(tmp_path, file, change):
+    with MetricsLog(tmp_path) as log:
+        log.write([train(1), train(2)])
+        log.position()
+        log.write([train(3)])
+    path = tmp_path / file
+    path.write_bytes(change(path.read_bytes())) if change else path.unlink()
+    with pytest.raises(InputError, match="restore it, or give another folder"):
+        MetricsLog(tmp_path)
+
+
 def test_a_validation_is_read_and_what_a_newer_version_logs_is_left_out(tmp_path):
     about = train(3, future=[1, 2])
     validation = about | {"kind": "validation", "metrics": {"f1": None}, "best": True}
@@ -118,8 +142,10 @@ def test_a_validation_is_read_and_what_a_newer_version_logs_is_left_out(tmp_path
 @pytest.mark.parametrize(
     "line, said",
     [
-        (b"not json", "line 2: not JSON"),
-        (b'{"kind": "train", "lane": "\xff"}', "line 2: not JSON"),
+        (b"not json", "line 2 is not JSON"),
+        (b'{"kind": "train", "lane": "\xff"}', "line 2 is not JSON"),
+        (b"[" * 10**5, "line 2 is not JSON .it has more than 100 levels"),
+        (b'{"kind": "train", "loss": NaN}', "NaN is no value of JSON"),
         (b"[1, 2]", r"line 2 is \[1, 2\]: it must be a JSON object"),
         (b'{"step": 1}', "line 2: unknown kind None: known are train, validation"),
         (json.dumps(train("1")).encode(), "line 2: step = '1': it must be a whole"),
@@ -128,6 +154,15 @@ def test_a_validation_is_read_and_what_a_newer_version_logs_is_left_out(tmp_path
             json.dumps(train(1) | {"method": "/../x"}).encode(),
             "line 2: method = '/../x' is not a name",
         ),
+        (
+            json.dumps(train(1) | {"task": "a\0b"}).encode(),
+            r"line 2: task = 'a\\x00b' is not a name",
+        ),
+        (
+            json.dumps(train(1) | {"variant": "x" * 300}).encode(),
+            r"line 2: variant = 'x{96}\.\.\. is not a name",
+        ),
+        (json.dumps(train(1) | {"task": ""}).encode(), "line 2: task = '' is not a"),
     ],
 )
 def test_a_broken_line_is_named(tmp_path, line, said):
@@ -186,3 +221,16 @@ def test_every_line_is_strict_json(tmp_path):
     line = (tmp_path / "metrics.jsonl").read_text()
     assert "NaN" not in line and "Infinity" not in line
     assert json.loads(line)["similarity"] == [None, 1.0]
+
+
+@pytest.mark.parametrize("full", ["metrics.jsonl", "tensorboard/stage2-dtvg"])
+def test_a_full_disk_is_said_with_the_file(tmp_path, monkeypatch, full):
+    log = MetricsLog(tmp_path)
+    disk = open("/dev/full", "wb", buffering=0)
+    if full == "metrics.jsonl":
+        monkeypatch.setattr(log, "_file", disk)
+    else:
+        monkeypatch.setattr(record_writer, "open_file", lambda path: disk)
+    with pytest.raises(OSError, match="No space left") as error:
+        log.write([train(1)])
+    assert error.value.filename == str(tmp_path / full)

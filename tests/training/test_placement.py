@@ -17,10 +17,10 @@ def train(devices: int) -> np.ndarray:
     state = lanes.init(method, optimiser, fixed.context)
     backbone = test_lanes.backbone()
     state, params, fixed = jax.device_put((state, backbone.params, fixed), place.lanes)
-    step = test_lanes.step_of("dtvg", own=f"{devices} devices")
+    step = test_lanes.step_of("dtvg")
     for number in range(10):
-        batch = jax.device_put(test_lanes.batch(number), place.rows)
-        state, _ = step(state, params, fixed, batch)
+        rows = jax.device_put(test_lanes.batch(number, count=2), place.rows)
+        state, _ = step(state, params, fixed, rows)
     assert state.trainables["prompt"].sharding.is_fully_replicated
     return np.asarray(lanes.current_prompts(method, state, fixed))
 

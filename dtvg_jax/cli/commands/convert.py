@@ -6,19 +6,25 @@ python -m dtvg_jax.convert backbone --backbone B --format t5x --out DIR
 Converts prompts and backbones to and from other programs' formats.
 """
 
+import os
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-import jax
 from absl import flags
 
 from dtvg_jax import errors, files
 from dtvg_jax.cli import command, signals
+from dtvg_jax.cli.model_flags import DTYPES
 from dtvg_jax.errors import InputError
-from dtvg_jax.formats.load import DTYPES, Source, open_source
-from dtvg_jax.store import entries, import_export
-from dtvg_jax.store.prompt_store import PromptStore
 
+if TYPE_CHECKING:
+    from dtvg_jax.formats.load import Source
+
+# As in store.import_export and store.entries, which load JAX: flags are read before.
+IMPORTED = "imported"
+FORMATS = ("peft", "npy", "prompt_tuning")
+BACKBONE_FORMATS = ("t5x", "hugging_face")
 ENTRIES = "entries of the store, <task>/<method>-seed<n>; all by default"
 STORE = "Folder of the prompt store."
 MODEL = "The model of the prompts: a Hugging Face or T5X folder, or miniature."
@@ -36,7 +42,7 @@ def _format(formats: Sequence[str], known: flags.FlagValues) -> None:
 
 EXPORT = flags.FlagValues()
 _required("store", STORE, EXPORT)
-_format(import_export.FORMATS, EXPORT)
+_format(FORMATS, EXPORT)
 _required("out", "Folder to write into.", EXPORT)
 flags.DEFINE_string("backbone", None, MODEL, EXPORT)
 flags.DEFINE_string(
@@ -50,7 +56,7 @@ IMPORT = flags.FlagValues()
 _required("store", STORE, IMPORT)
 flags.DEFINE_string("backbone", None, MODEL, IMPORT)
 flags.DEFINE_enum("dtype", "float32", DTYPES, DTYPE, IMPORT)
-flags.DEFINE_string("method", entries.IMPORTED, "Method in an entry's name.", IMPORT)
+flags.DEFINE_string("method", IMPORTED, "Method in an entry's name.", IMPORT)
 flags.DEFINE_integer(
     "seed", 0, "Seed in an entry's name, and of P_init.", 0, None, IMPORT
 )
@@ -66,7 +72,7 @@ _required("store", STORE, SIMILARITIES)
 
 BACKBONE = flags.FlagValues()
 _required("backbone", "The T5 to convert.", BACKBONE)
-_format(import_export.BACKBONE_FORMATS, BACKBONE)
+_format(BACKBONE_FORMATS, BACKBONE)
 _required("out", "A new folder.", BACKBONE)
 flags.DEFINE_enum("dtype", "float32", DTYPES, DTYPE, BACKBONE)
 flags.DEFINE_integer(
@@ -74,7 +80,10 @@ flags.DEFINE_integer(
 )
 
 
-def _export(words: list[str], check: signals.Check) -> None:
+def _export(words: list[str], received: signals.Signals) -> None:
+    from dtvg_jax.store import import_export
+    from dtvg_jax.store.prompt_store import PromptStore
+
     store = PromptStore(EXPORT.store)
     to = import_export.Target(
         files.expand(EXPORT.out),
@@ -87,7 +96,10 @@ def _export(words: list[str], check: signals.Check) -> None:
         print(path)
 
 
-def _import(words: list[str], check: signals.Check) -> None:
+def _import(words: list[str], received: signals.Signals) -> None:
+    from dtvg_jax.store import import_export
+    from dtvg_jax.store.prompt_store import PromptStore
+
     if not words:
         raise InputError("name the prompts to import, as PATH or TASK=PATH")
     wanted = [
@@ -98,7 +110,10 @@ def _import(words: list[str], check: signals.Check) -> None:
     import_export.import_prompts(store, wanted, source, IMPORT.dtype, p_init)
 
 
-def _similarities(words: list[str], check: signals.Check) -> None:
+def _similarities(words: list[str], received: signals.Signals) -> None:
+    from dtvg_jax.store import import_export
+    from dtvg_jax.store.prompt_store import PromptStore
+
     store = PromptStore(SIMILARITIES.store)
     names = words or store.names()
     width = max(map(len, names), default=0)
@@ -106,7 +121,10 @@ def _similarities(words: list[str], check: signals.Check) -> None:
         print(f"{name:{width}}", *(f"{value:11.4g}" for value in row))
 
 
-def _backbone(words: list[str], check: signals.Check) -> None:
+def _backbone(words: list[str], received: signals.Signals) -> None:
+    from dtvg_jax.formats.load import open_source
+    from dtvg_jax.store import import_export
+
     source, out = open_source(BACKBONE.backbone), files.expand(BACKBONE.out)
     import_export.convert_backbone(
         source, BACKBONE.format, out, BACKBONE.dtype, BACKBONE.step
@@ -114,7 +132,9 @@ def _backbone(words: list[str], check: signals.Check) -> None:
     print(f"{source.name} -> {out}")
 
 
-def _source(backbone: str | None) -> Source | None:
+def _source(backbone: str | None) -> "Source | None":
+    from dtvg_jax.formats.load import open_source
+
     return open_source(backbone) if backbone else None
 
 
@@ -135,7 +155,7 @@ COMMANDS = {
 def run(arguments: Sequence[str] = sys.argv) -> None:
     """Runs the command that the first argument names, with the arguments after it."""
     # Files are converted on the host; an accelerator would only be in the way.
-    jax.config.update("jax_platforms", "cpu")
+    os.environ["JAX_PLATFORMS"] = "cpu"
     name = arguments[1] if len(arguments) > 1 else ""
     if name in COMMANDS:
         command.run(COMMANDS[name], arguments[1:])

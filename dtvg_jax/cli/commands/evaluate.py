@@ -7,15 +7,14 @@ Tests stored prompts on splits of tasks. Every prompt is tested on its own task;
 
 import json
 import sys
+from typing import TYPE_CHECKING
 
 from absl import flags
-from rich.console import Console
-from rich.table import Table
 
 from dtvg_jax.cli import command, compilation_cache, model_flags, signals
-from dtvg_jax.formats.load import load_backbone
-from dtvg_jax.inference import stored_prompts
-from dtvg_jax.store.prompt_store import PromptStore
+
+if TYPE_CHECKING:
+    from dtvg_jax.inference.stored_prompts import TrialResult
 
 FLAGS = flags.FlagValues()
 STORE = flags.DEFINE_string(
@@ -45,7 +44,7 @@ SPLIT = flags.DEFINE_enum(
 SCORING = flags.DEFINE_enum(
     "scoring",
     "greedy",
-    list(stored_prompts.Scoring),
+    ["greedy", "rank"],  # as in stored_prompts.Scoring
     "Decode greedily, or rank the labels.",
     FLAGS,
 )
@@ -54,8 +53,13 @@ ROWS = flags.DEFINE_integer(
 )
 
 
-def main(words: list[str], check: signals.Check) -> None:
+def main(words: list[str], received: signals.Signals) -> None:
     """Reads the prompts, tests them, and prints the scores."""
+    # After the flags, so that --help and a misspelt flag need not wait for JAX.
+    from dtvg_jax.formats.load import load_backbone
+    from dtvg_jax.inference import stored_prompts
+    from dtvg_jax.store.prompt_store import PromptStore
+
     compilation_cache.enable(MODEL.cache_dir.value)
     settings = stored_prompts.EvaluateSettings(
         prompts=PROMPTS.value,
@@ -76,12 +80,14 @@ def main(words: list[str], check: signals.Check) -> None:
         learned,
         OUT.value,
         settings,
-        check,
     )
     _print(results)
 
 
-def _print(results: list[stored_prompts.TrialResult]) -> None:
+def _print(results: "list[TrialResult]") -> None:
+    from rich.console import Console
+    from rich.table import Table
+
     table = Table(box=None)
     for column in ("prompt", "task", "metric"):
         table.add_column(column, overflow="fold")
@@ -96,7 +102,7 @@ def _print(results: list[stored_prompts.TrialResult]) -> None:
     print(json.dumps({"mean": round(mean, 4), "rows": len(results)}))
 
 
-COMMAND = command.Command(__doc__ or "", FLAGS, main, stop=command.Stop.AFTER_STEP)
+COMMAND = command.Command(__doc__ or "", FLAGS, main)
 
 
 def run() -> None:

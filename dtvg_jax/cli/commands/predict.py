@@ -7,18 +7,23 @@ it is the entry of the task with --method and --seed. Answers are JSON lines, in
 a faulty line is answered with its number and what is wrong with it.
 """
 
+import io
 import json
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from absl import flags
 
 from dtvg_jax import files
-from dtvg_jax.cli import command, compilation_cache, model_flags, signals
-from dtvg_jax.formats.load import load_backbone
-from dtvg_jax.inference import predict_lines
-from dtvg_jax.store.prompt_store import PromptStore
+from dtvg_jax.cli import (
+    command,
+    compilation_cache,
+    model_flags,
+    signals,
+    standard_streams,
+)
+from dtvg_jax.errors import InputError
 
 FLAGS = flags.FlagValues()
 STORE = flags.DEFINE_string(
@@ -48,8 +53,15 @@ RAW = flags.DEFINE_bool(
 )
 
 
-def main(words: list[str], check: signals.Check) -> None:
+def main(words: list[str], received: signals.Signals) -> None:
     """Answers all lines, and reports the rate on standard error."""
+    given = opened(FILES.value)
+    # After flags and files, so that what is wrong with them need not wait for JAX.
+    from dtvg_jax.formats.load import load_backbone
+    from dtvg_jax.inference import predict_lines, request_lines
+    from dtvg_jax.store.prompt_store import PromptStore
+
+    lines = (line for file in given for line in request_lines.split(file))
     compilation_cache.enable(MODEL.cache_dir.value)
     backbone = load_backbone(MODEL.backbone.value, MODEL.dtype.value)
     learned = PromptStore(STORE.value) if STORE.value else None
@@ -65,22 +77,32 @@ def main(words: list[str], check: signals.Check) -> None:
         raw=RAW.value,
     )
     start, count = time.monotonic(), 0
-    for answer in predict_lines.predict(backbone, learned, _lines(), settings, check):
-        print(json.dumps(answer, ensure_ascii=False), flush=True)
+    for answer in predict_lines.predict(backbone, learned, lines, settings):
+        # In one write, so that a signal does not come between a line and its end.
+        sys.stdout.write(json.dumps(answer, ensure_ascii=False) + "\n")
+        sys.stdout.flush()
         count += 1
     seconds = time.monotonic() - start
     print(f"{count} lines in {seconds:.1f} s: {count / seconds:.0f}/s", file=sys.stderr)
 
 
-def _lines() -> Iterator[bytes]:
-    if not FILES.value:
-        yield from sys.stdin.buffer
-    for name in FILES.value:
-        with files.expand(name).open("rb") as file:
-            yield from file
+def opened(names: Sequence[str]) -> Iterator[io.BufferedIOBase]:
+    """Opens files one after the other, or standard input.
+
+    Raises InputError, before any is opened, for one that is absent or a folder.
+    """
+    if not names:
+        return iter([standard_streams.standard_input()])
+    paths = [files.expand(name) for name in names]
+    for path in paths:
+        if not path.exists():
+            raise InputError(f"there is no file {path}")
+        if path.is_dir():
+            raise InputError(f"{path} is a folder: give a file of lines")
+    return (path.open("rb") for path in paths)
 
 
-COMMAND = command.Command(__doc__ or "", FLAGS, main, stop=command.Stop.AFTER_STEP)
+COMMAND = command.Command(__doc__ or "", FLAGS, main)
 
 
 def run() -> None:

@@ -9,17 +9,18 @@ import sys
 from absl import flags
 
 from dtvg_jax import files
-from dtvg_jax.cli import command, gin_settings, signals
+from dtvg_jax.cli import command, gin_settings, host_settings, signals
 from dtvg_jax.errors import InputError
 
 FLAGS = flags.FlagValues()
 GIN = gin_settings.define_flags(FLAGS)
+host_settings.define_flag(FLAGS)
 OUT = flags.DEFINE_string(
     "out", None, "Folder of the run; made if absent.", flag_values=FLAGS
 )
 
 
-def main(words: list[str], check: signals.Check) -> None:
+def main(words: list[str], received: signals.Signals) -> None:
     """Reads the settings and pretrains."""
     from dtvg_jax.pretraining import loop
 
@@ -27,14 +28,15 @@ def main(words: list[str], check: signals.Check) -> None:
         raise InputError("no folder for the run: give --out=DIR")
     out = files.expand(OUT.value)
     settings = gin_settings.configure(loop.Pretraining, GIN)
-    skills = loop.pretrain(out, settings, check)
+    with received.between_steps() as check:
+        skills = loop.pretrain(out, settings, check)
     for name, value in skills["words"].items():
         maps = skills["maps"].get(name)
         print(f"{name:16}{value:6.1f}" + (f"{maps:8.1f}" if maps is not None else ""))
     print(f"backbone: {out}/backbone")
 
 
-COMMAND = command.Command(__doc__ or "", FLAGS, main, stop=command.Stop.RESUMABLE)
+COMMAND = command.Command(__doc__ or "", FLAGS, main, resumes=True)
 
 
 def run() -> None:

@@ -7,7 +7,7 @@ import sys
 
 from absl import flags
 
-from dtvg_jax import files, report
+from dtvg_jax import files
 from dtvg_jax.cli import command, signals
 
 FLAGS = flags.FlagValues()
@@ -20,8 +20,10 @@ JOB_DIR = flags.DEFINE_string(
 )
 
 
-def main(words: list[str], check: signals.Check) -> None:
+def main(words: list[str], received: signals.Signals) -> None:
     """Writes the report of a job folder and prints it."""
+    from dtvg_jax import report
+
     folder = files.expand(JOB_DIR.value)
     report.print_table(report.write(folder), folder)
 

@@ -14,7 +14,13 @@ from typing import TYPE_CHECKING
 from absl import flags
 
 from dtvg_jax import files
-from dtvg_jax.cli import command, compilation_cache, gin_settings, signals
+from dtvg_jax.cli import (
+    command,
+    compilation_cache,
+    gin_settings,
+    host_settings,
+    signals,
+)
 from dtvg_jax.errors import InputError
 
 if TYPE_CHECKING:
@@ -22,11 +28,15 @@ if TYPE_CHECKING:
 
 FLAGS = flags.FlagValues()
 GIN = gin_settings.define_flags(FLAGS)
+host_settings.define_flag(FLAGS)
 JOB_DIR = flags.DEFINE_string(
     "job_dir", None, "Folder of the job; made if absent.", flag_values=FLAGS
 )
 DRY_RUN = flags.DEFINE_bool(
-    "dry_run", False, "Show the plan and write nothing.", flag_values=FLAGS
+    "dry_run",
+    False,
+    "Show the plan, lengths and padding; make token tables and nothing else.",
+    flag_values=FLAGS,
 )
 COMPILE_ONLY = flags.DEFINE_bool(
     "compile_only",
@@ -54,15 +64,24 @@ DOWNLOAD = flags.DEFINE_bool(
 )
 
 
-def main(words: list[str], check: signals.Check) -> None:
+def main(words: list[str], received: signals.Signals) -> None:
     """Reads the settings and does what the flags say."""
     # After the flags, so that --help and a misspelt flag need not wait for JAX.
     from dtvg_jax import report
-    from dtvg_jax.jobs import compile_steps, job, pipeline, plan, taken_prompts
+    from dtvg_jax.jobs import (
+        compile_steps,
+        job,
+        lengths,
+        pipeline,
+        plan,
+        taken_prompts,
+    )
 
     config = _with_flags(gin_settings.configure(job.Job, GIN))
     if DRY_RUN.value:
-        print(plan.describe(config, taken_prompts.find(config)))
+        taken = taken_prompts.find(config)
+        print(plan.describe(config, taken))
+        print(lengths.describe(config, taken))
         return
     if COMPILE_ONLY.value:
         if TOPOLOGY.value is None:
@@ -74,13 +93,14 @@ def main(words: list[str], check: signals.Check) -> None:
         raise InputError("no folder for the job: give --job_dir=DIR")
     compilation_cache.enable(config.cache_dir)
     folder = files.expand(JOB_DIR.value)
-    results = pipeline.run(
-        config,
-        folder,
-        check=check,
-        config_gin=gin_settings.operative_config(),
-        command=sys.argv,
-    )
+    with received.between_steps() as check:
+        results = pipeline.run(
+            config,
+            folder,
+            check=check,
+            config_gin=gin_settings.operative_config(),
+            command=sys.argv,
+        )
     report.print_table(results, folder)
 
 
@@ -91,7 +111,7 @@ def _with_flags(config: "job.Job") -> "job.Job":
     return dataclasses.replace(changed, data_dir=DATA_DIR.value)
 
 
-COMMAND = command.Command(__doc__ or "", FLAGS, main, stop=command.Stop.RESUMABLE)
+COMMAND = command.Command(__doc__ or "", FLAGS, main, resumes=True)
 
 
 def run() -> None:

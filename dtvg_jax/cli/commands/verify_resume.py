@@ -33,15 +33,17 @@ SEED = flags.DEFINE_integer(
 )
 
 
-def main(words: list[str], check: signals.Check) -> None:
+def main(words: list[str], received: signals.Signals) -> None:
     """Runs both jobs and prints the verdict; exit code 2 where they differ."""
     from dtvg_jax.jobs import job, verify_resume
 
     # A mistake in the settings is said here, and not by a job that fails.
     gin_settings.configure(job.Job, GIN)
-    verdict = verify_resume.verify(
-        _flags_of_train(), files.expand(OUT.value), KILLS.value, SEED.value
-    )
+    out = files.expand(OUT.value)
+    with received.between_steps() as check:
+        verdict = verify_resume.verify(
+            _flags_of_train(), out, KILLS.value, SEED.value, check=check
+        )
     equal = verdict.entries - len(verdict.differing)
     print(f"prompts: {equal} of {verdict.entries} equal")
     print(f"log: {'equal' if verdict.same_log else 'differs'}")
@@ -62,7 +64,7 @@ def _flags_of_train() -> list[str]:
     return given
 
 
-COMMAND = command.Command(__doc__ or "", FLAGS, main)
+COMMAND = command.Command(__doc__ or "", FLAGS, main, resumes=True)
 
 
 def run() -> None:

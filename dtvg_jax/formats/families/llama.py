@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from dtvg_jax.errors import InputError
+from dtvg_jax.errors import InputError, shown
 from dtvg_jax.formats import configs, tensors
 from dtvg_jax.formats.configs import Attributes, Reader
 from dtvg_jax.formats.families.family import HEAD, QKVO, Family, Weights, one_embedding
@@ -36,7 +36,7 @@ def config(attributes: Attributes, vocabulary: int) -> LlamaConfig:
         num_hidden_layers=a.take("num_hidden_layers", int, 32),
         num_attention_heads=heads,
         num_key_value_heads=a.take("num_key_value_heads", int, heads),
-        head_dim=a.take("head_dim", int, hidden // heads),
+        head_dim=a.take("head_dim", int, hidden // max(heads, 1)),
         rms_norm_eps=a.take("rms_norm_eps", float, 1e-6),
         rope=_rope(a),
         tied_head=a.take("tie_word_embeddings", bool, False),
@@ -45,12 +45,14 @@ def config(attributes: Attributes, vocabulary: int) -> LlamaConfig:
         mlp_bias=a.take("mlp_bias", bool, False),
         dropout_rate=a.take("attention_dropout", float, 0.0),
     )
-    a.finish()
+    a.finish(made)
     if heads % made.num_key_value_heads:
         raise InputError(
-            f"config.json: {heads} attention heads cannot share "
-            f"{made.num_key_value_heads} key/value heads evenly."
+            f"{heads} attention heads cannot share {made.num_key_value_heads} "
+            "key/value heads evenly."
         )
+    if made.head_dim % 2:
+        raise InputError(f"head_dim is {made.head_dim}; rotary positions need pairs.")
     return made
 
 
@@ -98,8 +100,8 @@ def read(
     if said.tied_head and HEAD in weights:
         if not tensors.same(weights.pop(HEAD), embedding):
             raise InputError(
-                f"config.json has tie_word_embeddings true, but the tensor {HEAD} "
-                f"differs from {EMBEDDING}; one of them is wrong."
+                f"tie_word_embeddings is true, but the tensor {HEAD} differs from "
+                f"{EMBEDDING}; one of them is wrong."
             )
     return said, tensor_names(said)
 
@@ -114,8 +116,8 @@ def _rope(a: Reader) -> Rope:
     kind = kind or old or "default"
     if kind not in ("default", "linear", "llama3"):
         raise InputError(
-            f"config.json: rope scaling of type {kind!r} is not known here; known are "
-            "default, linear and llama3."
+            f"rope scaling of type {shown(kind)} is not known here; known are default, "
+            "linear and llama3."
         )
     rope = Rope(theta, kind)
     if kind == "linear":
@@ -129,8 +131,12 @@ def _rope(a: Reader) -> Rope:
             r.take("high_freq_factor", float, 4.0),
             r.take("original_max_position_embeddings", int, 8192),
         )
-    r.finish()
-    return rope
+    if rope.high_freq_factor <= rope.low_freq_factor:
+        raise InputError(
+            f"rope scaling has high_freq_factor {rope.high_freq_factor}, which should "
+            f"be more than low_freq_factor, {rope.low_freq_factor}."
+        )
+    return r.finish(rope)
 
 
 FAMILY = Family(("llama",), read)

@@ -27,8 +27,8 @@ def full_attention(attributes: Attributes) -> dict[str, object]:
     full = isinstance(kinds, list) and all(kind == "full_attention" for kind in kinds)
     if attributes.get("use_sliding_window") or not full:
         raise InputError(
-            "config.json: use_sliding_window or layer_types gives layers a sliding "
-            "window, which is not known here; known are layers that see everything."
+            "use_sliding_window or layer_types gives layers a sliding window, which is "
+            "not known here; known are layers that see everything."
         )
     return {k: v for k, v in attributes.items() if k not in WINDOWS}
 

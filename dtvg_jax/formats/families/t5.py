@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from dtvg_jax.errors import InputError
+from dtvg_jax.errors import InputError, shown
 from dtvg_jax.files import JsonObject
 from dtvg_jax.formats import configs, tensors
 from dtvg_jax.formats.configs import Attributes, Reader
@@ -61,7 +61,18 @@ def config(attributes: Attributes, *, vocabulary: int, gated: bool) -> T5Config:
         dropout_rate=a.take("dropout_rate", float, 0.1),
         decoder_start_id=a.take("decoder_start_token_id", int, 0),
     )
-    a.finish()
+    a.finish(made)
+    buckets = made.relative_attention_num_buckets
+    if made.relative_attention_max_distance <= buckets // 2:
+        raise InputError(
+            f"relative_attention_max_distance is {made.relative_attention_max_distance}"
+            f"; with {buckets} buckets it should be more than {buckets // 2}."
+        )
+    if made.decoder_start_id >= vocabulary:
+        raise InputError(
+            f"decoder_start_token_id is {made.decoder_start_id}, but the embedding has "
+            f"{vocabulary} rows."
+        )
     return made
 
 
@@ -155,7 +166,7 @@ def _activations(a: Reader, gated: bool) -> tuple[str, ...]:
     name = "gated-" + said.removeprefix("gated-") if gated else said
     if name not in FEED_FORWARD or gated != name.startswith("gated-"):
         raise InputError(
-            f"config.json: feed_forward_proj is {said!r} and the weights "
+            f"feed_forward_proj is {shown(said)} and the weights "
             f"{'have' if gated else 'lack'} the gate wi_1; known are "
             f"{', '.join(FEED_FORWARD)}."
         )
@@ -164,8 +175,8 @@ def _activations(a: Reader, gated: bool) -> tuple[str, ...]:
     derived = a.take("dense_act_fn", str, torch_name)
     if derived not in (torch_name, said):
         raise InputError(
-            f"config.json: dense_act_fn is {derived!r}; with feed_forward_proj "
-            f"{said!r} it should be {torch_name!r}."
+            f"dense_act_fn is {shown(derived)}; with feed_forward_proj {said!r} it "
+            f"should be {torch_name!r}."
         )
     return activations
 

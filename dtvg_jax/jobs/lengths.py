@@ -1,0 +1,74 @@
+"""What `--dry_run` says of lengths: tokens, truncation, and padding in training."""
+
+from collections.abc import Collection, Sequence
+
+from dtvg_jax.data import microbatches, token_table
+from dtvg_jax.data.microbatches import Stream
+from dtvg_jax.data.token_table import TokenTable
+from dtvg_jax.formats.load import open_source
+from dtvg_jax.jobs import plan, token_tables
+from dtvg_jax.jobs.job import Job
+from dtvg_jax.jobs.token_tables import Tables
+from dtvg_jax.models import backbone as backbones
+from dtvg_jax.training import loop, placement
+from dtvg_jax.training.runs import Run
+
+_HEAD: tuple[str, ...] = ("task", "inputs: mean", "longest", "at most", "truncated")
+_HEAD += ("targets: longest", "at most", "truncated")
+
+
+def describe(job: Job, taken: Collection[Run] = ()) -> str:
+    """Describes the lengths of each task's rows, and each program's microbatches.
+
+    Reads no weights; token tables that the cache lacks are made. Sources that are
+    `taken` from other stores have none.
+    """
+    source = open_source(job.backbone)
+    tables = token_tables.open_tables(job, source.vocabulary(), lambda: None, taken)
+    decoder_only = backbones.architecture(source.config).decoder_only
+    lines = [
+        "",
+        "Lengths in tokens, training rows:",
+        *_of_tasks(job, tables, taken),
+        "",
+    ]
+    for program in plan.programs(job, taken):
+        streams = [
+            Stream(tables[task, token_tables.training_split(job, task, seed)], seed)
+            for task, seed in ((run.task, run.seed) for run in program.runs)
+        ]
+        size = plan.stage_of(job, program).batch_size
+        cut = loop.choose_cut(
+            streams, size, decoder_only, job.prompt_length, placement.make()
+        )
+        padding = microbatches.padding(streams, size, cut)
+        shapes = ", ".join(f"{b.rows} x {b.inputs}" for b in cut.buckets)
+        lines.append(
+            f"{program.name}: microbatches of {shapes} tokens; "
+            f"{1 - padding.real / padding.positions:.0%} of their inputs is padding"
+        )
+    return "\n".join(lines)
+
+
+def _of_tasks(job: Job, tables: Tables, taken: Collection[Run]) -> list[str]:
+    rows = [_HEAD]
+    for task in plan.measured_tasks(job, taken):
+        table = tables[task, token_tables.training_split(job, task, job.seeds[0])]
+        rows.append(_of_task(task, table, token_tables.lengths(job, task)))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    padded = [map(str.ljust, row, widths) for row in rows]
+    return ["  ".join(row).rstrip() for row in padded]
+
+
+def _of_task(task: str, table: TokenTable, most: Sequence[int]) -> tuple[str, ...]:
+    lost = token_table.losses(table)
+    return (
+        task,
+        f"{table.input_lengths.mean():.1f}",
+        str(table.input_lengths.max()),
+        str(most[0]),
+        f"{lost.inputs_truncated:.1%}",
+        str(table.target_lengths.max()),
+        str(most[1]),
+        f"{lost.targets_truncated:.1%}",
+    )

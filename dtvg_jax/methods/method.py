@@ -71,6 +71,9 @@ class Method(abc.ABC):
     merges_sources: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            value = _with_tuples(getattr(self, field.name))
+            object.__setattr__(self, field.name, value)
         check_field_types(self)
         if self.start not in list(Start):
             raise unknown("start", self.start, Start)
@@ -145,6 +148,7 @@ class Method(abc.ABC):
         """The class and all settings, as JSON: what results depend on."""
         cls = type(self)
         try:
+            hash(self)
             text = json.dumps(dataclasses.asdict(self), allow_nan=False)
         except (TypeError, ValueError) as error:
             raise InputError(
@@ -164,6 +168,11 @@ class Method(abc.ABC):
         }
         fixed = {k: v for k, v in self.settings.items() if k not in per_lane}
         return type(self), json.dumps(fixed)
+
+
+def _with_tuples(value: object) -> object:
+    """Makes tuples of lists: programs are compiled by method, which must be hashable."""
+    return tuple(map(_with_tuples, value)) if isinstance(value, list) else value
 
 
 def described(method: Method) -> str:

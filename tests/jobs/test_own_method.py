@@ -183,7 +183,7 @@ class Odd(merges.Ties):
     odd: object = None
 
 
-@pytest.mark.parametrize("value", [float("nan"), {1, 2}, np.float32(1)])
+@pytest.mark.parametrize("value", [float("nan"), {1, 2}, {"a": 1}, np.float32(1)])
 def test_a_setting_that_cannot_be_kept_is_a_sentence(value):
     made = of_methods(Odd(odd=value))
     with pytest.raises(InputError, match="a setting of method 'ties' cannot be kept"):
@@ -193,7 +193,9 @@ def test_a_setting_that_cannot_be_kept_is_a_sentence(value):
 def test_lists_are_settings_too():
     made = of_methods(Odd(odd=[1, "a"]), Odd(odd=[2], variant="two"))
     assert len(plan.programs(made)) == 3
-    assert made.resolved_methods()[0].settings["odd"] == [1, "a"]
+    first = made.resolved_methods()[0]
+    assert first.settings["odd"] == [1, "a"]
+    assert hash(first) == hash(Odd(odd=(1, "a")))  # what programs are compiled by
 
 
 def test_named_methods_take_the_settings_of_their_class():

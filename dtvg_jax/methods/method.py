@@ -171,7 +171,7 @@ class Method(abc.ABC):
 
 
 def _with_tuples(value: object) -> object:
-    """Makes tuples of lists: programs are compiled by method, which must be hashable."""
+    """Makes tuples of lists: programs are kept by method, which must be hashable."""
     return tuple(map(_with_tuples, value)) if isinstance(value, list) else value
 
 

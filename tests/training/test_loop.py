@@ -193,4 +193,4 @@ def test_the_last_validation_is_not_repeated(tmp_path, tables):
 
     trained = train(tmp_path, tables, validate=validate)
     assert len(steps) == 3  # at 4, 8 and 9
-    assert trained.scores == score(trained.best.prompt)
+    assert list(trained.scores) == score(trained.best.prompt)

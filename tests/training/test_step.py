@@ -11,6 +11,7 @@ import test_lanes
 from test_lanes import B, K, S
 
 from dtvg_jax.methods import METHODS
+from dtvg_jax.models import backbone as backbones
 from dtvg_jax.models.backbone import token_loss
 from dtvg_jax.training import lanes, step
 
@@ -151,3 +152,28 @@ def test_a_row_of_no_weight_changes_nothing():
     expected, _ = made_by_a_step("prompt_tuning", given, test_lanes.T5, [rows])
     found, _ = made_by_a_step("prompt_tuning", given, test_lanes.T5, [filled])
     np.testing.assert_allclose(found["prompt"], expected["prompt"], atol=2e-6)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [test_lanes.T5, pytest.param(test_lanes.LLAMA, marks=pytest.mark.slow)],
+    ids=["t5", "llama"],
+)
+def test_layers_that_are_computed_again_give_the_same_gradients(config):
+    given, rows = test_lanes.fixed(0, config), sorted_and_cut(0, 1)
+    expected, metrics = made_by_a_step("prompt_tuning", given, config, rows)
+    again = backbones.with_remat(test_lanes.backbone(config))
+    method = METHODS["prompt_tuning"]
+    state = lanes.init(method, optax.identity(), given.context)
+    rates = given.rates._replace(
+        peak={"prompt": jnp.ones(K)}, warmup=jnp.zeros(K, jnp.int32)
+    )
+    before = jax.device_get(state.trainables)
+    step_fn = step.make_step(again, method, optax.identity(), dropout=False)
+    given = given._replace(rates=rates)
+    assert "remat" in str(jax.make_jaxpr(step_fn)(state, again.params, given, rows))
+    state, found = step_fn(state, again.params, given, rows)
+    np.testing.assert_allclose(found["loss"], metrics["loss"], rtol=1e-6)
+    np.testing.assert_allclose(
+        before["prompt"] - state.trainables["prompt"], expected["prompt"], atol=2e-6
+    )

@@ -40,6 +40,11 @@ class Bounds(NamedTuple):
         return f"from {self.least:,} to {self.most:,}"
 
 
+Count: typing.TypeAlias = typing.Annotated[int, Bounds(1)]
+Number: typing.TypeAlias = typing.Annotated[int, Bounds(0)]  # of a step, or a seed
+Rate: typing.TypeAlias = typing.Annotated[float, Bounds(0)]
+
+
 def shown(value: object) -> str:
     """Gives a value as a sentence can have it: its repr, cut where it is long."""
     text = repr(value)
@@ -104,39 +109,6 @@ def check_type(name: str, value: object, hint: object) -> None:
     """Raises InputError where `value`, called `name`, is not of the type `hint`."""
     if not _fits(value, hint):
         raise InputError(f"{name} = {shown(value)}: it must be {_words(hint)}")
-
-
-def check_least(made: object, least: Mapping[str, int]) -> None:
-    """Raises InputError for a field that is no whole number, or less than `least`.
-
-    A field that may be None, and is, is right.
-    """
-    for name, bound in least.items():
-        value = getattr(made, name)
-        right = type(value) is int and value >= bound
-        if not right and not _is_absent(made, name):
-            raise InputError(
-                f"{name} = {value!r}: it must be a whole number >= {bound}"
-            )
-
-
-def check_rates(made: object, names: Iterable[str]) -> None:
-    """Raises InputError for a field that is no finite number >= 0.
-
-    A field that may be None, and is, is right.
-    """
-    for name in names:
-        value = getattr(made, name)
-        number = isinstance(value, int | float) and not isinstance(value, bool)
-        right = number and 0 <= value < math.inf
-        if not right and not _is_absent(made, name):
-            raise InputError(f"{name} = {value!r}: it must be a number >= 0")
-
-
-def _is_absent(made: object, name: str) -> bool:
-    """Tells whether a field is None, and may be."""
-    hint = typing.get_type_hints(type(made))[name]
-    return getattr(made, name) is None and _fits(None, hint)
 
 
 def _fits(value: object, hint: object) -> bool:

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from dtvg_jax import task_vectors
-from dtvg_jax.errors import InputError, check_least, check_rates, unknown
+from dtvg_jax.errors import Count, InputError, Number, Rate, unknown
 from dtvg_jax.methods.method import (
     PER_LANE,
     Context,
@@ -39,12 +39,12 @@ class Grouped(Method):
 
     rule: str = "dtvg"
     alias: str = dataclasses.field(default="", metadata=PER_LANE)
-    every: int = 1
-    until: int | None = None
-    weight: float = 1.0
-    exhaustive_limit: int = task_vectors.MAX_EXHAUSTIVE_SOURCES
-    target_scale_rate: float | None = dataclasses.field(default=1e-3, metadata=PER_LANE)
-    source_scale_rate: float | None = dataclasses.field(default=1e-3, metadata=PER_LANE)
+    every: Count = 1
+    until: Number | None = None
+    weight: Rate = 1.0
+    exhaustive_limit: Count = task_vectors.MAX_EXHAUSTIVE_SOURCES
+    target_scale_rate: Rate | None = dataclasses.field(default=1e-3, metadata=PER_LANE)
+    source_scale_rate: Rate | None = dataclasses.field(default=1e-3, metadata=PER_LANE)
 
     merges_sources = True
 
@@ -52,8 +52,6 @@ class Grouped(Method):
         super().__post_init__()
         if self.rule not in RULES:
             raise unknown("grouping rule", self.rule, RULES)
-        check_least(self, {"every": 1, "until": 0, "exhaustive_limit": 1})
-        check_rates(self, ("weight", "target_scale_rate", "source_scale_rate"))
 
     @property
     def name(self) -> str:

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from dtvg_jax.errors import InputError, check_least, check_rates
+from dtvg_jax.errors import InputError, Number, Rate
 from dtvg_jax.methods.method import Context, Diagnostics, Method, Trainables
 
 
@@ -19,13 +19,9 @@ from dtvg_jax.methods.method import Context, Diagnostics, Method, Trainables
 class _Merged(Method):
     """Tunes a prompt from P_init + scale * merge(T_t, T_1, ..., T_S)."""
 
-    scale: float = 1.0
+    scale: Rate = 1.0
 
     merges_sources = True
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_rates(self, ["scale"])
 
     @abc.abstractmethod
     def merge(
@@ -101,14 +97,13 @@ class Dare(_Merged):
     """
 
     drop: float = 0.5
-    drop_seed: int = 0
+    drop_seed: Number = 0
 
     called = "dare"
     about = "starts from the DARE merge of the target's and all sources' vectors"
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_least(self, {"drop_seed": 0})
         if not 0 <= self.drop < 1:
             raise InputError(f"drop = {self.drop!r}: it must be in [0, 1)")
 

@@ -10,7 +10,7 @@ import dataclasses
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from dtvg_jax.errors import check_rates
+from dtvg_jax.errors import Rate
 from dtvg_jax.methods.method import (
     PER_LANE,
     Context,
@@ -28,15 +28,11 @@ class Mpt(Method):
       factor_rate: peak rate of the factors, as a multiple of the stage's rate.
     """
 
-    factor_rate: float = dataclasses.field(default=1.0, metadata=PER_LANE)
+    factor_rate: Rate = dataclasses.field(default=1.0, metadata=PER_LANE)
 
     called = "mpt"
     about = "the mean of the sources' prompts, times rank-one factors of the task"
     merges_sources = True
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_rates(self, ["factor_rate"])
 
     def rates(self, learning_rate: float) -> dict[str, float]:
         """Gives the factors a multiple of the stage's rate."""

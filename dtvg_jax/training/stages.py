@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from dtvg_jax.errors import check_field_types, check_least, check_rates
+from dtvg_jax.errors import Count, Number, Rate, check_field_types
 from dtvg_jax.training import optimisers
 
 
@@ -20,21 +20,18 @@ class Stage:
         costs a third of a step's time; None: where the device's memory needs it.
     """
 
-    steps: int
-    learning_rate: float
-    target_steps: int | None = None
-    batch_size: int = 16
-    warmup: int = 0
+    steps: Count
+    learning_rate: Rate
+    target_steps: Count | None = None
+    batch_size: Count = 16
+    warmup: Number = 0
     optimiser: str = "adamw_stage1"
     dropout: bool = True
     remat: bool | None = None
-    validate_every: int = 100
-    log_every: int = 10
+    validate_every: Count = 100
+    log_every: Count = 10
 
     def __post_init__(self):
-        least = {"steps": 1, "batch_size": 1, "validate_every": 1, "log_every": 1}
-        check_least(self, least | {"target_steps": 1, "warmup": 0})
-        check_rates(self, ["learning_rate"])
         check_field_types(self)
         optimisers.by_name(self.optimiser)
 

@@ -95,12 +95,16 @@ BINDINGS = {
     "job.Job.backbone=3": "backbone = 3: it must be text",
     "job.Job.stage1=@job.Job()": "job.Job refers to itself",
     "job.Job.stage1=None": "stage1 must be a Stage: @stage1/stages.Stage()",
-    "stage1/stages.Stage.steps=0": "steps = 0: it must be a whole number >= 1",
-    "stage2/stages.Stage.warmup=-1": "warmup = -1: it must be a whole number >= 0",
-    "stage2/stages.Stage.learning_rate='a'": (
-        "learning_rate = 'a': it must be a number >= 0"
+    "stage1/stages.Stage.steps=0": "steps = 0: it must be a whole number of at least 1",
+    "stage2/stages.Stage.warmup=-1": (
+        "warmup = -1: it must be a whole number of at least 0"
     ),
-    "stage1/stages.Stage.steps=True": "steps = True: it must be a whole number >= 1",
+    "stage2/stages.Stage.learning_rate='a'": (
+        "learning_rate = 'a': it must be a number of at least 0"
+    ),
+    "stage1/stages.Stage.steps=True": (
+        "steps = True: it must be a whole number of at least 1"
+    ),
     "stage1/stages.Stage.dropout=3": "dropout = 3: it must be True or False",
     "stage1/stages.Stage.optimiser='adam'": (
         "unknown optimiser 'adam': known are adamw_stage1, adamw_stage2, adafactor"
@@ -123,7 +127,11 @@ LINES = [
     (SEEDS, "job.Job.seed = [0]", "job.Job has no setting 'seed': did you mean"),
     (SEEDS, "job.Job.seeds [0]", "it is not NAME = VALUE"),
     (SEEDS, "job.Job.seeds = [0, 0]", "seeds names 0 twice"),
-    (STEPS, STEPS.replace("12", "'a'"), "steps = 'a': it must be a whole number >= 1"),
+    (
+        STEPS,
+        STEPS.replace("12", "'a'"),
+        "steps = 'a': it must be a whole number of at least 1",
+    ),
     (TARGETS, 'job.Job.targets = ["rtee"]', "unknown task 'rtee': did you mean 'rte'?"),
     (
         IMPORT,

@@ -208,7 +208,10 @@ def test_a_baseline_takes_the_rule_and_settings_of_groups():
     [
         (lambda: merges.Ties(density=0.0), "density = 0.0: it must be in (0, 1]"),
         (lambda: merges.Dare(drop=1.0), "drop = 1.0: it must be in [0, 1)"),
-        (lambda: merges.Dare(scale=-1.0), "scale = -1.0: it must be a number >= 0"),
+        (
+            lambda: merges.Dare(scale=-1.0),
+            "scale = -1.0: it must be a number of at least 0",
+        ),
         (lambda: mpt.Mpt(factor_rate=float("inf")), "factor_rate = inf"),
     ],
 )

@@ -213,11 +213,14 @@ def test_what_is_no_method_is_a_sentence(path, sentence):
     ("settings", "sentence"),
     [
         ({"rule": "gredy"}, "unknown grouping rule 'gredy': did you mean 'greedy'"),
-        ({"every": 0}, "every = 0: it must be a whole number >= 1"),
-        ({"until": -1}, "until = -1: it must be a whole number >= 0"),
-        ({"until": "a"}, "until = 'a': it must be a whole number or None"),
+        ({"every": 0}, "every = 0: it must be a whole number of at least 1"),
+        ({"until": -1}, "until = -1: it must be a whole number of at least 0"),
+        (
+            {"until": "a"},
+            "until = 'a': it must be a whole number of at least 0 or None",
+        ),
         ({"source_scale_rate": -0.1}, "source_scale_rate = -0.1: it must be a number"),
-        ({"weight": float("nan")}, "weight = nan: it must be a number >= 0"),
+        ({"weight": float("nan")}, "weight = nan: it must be a number of at least 0"),
         ({"start": "mine"}, "unknown start 'mine': .*known are own, p_init, most_"),
         ({"variant": "a/b"}, "variant = 'a/b' of a method: it must be of letters"),
         ({"alias": "stage1"}, "name = 'stage1' of a method: it must be of letters"),

@@ -11,13 +11,22 @@ from dtvg_jax.training.stages import Stage, reference_stage1, reference_stage2
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ({"steps": 0}, "steps = 0: it must be a whole number >= 1"),
-        ({"steps": True}, "steps = True: it must be a whole number >= 1"),
-        ({"steps": 2.5}, "steps = 2.5: it must be a whole number >= 1"),
-        ({"target_steps": 0}, "target_steps = 0: it must be a whole number >= 1"),
-        ({"warmup": -1}, "warmup = -1: it must be a whole number >= 0"),
-        ({"learning_rate": "a"}, "learning_rate = 'a': it must be a number >= 0"),
-        ({"learning_rate": True}, "learning_rate = True: it must be a number >= 0"),
+        ({"steps": 0}, "steps = 0: it must be a whole number of at least 1"),
+        ({"steps": True}, "steps = True: it must be a whole number of at least 1"),
+        ({"steps": 2.5}, "steps = 2.5: it must be a whole number of at least 1"),
+        (
+            {"target_steps": 0},
+            "target_steps = 0: it must be a whole number of at least 1",
+        ),
+        ({"warmup": -1}, "warmup = -1: it must be a whole number of at least 0"),
+        (
+            {"learning_rate": "a"},
+            "learning_rate = 'a': it must be a number of at least 0",
+        ),
+        (
+            {"learning_rate": True},
+            "learning_rate = True: it must be a number of at least 0",
+        ),
         ({"learning_rate": float("inf")}, "learning_rate = inf: it must be a number"),
         ({"dropout": 3}, "dropout = 3: it must be True or False"),
         ({"optimiser": 3}, "optimiser = 3: it must be text"),

@@ -149,7 +149,7 @@ def test_a_resumed_job_refuses_other_settings(tmp_path, change, sentence):
     was, now = (
         job_folder.planned(of_methods(*given), (), {}) for given in ([SLOW], change)
     )
-    job_folder.files.write_json(tmp_path / "plan.json", was)
+    job_folder.files.write_json(tmp_path / "plan.json", was | {"splits": {}})
     if sentence is None:
         job_folder.check_plan(tmp_path, now)
     else:

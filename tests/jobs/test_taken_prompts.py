@@ -13,6 +13,7 @@ from dtvg_jax.errors import InputError
 from dtvg_jax.jobs import (
     job,
     lane_entries,
+    lengths,
     pipeline,
     plan,
     taken_prompts,
@@ -84,8 +85,10 @@ def begun(monkeypatch) -> list[loop.Training]:
 
 
 def test_stage_2_begins_with_what_other_stores_hold(cache, tmp_path, begun):
-    sources = draw(tmp_path / "drawn", 20)
+    sources = draw(tmp_path / "drawn", 3)
     settings = with_sources(sources, tmp_path / "drawn", cache)
+    said = lengths.describe(settings, taken_prompts.find(settings))
+    assert "superglue-cb" in said and "drawn" not in said
     report = pipeline.run(settings, tmp_path / "job")
     first, second = begun
     assert [lane.run.task for lane in first.lanes] == ["superglue-cb"]

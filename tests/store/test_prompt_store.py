@@ -228,12 +228,16 @@ def change_metadata(path, change):
     path.write_text(json.dumps(files.seal(said)))
 
 
-def test_an_entry_of_an_earlier_version_is_read(prompts):
+def test_an_entry_of_an_earlier_version_is_read(prompts, tmp_path):
     path = prompts.folder / NAME / "entry.json"
     said = json.loads(path.read_text()) | {"format": 1}
     del said[files.SEAL]
     path.write_text(json.dumps(said))
     assert prompts.read(NAME).metadata.format == 1
+    # A job that takes it writes it into its own store as entries are now.
+    taken, own = prompts.read(NAME), prompt_store.PromptStore(tmp_path / "own")
+    own.write(taken.arrays, taken.metadata)
+    assert own.read(NAME).metadata == dataclasses.replace(taken.metadata, format=2)
 
 
 def test_another_prompt_of_the_same_file_digest_is_refused(prompts):

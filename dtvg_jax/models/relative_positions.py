@@ -2,7 +2,12 @@
 
 import math
 
+import jax.numpy as jnp
 import numpy as np
+from flax import linen as nn
+from jaxtyping import Array, Float
+
+from dtvg_jax.models import layers
 
 
 def buckets(
@@ -27,3 +32,31 @@ def buckets(
     ratio = ratio / math.log(longest / exact) * (count - exact)
     far = np.minimum(exact + ratio.astype(np.int32), count - 1)
     return (base + np.where(distance < exact, distance, far)).astype(np.int32)
+
+
+class RelativePositions(nn.Module):
+    """A learned score per head and bucket, of a stack or of a layer.
+
+    `scale` is the deviation of the scores when they are drawn; see `buckets` for the
+    rest.
+    """
+
+    heads: int
+    count: int
+    longest: int
+    scale: float
+    both: bool
+
+    @nn.compact
+    def __call__(self, queries: int, keys: int) -> Float[Array, "N q k"]:
+        table = layers.parameter(
+            self,
+            "rel_embedding",
+            nn.initializers.normal(self.scale),
+            ("heads", "relpos_buckets"),
+            (self.heads, self.count),
+        )
+        index = buckets(
+            queries, keys, both=self.both, count=self.count, longest=self.longest
+        )
+        return jnp.take(table, index, axis=1, mode="clip")

@@ -15,8 +15,9 @@ import numpy as np
 from flax import linen as nn
 from jaxtyping import Array, Bool, Float, Int, Key
 
-from dtvg_jax.models import layers, ranges, relative_positions
+from dtvg_jax.models import layers, ranges
 from dtvg_jax.models.layers import KeysValues
+from dtvg_jax.models.relative_positions import RelativePositions
 from dtvg_jax.shapes import Params
 
 
@@ -75,30 +76,15 @@ class T5Config:
         return self.num_layers
 
 
-class RelativePositions(nn.Module):
-    """A learned score per head and bucket, of a stack or of a layer."""
-
-    config: T5Config
-    both: bool
-
-    @nn.compact
-    def __call__(self, queries: int, keys: int) -> Float[Array, "N q k"]:
-        c = self.config
-        table = layers.parameter(
-            self,
-            "rel_embedding",
-            nn.initializers.normal(c.d_model**-0.5),
-            ("heads", "relpos_buckets"),
-            (c.num_heads, c.relative_attention_num_buckets),
-        )
-        index = relative_positions.buckets(
-            queries,
-            keys,
-            both=self.both,
-            count=c.relative_attention_num_buckets,
-            longest=c.relative_attention_max_distance,
-        )
-        return jnp.take(table, index, axis=1, mode="clip")
+def positions(config: T5Config, *, both: bool) -> RelativePositions:
+    """Makes the relative positions of a stack or of a layer."""
+    return RelativePositions(
+        heads=config.num_heads,
+        count=config.relative_attention_num_buckets,
+        longest=config.relative_attention_max_distance,
+        scale=config.d_model**-0.5,
+        both=both,
+    )
 
 
 class Attention(nn.Module):
@@ -145,7 +131,7 @@ class EncoderLayer(nn.Module):
     def setup(self) -> None:
         c = self.config
         if c.bias_per_layer:
-            self.relpos_bias = RelativePositions(c, both=True)
+            self.relpos_bias = positions(c, both=True)
         self.pre_attention_layer_norm = layers.RMSNorm(c.layer_norm_epsilon)
         self.attention = Attention(c)
         self.pre_mlp_layer_norm = layers.RMSNorm(c.layer_norm_epsilon)
@@ -175,7 +161,7 @@ class DecoderLayer(nn.Module):
     def setup(self) -> None:
         c = self.config
         if c.bias_per_layer:
-            self.relpos_bias = RelativePositions(c, both=False)
+            self.relpos_bias = positions(c, both=False)
         self.pre_self_attention_layer_norm = layers.RMSNorm(c.layer_norm_epsilon)
         self.self_attention = Attention(c)
         self.pre_cross_attention_layer_norm = layers.RMSNorm(c.layer_norm_epsilon)
@@ -217,8 +203,8 @@ def stack_biases(
 ) -> list[Float[Array, "N q k"]]:
     """Gives each layer's relative positions, with `index` those of one query."""
 
-    def rows(positions: RelativePositions) -> Float[Array, "N q k"]:
-        bias = positions(length, length)
+    def rows(table: RelativePositions) -> Float[Array, "N q k"]:
+        bias = table(length, length)
         if index is None:
             return bias
         return jnp.take(bias, index[None], axis=1, mode="clip")
@@ -235,7 +221,7 @@ class Encoder(nn.Module):
     def setup(self) -> None:
         c = self.config
         if not c.bias_per_layer:
-            self.relpos_bias = RelativePositions(c, both=True)
+            self.relpos_bias = positions(c, both=True)
         layer = nn.remat(EncoderLayer) if self.remat else EncoderLayer
         self.layers = [layer(c) for _ in range(c.num_layers)]
         self.encoder_norm = layers.RMSNorm(c.layer_norm_epsilon)
@@ -258,7 +244,7 @@ class Decoder(nn.Module):
     def setup(self) -> None:
         c = self.config
         if not c.bias_per_layer:
-            self.relpos_bias = RelativePositions(c, both=False)
+            self.relpos_bias = positions(c, both=False)
         layer = nn.remat(DecoderLayer) if self.remat else DecoderLayer
         self.layers = [layer(c) for _ in range(c.num_decoder_layers)]
         self.decoder_norm = layers.RMSNorm(c.layer_norm_epsilon)

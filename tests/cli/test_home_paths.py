@@ -52,7 +52,12 @@ def home(tmp_path, monkeypatch, cache) -> Iterator[pathlib.Path]:
 # A command, its flags, and what then lies in the home folder.
 RUNS = [
     (train.COMMAND, "--gin_file=~/top.gin --dry_run", ""),
-    (train.COMMAND, "--gin_file=small.gin --gin_search_paths=~/layers --dry_run", ""),
+    pytest.param(
+        train.COMMAND,
+        "--gin_file=small.gin --gin_search_paths=~/layers --dry_run",
+        "",
+        marks=pytest.mark.slow,
+    ),
     (
         convert.COMMANDS["export"],
         "--store=~/store --format=npy --backbone=~/model --out=~/out",

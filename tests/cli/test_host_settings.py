@@ -23,10 +23,10 @@ from dtvg_jax.cli import command, host_settings
 from dtvg_jax.errors import InputError
 
 def main(words, received):
-    print(os.getpid(), sys.argv[1:], os.environ.get("GLIBC_TUNABLES"), flush=True)
-    if words == ["wrong"]:
-        raise InputError("a sentence")
     with received.between_steps() as check:
+        print(os.getpid(), sys.argv[1:], os.environ.get("GLIBC_TUNABLES"), flush=True)
+        if words == ["wrong"]:
+            raise InputError("a sentence")
         while words == ["wait"]:
             time.sleep(0.01)
             check()

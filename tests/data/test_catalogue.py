@@ -81,6 +81,7 @@ def test_a_users_package_of_that_name_stays_theirs(tmp_path):
     assert run(tmp_path, "-c", OWN) == ""
 
 
+@pytest.mark.slow
 def test_other_programs_get_all_tasks_from_one_module_and_can_cache_them(tmp_path):
     (tmp_path / "tasks.py").write_text("MINE = 1")
     program = """

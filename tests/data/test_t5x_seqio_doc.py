@@ -91,6 +91,7 @@ def cache(task: seqio.Task, folder: pathlib.Path) -> None:
     (folder / "COMPLETED").touch()
 
 
+@pytest.mark.slow
 def test_a_cache_gives_the_rows_that_are_read_without_it(tmp_path):
     seqio.set_tfds_data_dir_override("data")
     task = seqio.TaskRegistry.get("dtvg_superglue_cb")

@@ -202,6 +202,7 @@ def test_an_unwritable_place_is_a_sentence(tmp_path):
         fake_table.make(tmp_path / "file" / "t", fake_table.rows(3))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "rows", [20_000, pytest.param(100_000, marks=pytest.mark.slow)]
 )

@@ -288,7 +288,8 @@ KINDS: dict[str, Make] = {
     "gin file": _gin,
 }
 # Those that are read in milliseconds have two flips in the fast set.
-FAST = [kind for kind in KINDS if kind.split(":")[0] not in ("checkpoint", "backbone")]
+LONG = ("checkpoint", "backbone", "token table")
+FAST = [kind for kind in KINDS if kind.split(":")[0] not in LONG]
 
 
 @pytest.mark.parametrize(

@@ -58,6 +58,7 @@ def _check_text(b: backbone.Backbone, expected: pathlib.Path) -> None:
             assert b.vocabulary.decode([case["greedy_ids"]]) == [case["greedy_text"]]
 
 
+@pytest.mark.slow
 def test_t5_1_1_tiny(shared: pathlib.Path, tmp_path: pathlib.Path) -> None:
     """The T5X checkpoint is that of the Hugging Face folder made of it, leaf by leaf.
 
@@ -78,6 +79,7 @@ def test_t5_1_1_tiny(shared: pathlib.Path, tmp_path: pathlib.Path) -> None:
         assert b.vocabulary.encode([item["text"]]) == [item["ids"]]
 
 
+@pytest.mark.slow
 def test_stories260k(shared: pathlib.Path, tmp_path: pathlib.Path) -> None:
     b = _make(shared / "real" / "get_stories260k.py", tmp_path)
     _check(b, shared / "real" / "expected_stories260k.json")

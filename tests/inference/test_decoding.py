@@ -62,7 +62,9 @@ def test_scripted_scores(first: list, want: list, steps: int) -> None:
     np.testing.assert_allclose(got.scores, tokens * each, rtol=1e-6)
 
 
-@pytest.mark.parametrize("name", ["t5_v1_1_narrow", "llama_3_tied"])
+@pytest.mark.parametrize(
+    "name", ["t5_v1_1_narrow", pytest.param("llama_3_tied", marks=pytest.mark.slow)]
+)
 def test_rows_of_other_prompts_change_nothing(name: str) -> None:
     prompts, inputs, _ = golden.lane_batch(golden.load(name))
     of_rows, rows = jnp.repeat(prompts, 2, axis=0), inputs.reshape(6, -1)
@@ -75,7 +77,16 @@ def test_rows_of_other_prompts_change_nothing(name: str) -> None:
         np.testing.assert_allclose(alone.scores, together.scores[mine], rtol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["t5_v1_1_narrow", "llama_3_tied", "qwen3_tied"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "llama_3_tied",
+        *(
+            pytest.param(n, marks=pytest.mark.slow)
+            for n in ("t5_v1_1_narrow", "qwen3_tied")
+        ),
+    ],
+)
 def test_scores_are_those_of_the_whole_model(name: str) -> None:
     b = golden.load(name)
     prompts, inputs, _ = golden.lane_batch(b)

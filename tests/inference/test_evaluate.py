@@ -86,6 +86,7 @@ def test_all_in_one_program_are_answered_as_each_alone(prompts, tables, backbone
         assert answer([trial], one, tables, backbone, way) == [given]
 
 
+@pytest.mark.slow
 def test_ranking_takes_the_label_of_least_loss(prompts, tables, backbone):
     found = entries(prompts)
     trial = stored_prompts.Trial("mnli/dtvg-seed0", "mnli")

@@ -62,6 +62,7 @@ def sentence(number: int) -> dict[str, str]:
     return {"task": "dtvg_sst2", "sentence": words}
 
 
+@pytest.mark.slow
 def test_lines_are_answered_in_order_and_bad_ones_named(folder, cache):
     good = [json.dumps(sentence(i)).encode() for i in range(40)]
     lines = list(good)

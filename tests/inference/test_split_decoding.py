@@ -137,7 +137,11 @@ def _alone(b, prompt, table, lengths):
     return [text.strip() for text in found]
 
 
-@pytest.mark.parametrize("config", [TINY, LLAMA], ids=["t5", "llama"])
+@pytest.mark.parametrize(
+    "config",
+    [TINY, pytest.param(LLAMA, marks=pytest.mark.slow)],
+    ids=["t5", "llama"],
+)
 def test_rows_of_mixed_lengths_are_answered_as_each_alone(config):
     params = backbones.init_params(config, jax.random.key(2))
     b = backbones.build("tiny", config, params, Vocabulary(), "")

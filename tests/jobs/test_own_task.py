@@ -116,6 +116,7 @@ def test_the_look_at_a_table(folder, tmp_path, monkeypatch, capsys):
     ]
 
 
+@pytest.mark.slow
 def test_a_prompt_is_learnt_tested_and_asked(folder, cache, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     code = LEARN.replace("steps=100", "steps=2").replace("every=20", "every=2")

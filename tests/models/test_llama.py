@@ -42,11 +42,14 @@ def test_cached_decoding_is_the_full_forward_pass(name: str) -> None:
         golden.assert_cached_equals_full(b, prompt, inputs[0], targets[0])
 
 
-@pytest.mark.parametrize("name", ["llama_3_tied", "qwen3_tied"])
+@pytest.mark.parametrize(
+    "name", ["qwen3_tied", pytest.param("llama_3_tied", marks=pytest.mark.slow)]
+)
 def test_a_row_is_the_same_alone_and_in_any_batch(name: str) -> None:
     golden.assert_rows_are_independent(golden.load(name))
 
 
+@pytest.mark.slow
 def test_a_lane_is_the_same_alone_and_among_others() -> None:
     golden.assert_lanes_are_independent(golden.load("qwen3_tied"))
 
@@ -71,6 +74,7 @@ def test_the_prompt_runs_once_and_not_once_per_row() -> None:
     assert (shared - none) < 0.25 * (per_row - none)
 
 
+@pytest.mark.slow
 def test_attention_dropout_needs_a_key_and_a_rate() -> None:
     b = golden.load("llama_untied")
     prompts, inputs, targets = golden.lane_batch(b)

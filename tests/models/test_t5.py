@@ -35,6 +35,7 @@ def test_a_row_is_the_same_alone_and_in_any_batch() -> None:
     golden.assert_rows_are_independent(golden.load("t5_v1_0"))
 
 
+@pytest.mark.slow
 def test_a_lane_is_the_same_alone_and_among_others() -> None:
     golden.assert_lanes_are_independent(golden.load("t5_v1_1"))
 
@@ -60,6 +61,7 @@ def test_a_tied_embedding_gets_gradients_from_both_ends() -> None:
     assert np.all(np.any(grads["token_embedder"]["embedding"][unseen] != 0, axis=1))
 
 
+@pytest.mark.slow
 def test_dropout_is_off_without_a_key_and_differs_by_key() -> None:
     b = golden.load("t5_v1_1")
     prompts, inputs, targets = golden.lane_batch(b)

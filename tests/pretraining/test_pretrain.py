@@ -78,6 +78,7 @@ def straight(tmp_path_factory):
     return out, run(out)
 
 
+@pytest.mark.slow
 def test_the_loss_falls_and_easy_bases_are_learned(straight):
     out, skills = straight
     assert min(skills["words"].values()) > 80
@@ -86,6 +87,7 @@ def test_the_loss_falls_and_easy_bases_are_learned(straight):
     assert losses[-1] < math.log(CONFIG.vocab_size) / 4  # a uniform guess has the log
 
 
+@pytest.mark.slow
 def test_a_killed_run_ends_with_the_same_weights(straight, tmp_path, monkeypatch):
     draw = mixture.draw
 
@@ -105,6 +107,7 @@ def test_a_killed_run_ends_with_the_same_weights(straight, tmp_path, monkeypatch
         assert (straight[0] / name).read_bytes() == (tmp_path / name).read_bytes(), name
 
 
+@pytest.mark.slow
 def test_what_a_check_raises_goes_on_after_the_state_is_saved(straight, tmp_path):
     """After 33 steps: between a renewal of weights at 30 and a save at 40."""
     made = 0
@@ -136,6 +139,7 @@ def test_a_vocabulary_larger_than_the_model_is_refused(tmp_path):
         loop.pretrain(tmp_path, pretraining(config=small))
 
 
+@pytest.mark.slow
 def test_the_command_reads_gin_and_writes_a_hugging_face_folder(tmp_path):
     bindings = {
         "loop.Settings.steps": 1,

@@ -23,7 +23,7 @@ CASES = [
     ("targets", ["mrpc", "mrpc"], "targets names 'mrpc' twice"),
     ("methods", ["dtvg", "dtvg"], "methods names 'dtvg' twice"),
     ("methods", ["DTVG"], "unknown method 'DTVG'"),
-    ("methods", "dtvg", "methods = 'dtvg': it must be a list of texts"),
+    ("methods", "dtvg", "methods = 'dtvg': it must be a list"),
     ("seeds", 0, "seeds = 0: it must be a list of whole numbers"),
     ("seeds", ["0"], "seeds = ['0']: it must be a list of whole numbers"),
     ("seeds", [0.5], "seeds = [0.5]: it must be a list of whole numbers"),

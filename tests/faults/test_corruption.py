@@ -1,5 +1,6 @@
 """A damaged file of every kind that is read back is noticed or harmless."""
 
+import dataclasses
 import functools
 import json
 import pathlib
@@ -30,7 +31,7 @@ from dtvg_jax.report import figures
 from dtvg_jax.store.entries import Fit
 from dtvg_jax.store.prompt_store import PromptStore
 from dtvg_jax.training import checkpoints
-from dtvg_jax.training.loop import Progress
+from dtvg_jax.training.loop import Progress, Validated
 from dtvg_jax.training.metrics_log import MetricsLog, read
 
 
@@ -141,11 +142,12 @@ def _checkpoint(pick, job_dir, cache, tmp):
         return {"prompt": jnp.asarray(values), "step": jnp.asarray(step)}
 
     def at(step):
-        return {"log_position": 10 * step, "validated": step, "seconds": 1.5}
+        return Progress(10 * step, Validated(step, (True,), ({"mean": 2.5},)), 1.5)
 
     for step in (3, 6):
         with checkpoints.manager(tmp / "clean") as manager:
-            checkpoints.save(manager, step, state(step), at(step))
+            said = dataclasses.asdict(at(step))
+            checkpoints.save(manager, step, state(step), said)
     like = jax.tree.map(jnp.zeros_like, state(0))
 
     def act():
@@ -156,7 +158,7 @@ def _checkpoint(pick, job_dir, cache, tmp):
             found = checkpoints.restore(manager, like, Progress)
         assert found is not None
         arrays, progress = jax.device_get(found[0]), found[1]
-        before = jax.device_get(state(3)), Progress(**at(3))
+        before = jax.device_get(state(3)), at(3)
         if progress == before[1] and (arrays["prompt"] == before[0]["prompt"]).all():
             raise InputError("going back to step 3")
         return arrays, progress

@@ -35,7 +35,7 @@ from dtvg_jax.files import JsonObject
 from dtvg_jax.jobs import job, plan, stage_inputs, token_tables
 from dtvg_jax.methods import METHODS, initial_prompt
 from dtvg_jax.models.backbone import Backbone
-from dtvg_jax.training import loop, metrics_log, placement
+from dtvg_jax.training import loop, metrics_log, placement, programs
 from dtvg_jax.training.runs import Lane
 from dtvg_jax.training.stages import Stage
 
@@ -82,14 +82,14 @@ def tables(
 
 def training_of(
     case: Case, backbone: Backbone, opened: Sequence[TokenTable]
-) -> loop.Training:
+) -> programs.Training:
     """Describes the lanes to the training loop: an epoch to warm up, one to time."""
     steps = 2 * case.steps
     rates = {"prompt": 0.3}
     lanes = [Lane(plan.stage1_run(task, SEED), steps, rates) for task in case.tasks]
     embedding = backbone.embedding(backbone.params)
     p_init = {SEED: initial_prompt.p_init(embedding, case.prompt_length, SEED)}
-    return loop.Training(
+    return programs.Training(
         name="lengths",
         method=METHODS["prompt_tuning"],
         stage=Stage(steps=steps, learning_rate=0.3, validate_every=case.steps),
@@ -101,11 +101,14 @@ def training_of(
 
 
 def padding(
-    case: Case, training: loop.Training, decoder_only: bool, place: placement.Placement
+    case: Case,
+    training: programs.Training,
+    decoder_only: bool,
+    place: placement.Placement,
 ) -> JsonObject:
     """Counts the input tokens of the timed steps, and the positions that hold them."""
     streams = training.streams
-    cut = loop.choose_cut(streams, BATCH, decoder_only, case.prompt_length, place)
+    cut = programs.choose_cut(streams, BATCH, decoder_only, case.prompt_length, place)
     lanes = range(len(case.tasks))
     made = [
         one.inputs

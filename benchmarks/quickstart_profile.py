@@ -28,7 +28,7 @@ from dtvg_jax.inference import split_decoding
 from dtvg_jax.jobs import job, plan, stage_inputs, token_tables
 from dtvg_jax.methods import METHODS, initial_prompt
 from dtvg_jax.models.backbone import Backbone
-from dtvg_jax.training import lanes, loop, optimisers, placement
+from dtvg_jax.training import lanes, optimisers, placement, programs
 from dtvg_jax.training import step as train_step
 from dtvg_jax.training.stages import Stage
 
@@ -73,7 +73,7 @@ def training(
     ]
     size, length = stage.batch_size, settings.prompt_length
     place = placement.make()
-    cut = loop.choose_cut(streams, size, backbone.decoder_only, length, place)
+    cut = programs.choose_cut(streams, size, backbone.decoder_only, length, place)
 
     def batch(i: int) -> list[microbatches.Rows]:
         return microbatches.make(streams, range(count), i, size, cut)

@@ -17,7 +17,7 @@ from dtvg_jax.files import JsonObject
 from dtvg_jax.methods import METHODS, initial_prompt
 from dtvg_jax.models import backbone as backbones
 from dtvg_jax.models.backbone import Backbone
-from dtvg_jax.training import lanes, loop, optimisers, placement, step
+from dtvg_jax.training import lanes, optimisers, placement, programs, step
 
 Turn = Callable[[], Any]
 Lengths = tuple[int, int]
@@ -45,7 +45,7 @@ def pooled_rows(
     vocabulary = backbone.embedding(backbone.params).shape[0]
     table = token_rows.of_one_length(rows, lengths, vocabulary)
     streams = [microbatches.Stream(table, seed) for seed in range(count)]
-    cut = loop.choose_cut(
+    cut = programs.choose_cut(
         streams, rows, backbone.decoder_only, prompt_length, placement.make()
     )
     made = microbatches.make(streams, range(count), 0, rows, cut)

@@ -18,7 +18,7 @@ from dtvg_jax.data.token_table import TokenTable
 from dtvg_jax.inference import split_decoding
 from dtvg_jax.models.backbone import Backbone, token_loss
 from dtvg_jax.shapes import Params
-from dtvg_jax.training import lanes, loop, placement, runs, stages
+from dtvg_jax.training import lanes, loop, placement, programs, runs, stages
 from dtvg_jax.training.metrics_log import MetricsLog
 
 BATCH_SIZE = 16
@@ -74,7 +74,7 @@ def tune(
     `tunings` are sorted by seed, with equally many per seed.
     """
     none = jnp.zeros((len(p_init), 0, *tunings[0].start.shape))
-    training = loop.Training(
+    training = programs.Training(
         name=f"{len(tunings)} prompts",
         method=methods.by_name("prompt_tuning"),
         stage=stages.Stage(steps, PROMPT_RATE, batch_size=BATCH_SIZE),

@@ -166,6 +166,7 @@ def token_table(
             settings.lengths,
             token_table_files.Origin(task, split, request),
             check,
+            free_answers=info is not None and info.labels is None,
         )
         table = read_table(folder, request, opened.scoring)
     say_losses(table, settings.lengths)

@@ -101,15 +101,19 @@ def write(
     lengths: tuple[int, int],
     origin: Origin,
     check: Callable[[], None] = lambda: None,
+    *,
+    free_answers: bool = False,
 ) -> None:
     """Tokenises `rows` into the table `folder`, which appears only when complete.
 
     Rows stream through in chunks, so memory does not grow with their number (but for
     8 bytes a row of offsets). A second process that wants the same table waits for the
-    first and uses its work; `check` is called meanwhile and may raise to stop.
+    first and uses its work; `check` is called meanwhile and may raise to stop. With
+    `free_answers` targets are texts, not classes, and may be alike as ids.
 
     Raises:
-      InputError: where there are no rows, or the folder cannot be written.
+      InputError: where there are no rows, classes are the same ids, or the folder
+        cannot be written.
     """
     building = folder.with_name(folder.name + ".building")
     with writable(folder):
@@ -123,7 +127,7 @@ def write(
             _remove(building)
             building.mkdir()
             try:
-                _fill(building, rows, vocabulary, lengths, origin)
+                _fill(building, rows, vocabulary, lengths, origin, free_answers)
                 os.rename(building, folder)
                 files.sync(folder.parent)
             finally:
@@ -196,6 +200,7 @@ def _fill(
     vocabulary: Vocabulary,
     lengths: tuple[int, int],
     origin: Origin,
+    free_answers: bool,
 ) -> None:
     seen = _Seen()
     with (
@@ -217,7 +222,8 @@ def _fill(
         raise InputError(
             f"{where} has no rows: prepare its data again, or choose another split."
         )
-    spelling.check_classes(seen.classes, seen.rows, vocabulary, where)
+    if not free_answers:
+        spelling.check_classes(seen.classes, seen.rows, vocabulary, where)
     metadata = TableMetadata(
         **origin._asdict(),
         lengths=lengths,

@@ -10,7 +10,7 @@ from dtvg_jax.jobs import plan, token_tables
 from dtvg_jax.jobs.job import Job
 from dtvg_jax.jobs.token_tables import Tables
 from dtvg_jax.models import backbone as backbones
-from dtvg_jax.training import loop, placement
+from dtvg_jax.training import placement, programs
 from dtvg_jax.training.runs import Run
 
 _HEAD: tuple[str, ...] = ("task", "inputs: mean", "longest", "at most", "truncated")
@@ -38,7 +38,7 @@ def describe(job: Job, taken: Collection[Run] = ()) -> str:
             for task, seed in ((run.task, run.seed) for run in program.runs)
         ]
         size = plan.stage_of(job, program).batch_size
-        cut = loop.choose_cut(
+        cut = programs.choose_cut(
             streams, size, decoder_only, job.prompt_length, placement.make()
         )
         padding = microbatches.padding(streams, size, cut)

@@ -40,7 +40,7 @@ from dtvg_jax.report.records import JobFacts, Report, Results, SingleSource
 from dtvg_jax.store import entries
 from dtvg_jax.store.entries import Entry
 from dtvg_jax.store.prompt_store import PromptStore
-from dtvg_jax.training import loop, metrics_log, placement
+from dtvg_jax.training import loop, metrics_log, placement, programs
 from dtvg_jax.training.metrics_log import MetricsLog
 from dtvg_jax.training.placement import Placement
 from dtvg_jax.training.runs import Run
@@ -217,7 +217,7 @@ def _train(
         (run.task, token_tables.training_split(job, run.task, run.seed))
         for run in program.runs
     ]
-    training = loop.Training(
+    training = programs.Training(
         name=program.name,
         method=program.method,
         stage=plan.stage_of(job, program),

@@ -6,7 +6,7 @@ import logging
 import fake_table
 import pytest
 
-from dtvg_jax.data import scoring, spelling, token_table
+from dtvg_jax.data import scoring, spelling, token_table, token_table_files
 from dtvg_jax.data.catalogue import Scoring
 from dtvg_jax.data.tokenise import TextRow
 from dtvg_jax.errors import InputError
@@ -116,3 +116,13 @@ def test_losses_are_said_in_a_line_where_there_are_any(tmp_path, caplog):
         "toy train: 25 % of inputs are truncated to 8 tokens, 25 % of targets are "
         "truncated to 5, 25 % of targets cannot be given back by the vocabulary"
     ]
+
+
+def test_answers_that_are_texts_may_be_alike(tmp_path):
+    rows = [TextRow("a", text, text) for text in ("very good", "very bad") * 4]
+    origin = token_table_files.Origin("toy", "train", {})
+    given = (rows, fake_table.ByteVocabulary(), (8, 4), origin)
+    with pytest.raises(InputError, match="'very good' and 'very bad' are the same"):
+        token_table_files.write(tmp_path / "classes", *given)
+    token_table_files.write(tmp_path / "texts", *given, free_answers=True)
+    assert (tmp_path / "texts").is_dir() and not (tmp_path / "classes").exists()

@@ -23,7 +23,7 @@ from dtvg_jax.methods import initial_prompt
 from dtvg_jax.report.records import Report
 from dtvg_jax.store import prompt_store
 from dtvg_jax.store.entries import Metadata
-from dtvg_jax.training import lanes, loop, metrics_log, optimisers
+from dtvg_jax.training import lanes, loop, metrics_log, optimisers, programs
 from dtvg_jax.training.stages import Stage
 
 STAGE = Stage(steps=2, learning_rate=0.1, batch_size=4, validate_every=2)
@@ -63,11 +63,11 @@ def with_sources(sources: list[str], folder: pathlib.Path, cache, **changes) -> 
 
 
 @pytest.fixture
-def begun(monkeypatch) -> list[loop.Training]:
+def begun(monkeypatch) -> list[programs.Training]:
     """What is trained, in jobs whose lanes end where they begin, with any answers."""
     seen = []
 
-    def train(training: loop.Training, **_) -> loop.Trained:
+    def train(training: programs.Training, **_) -> loop.Trained:
         seen.append(training)
         optimiser = optimisers.by_name(training.stage.optimiser)
         best = lanes.init(training.method, optimiser, training.context).best

@@ -15,7 +15,7 @@ import test_lanes
 from dtvg_jax import methods
 from dtvg_jax.data import microbatches
 from dtvg_jax.data.token_table import TokenTable
-from dtvg_jax.training import lanes, loop, metrics_log, placement, stages
+from dtvg_jax.training import lanes, loop, metrics_log, placement, programs, stages
 from dtvg_jax.training.runs import Lane, Run
 
 STAGE = stages.Stage(
@@ -59,7 +59,7 @@ def train(
     validate: loop.Validate = score,
     context: lanes.LaneContexts | None = None,
 ) -> loop.Trained:
-    training = loop.Training(
+    training = programs.Training(
         name="stage2-dtvg",
         method=methods.by_name("dtvg"),
         stage=STAGE,

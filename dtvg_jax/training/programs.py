@@ -1,0 +1,104 @@
+"""A program: lanes that are trained together, their rows, rates and memory."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import PyTree
+
+from dtvg_jax.data import microbatches
+from dtvg_jax.data.microbatches import Cut, Stream
+from dtvg_jax.data.token_table import TokenTable
+from dtvg_jax.methods.method import Method
+from dtvg_jax.models.backbone import Backbone
+from dtvg_jax.training import lanes, optimisers, step
+from dtvg_jax.training.lanes import LaneContexts
+from dtvg_jax.training.placement import Placement
+from dtvg_jax.training.runs import Lane
+from dtvg_jax.training.stages import Stage
+
+
+class Training(NamedTuple):
+    """Lanes that are trained together, sorted by seed, and what they need."""
+
+    name: str
+    method: Method
+    stage: Stage
+    lanes: Sequence[Lane]
+    context: LaneContexts
+    tables: Sequence[TokenTable]  # the train split of each lane
+    sources: Sequence[str]
+
+    @property
+    def steps(self) -> int:
+        """The steps of the lane that is trained longest."""
+        return max(lane.steps for lane in self.lanes)
+
+    @property
+    def streams(self) -> list[Stream]:
+        """The training rows of each lane."""
+        pairs = zip(self.tables, self.lanes, strict=True)
+        return [Stream(table, lane.run.seed) for table, lane in pairs]
+
+
+def choose_cut(
+    streams: Sequence[Stream],
+    batch_size: int,
+    backbone_is_decoder: bool,
+    prompt_length: int,
+    placement: Placement,
+) -> Cut:
+    """Chooses the microbatches of a program from its tables and devices."""
+    # A decoder computes a prompt's keys and values once, whatever the rows.
+    each = 0 if backbone_is_decoder else prompt_length
+    tokens = placement.microbatch_tokens
+    return microbatches.choose(streams, batch_size, tokens, each, placement.mesh.size)
+
+
+def needs_remat(
+    training: Training,
+    backbone: Backbone,
+    state: lanes.State,
+    fixed: lanes.Fixed,
+    cut: Cut,
+    placement: Placement,
+) -> bool:
+    """Decides whether layers are rematerialised: as asked, or where memory is short."""
+    limit = placement.memory
+    if training.stage.remat is not None or limit is None:
+        return bool(training.stage.remat)
+    inputs, targets, count = cut.buckets[-1]
+
+    def array(*shape: int, dtype: str = "int32") -> PyTree[jax.ShapeDtypeStruct]:
+        return jax.ShapeDtypeStruct(shape, dtype, sharding=placement.rows)
+
+    rows = step.Rows(
+        array(count, inputs),
+        array(count, targets),
+        array(count),
+        array(count, dtype="float32"),
+    )
+    needed = step.microbatch_bytes(
+        backbone, training.method, state, fixed, rows, dropout=training.stage.dropout
+    )
+    return needed > limit
+
+
+def fixed(training: Training) -> lanes.Fixed:
+    stage, count = training.stage, len(training.lanes)
+    first = training.lanes[0].run
+    return lanes.Fixed(
+        context=jax.tree.map(jnp.asarray, training.context),
+        rates=optimisers.Rates(
+            peak={
+                name: jnp.array(
+                    [lane.rates[name] for lane in training.lanes], jnp.float32
+                )
+                for name in training.lanes[0].rates
+            },
+            warmup=jnp.full(count, stage.warmup),
+            steps=jnp.array([lane.steps for lane in training.lanes]),
+        ),
+        key=lanes.named_key(first.seed, "dropout", training.name),
+    )

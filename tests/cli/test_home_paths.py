@@ -78,7 +78,7 @@ RUNS = [
 ]
 
 
-@pytest.mark.parametrize("of, flags, made", RUNS, ids=[flags for _, flags, _ in RUNS])
+@pytest.mark.parametrize("of, flags, made", RUNS)
 def test_flags_of_commands(home, capsys, of, flags, made):
     assert code(of, flags) == 0, capsys.readouterr().err
     assert (home / made).exists()

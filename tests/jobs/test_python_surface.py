@@ -31,6 +31,7 @@ def test_the_example_of_the_readme_runs(cache, tmp_path, monkeypatch):
     assert names["prompt"].shape == (16, 96) and np.isfinite(names["prompt"]).all()
 
 
+@pytest.mark.slow
 def test_the_examples_of_the_package_are_true(cache, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))  # where the default cache is

@@ -191,6 +191,7 @@ def rows_of(table):
         )
 
 
+@pytest.mark.slow
 def test_the_documented_counts_are_those_of_the_tables(open_tables):
     documented = {}
     for line in DOCS.read_text(encoding="utf-8").splitlines():

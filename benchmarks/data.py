@@ -116,9 +116,9 @@ def measure(info: TaskInfo, folder: pathlib.Path, words: Any, count: int) -> dic
 def batch(table: token_table.TokenTable, step: int) -> list[microbatches.Rows]:
     """Makes the rows of a step of one lane, in one microbatch."""
     longest = microbatches.Bucket(
-        int(table.input_lengths.max()), int(table.target_lengths.max())
+        int(table.input_lengths.max()), int(table.target_lengths.max()), BATCH
     )
-    cut = microbatches.Cut(BATCH, (longest,))
+    cut = microbatches.Cut((longest,), 0)
     return microbatches.make([microbatches.Stream(table, 0)], [0], step, BATCH, cut)
 
 

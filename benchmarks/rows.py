@@ -7,8 +7,9 @@ import numpy as np
 from jaxtyping import Int
 
 from dtvg_jax.data import batches
+from dtvg_jax.data.catalogue import Scoring
 from dtvg_jax.data.token_table import TokenTable
-from dtvg_jax.data.token_table_files import Scoring, TableMetadata
+from dtvg_jax.data.token_table_files import TableMetadata
 
 Ids = Sequence[Int[np.ndarray, " ids"]]
 
@@ -36,18 +37,19 @@ def of_one_length(rows: int, lengths: tuple[int, int], vocabulary: int) -> Token
     metadata = TableMetadata(
         task="random",
         split="train",
-        scoring=Scoring(()),
+        lengths=lengths,
         rows=rows,
         longest_input=lengths[0],
         longest_target=lengths[1],
         inputs_truncated=0,
         targets_truncated=0,
+        targets_unreadable=0,
         split_digest="",
         files={},
         request={},
     )
-    nowhere = pathlib.Path()
-    return TokenTable(flat[0], offsets[0], flat[1], offsets[1], metadata, nowhere)
+    arrays = flat[0], offsets[0], flat[1], offsets[1]
+    return TokenTable(*arrays, metadata, pathlib.Path(), Scoring(()))
 
 
 def write(path: pathlib.Path, inputs: Ids, targets: Ids) -> None:

@@ -1,7 +1,6 @@
 """The tasks, which sources are related to them, and their data, also ten times."""
 
 import dataclasses
-import functools
 import itertools
 import pathlib
 from collections.abc import Iterable, Iterator, Sequence
@@ -49,14 +48,15 @@ def tables(
 
     Raises InputError if there are too few new rows.
     """
-    open_table = functools.partial(
-        token_table.token_table,
-        vocabulary=backbone.vocabulary,
-        lengths=LENGTHS,
-        cache_dir=cache,
-    )
+
+    def open_table(task: str, split: str, folder: pathlib.Path) -> TokenTable:
+        settings = token_table.TableSettings(
+            backbone.vocabulary, LENGTHS, cache, folder
+        )
+        return token_table.token_table(task, split, settings)
+
     found = {
-        (task, split): open_table(task, split, tfds_data_dir=_world(cache, 0, TASKS))
+        (task, split): open_table(task, split, _world(cache, 0, TASKS))
         for task in TASKS
         for split in SPLITS
     }
@@ -64,7 +64,7 @@ def tables(
         found[task, "train"] = token_table.head(found[task, "train"], target_rows)
         own = [found[task, split] for split in SPLITS]
         others = (
-            open_table(task, "train", tfds_data_dir=_world(cache, seed, TARGETS))
+            open_table(task, "train", _world(cache, seed, TARGETS))
             for seed in range(1, 3 * TIMES)  # more than needed, since rows may repeat
         )
         found[task, "train_x10"] = enlarge(own, others, TIMES)

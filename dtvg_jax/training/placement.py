@@ -10,7 +10,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from dtvg_jax.errors import InputError
 
 # The fewer, the less is padded; below these a device is not busy.
-MICROBATCH_TOKENS = {"cpu": 512, "gpu": 16384, "tpu": 16384}
+MICROBATCH_TOKENS = {"cpu": 256, "gpu": 16384, "tpu": 16384}
 
 
 class Placement(NamedTuple):

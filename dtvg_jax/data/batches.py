@@ -69,16 +69,6 @@ def gather(
     }
 
 
-def blocks(
-    table: TokenTable, rows: Int[np.ndarray, " R"] | None, batch_size: int
-) -> Int[np.ndarray, "N B"]:
-    """Splits rows (None: all of the table) into blocks of B, the last padded by -1."""
-    if rows is None:
-        rows = np.arange(len(table), dtype=np.int32)
-    filling = np.full(-len(rows) % batch_size, PADDING, np.int32)
-    return np.concatenate([rows, filling]).reshape(-1, batch_size)
-
-
 def prefetch(
     make: Callable[[int], Made],
     start: int,

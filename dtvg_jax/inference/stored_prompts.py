@@ -264,7 +264,9 @@ def _lengths(task: str, found: Mapping[str, Entry]) -> tuple[int, int]:
     return said[first]
 
 
-def _differ(field: str, name: str, value: object, first: str, before: object):
+def _differ(
+    field: str, name: str, value: object, first: str, before: object
+) -> InputError:
     return InputError(
         f"{field} of {name} is {value}, of {first} {before}: test them separately"
     )

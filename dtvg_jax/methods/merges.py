@@ -9,14 +9,15 @@ import dataclasses
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float
 
 from dtvg_jax.errors import InputError, Number, Rate
-from dtvg_jax.methods.method import Context, Diagnostics, Method, Trainables
+from dtvg_jax.methods.method import Context, Trainables
+from dtvg_jax.methods.prompt_tuning import Tuned
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class _Merged(Method):
+class _Merged(Tuned):
     """Tunes a prompt from P_init + scale * merge(T_t, T_1, ..., T_S)."""
 
     scale: Rate = 1.0
@@ -36,17 +37,6 @@ class _Merged(Method):
         used = jnp.concatenate([jnp.ones(1, bool), context.available])
         merged = self.merge(vectors, used)
         return {"prompt": context.p_init + self.scale * merged}, ()
-
-    def prompt(
-        self,
-        trainables: Trainables,
-        method_state: tuple[()],
-        context: Context,
-        step: Int[Array, ""],
-    ) -> tuple[Float[Array, "P H"], tuple[()], Diagnostics]:
-        """Gives the prompt as it is."""
-        del context, step
-        return trainables["prompt"], method_state, {}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

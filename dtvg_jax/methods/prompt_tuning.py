@@ -30,7 +30,23 @@ _BY_START = {
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class PromptTuning(Method):
+class Tuned(Method):
+    """Trains a prompt that is used as it is."""
+
+    def prompt(
+        self,
+        trainables: Trainables,
+        method_state: tuple[()],
+        context: Context,
+        step: Int[Array, ""],
+    ) -> tuple[Float[Array, "P H"], tuple[()], Diagnostics]:
+        """Gives the prompt as it is."""
+        del context, step
+        return trainables["prompt"], method_state, {}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PromptTuning(Tuned):
     """Trains a prompt; the start names the method."""
 
     @property
@@ -46,17 +62,6 @@ class PromptTuning(Method):
     def init(self, context: Context) -> tuple[Trainables, tuple[()]]:
         """Trains the prompt alone."""
         return {"prompt": context.start}, ()
-
-    def prompt(
-        self,
-        trainables: Trainables,
-        method_state: tuple[()],
-        context: Context,
-        step: Int[Array, ""],
-    ) -> tuple[Float[Array, "P H"], tuple[()], Diagnostics]:
-        """Gives the prompt as it is."""
-        del context, step
-        return trainables["prompt"], method_state, {}
 
 
 METHODS = [PromptTuning(start=start) for start in Start]

@@ -282,13 +282,10 @@ class Decoder(nn.Module):
 
 
 class T5(nn.Module):
-    """The whole model; its methods are the functions of a backbone.
-
-    With `remat` a layer's inner values are computed again for its gradient, not kept.
-    """
+    """The whole model; its methods are the functions of a backbone."""
 
     config: T5Config
-    remat: bool = False
+    remat: bool = False  # a layer's inner values are computed again, not kept
 
     def setup(self) -> None:
         c = self.config

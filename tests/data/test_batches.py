@@ -111,13 +111,6 @@ def test_a_row_that_does_not_fit_is_refused(table):
         batches.gather(table, np.arange(10), 5, 4)
 
 
-def test_blocks_cover_every_row_once(table):
-    got = batches.blocks(table, None, 4)
-    assert got.tolist() == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, -1, -1]]
-    got = batches.blocks(table, np.array([7, 2]), 2)
-    assert got.tolist() == [[7, 2]]
-
-
 def _batch_threads():
     return [t for t in threading.enumerate() if t.name.startswith("batches")]
 

@@ -23,10 +23,14 @@ SOURCES = "sources"
 
 @dataclasses.dataclass(frozen=True)
 class Tested:
-    """The tested prompts of a program; seconds of training (if here) and of tests."""
+    """The tested prompts of a program; seconds of training (if here) and of tests.
+
+    `lane_step` is as in `loop.Validated`.
+    """
 
     rows: Sequence[ResultRow]
     seconds: Mapping[str, float]
+    lane_step: float | None = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -36,13 +36,14 @@ from dtvg_jax.jobs.taken_prompts import Takes
 from dtvg_jax.methods import described, initial_prompt
 from dtvg_jax.models.backbone import Backbone
 from dtvg_jax.report import health
-from dtvg_jax.report.records import JobFacts, Report, Results, SingleSource
+from dtvg_jax.report.records import Cost, JobFacts, Report, Results, SingleSource
 from dtvg_jax.store import entries
 from dtvg_jax.store.entries import Entry
 from dtvg_jax.store.prompt_store import PromptStore
 from dtvg_jax.training import loop, metrics_log, placement, programs
 from dtvg_jax.training.metrics_log import MetricsLog
 from dtvg_jax.training.placement import Placement
+from dtvg_jax.training.programs import trained_numbers
 from dtvg_jax.training.runs import Run
 
 Check = Callable[[], None]
@@ -141,7 +142,11 @@ def _run(work: _Work) -> Results:
     second = [_learn(work, one, singles) for one in programs if one.stage == 2]
     seconds = [one.seconds for one in (*first, compared, *second)]
     return Results(
-        job=_facts(work, {name: s for part in seconds for name, s in part.items()}),
+        job=_facts(
+            work,
+            {name: s for part in seconds for name, s in part.items()},
+            _costs(work, second),
+        ),
         rows=[row for part in (*first, *second) for row in part.rows],
         majority=testing.majority(
             plan.measured_tasks(job, work.taken), work.evaluator.tables
@@ -152,7 +157,7 @@ def _run(work: _Work) -> Results:
     )
 
 
-def _facts(work: _Work, seconds: dict[str, float]) -> JobFacts:
+def _facts(work: _Work, seconds: dict[str, float], costs: dict[str, Cost]) -> JobFacts:
     """Says of the job what the report shows."""
     job = work.job
     used = {m.full_name: m for m in job.resolved_methods() if job.targets}
@@ -169,20 +174,36 @@ def _facts(work: _Work, seconds: dict[str, float]) -> JobFacts:
         method_settings={name: method.settings for name, method in used.items()},
         seconds=seconds,
         taken=taken_prompts.as_json(work.taken),
+        costs=costs,
     )
+
+
+def _costs(work: _Work, tested: Sequence[Tested]) -> dict[str, Cost]:
+    """Says what each method of stage 2 costs."""
+    job, shape = work.job, next(iter(work.p_init.values())).shape
+    step_of = {row.run.full_method: one.lane_step for one in tested for row in one.rows}
+    return {
+        method.full_name: Cost(
+            trained_numbers(method, len(job.sources), *shape),
+            step_of.get(method.full_name),
+        )
+        for method in job.resolved_methods()
+        if job.targets
+    }
 
 
 def _learn(
     work: _Work, program: plan.Program, singles: Sequence[SingleSource]
 ) -> Tested:
     """Trains the lanes of a program, stores their prompts, and tests them."""
-    seconds = {}
+    seconds, lane_step = {}, None
     stored = set(work.store.names())
     if not {str(entries.name_of(run)) for run in program.runs} <= stored:
         trained = _train(work, program, singles)
         for k, run in enumerate(program.runs):
             _store(work, run, trained, k)
         seconds[program.name] = round(trained.seconds, 1)
+        lane_step = trained.lane_step
     learned = [_read(work, run) for run in program.runs]
     prompts = _digests(learned)
     measured = measurements.read(work.folder, program.name, Tested, prompts)
@@ -197,7 +218,7 @@ def _learn(
     records = metrics_log.read(work.folder / metrics_log.FILE)
     for problem in health.problems(rows, records):
         print(f"{program.name}  {health.sentence(problem)}", flush=True)
-    measured = Tested(rows, seconds)
+    measured = Tested(rows, seconds, lane_step)
     measurements.write(work.folder, program.name, measured, prompts)
     return measured
 
@@ -229,7 +250,9 @@ def _train(
     return loop.train(
         training=training,
         backbone=work.backbone,
-        validate=lambda p: work.evaluator.scores(p, tasks, "validation"),
+        validate=lambda prompts, due: work.evaluator.scores(
+            prompts, [(k, tasks[k]) for k in due], "validation"
+        ),
         folder=work.folder / "checkpoints" / program.name,
         log=work.log,
         placement=work.placement,

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from dtvg_jax.report.records import GroupShare, Report, ScoreRow
+from dtvg_jax.report.records import Cost, GroupShare, Report, ScoreRow
 from dtvg_jax.report.summary import BASELINE, last_stage
 from dtvg_jax.report.verdicts import verdict
 
@@ -43,6 +43,9 @@ _METHODS = {
     "degrees of freedom). Pairs of one target or one seed are not quite independent, "
     "so the interval is a measure of noise, not a proof.",
     "pairs": "number of pairs in the difference.",
+    "trained": "how many numbers are trained for a target and seed.",
+    "ms per step": "milliseconds of a training step, divided by the prompts that are "
+    "trained in it together; methods that differ in settings only share a step.",
 }
 
 _TARGET = {"target": "the task that was tuned and tested."}
@@ -112,7 +115,10 @@ def method_table(report: Report) -> Table:
             if found.low is not None:
                 interval = f"{found.low:+.2f} to {found.high:+.2f}"
         mean, tasks = number(one.mean), str(one.tasks)
-        rows.append([one.method, mean, tasks, difference, interval, pairs])
+        cost = report.results.job.costs.get(one.method)
+        rows.append(
+            [one.method, mean, tasks, difference, interval, pairs, *_cost(cost)]
+        )
     return Table(_METHODS, rows)
 
 
@@ -154,6 +160,12 @@ def numeric_columns(table: Table) -> list[bool]:
         all(cell == "-" or cell.lstrip("+-")[:1].isdigit() for cell in column)
         for column in zip(*table.rows, strict=True)
     ]
+
+
+def _cost(cost: Cost | None) -> list[str]:
+    trained = "-" if cost is None else str(cost.trained)
+    seconds = None if cost is None else cost.lane_step
+    return [trained, number(None if seconds is None else 1000 * seconds)]
 
 
 def _with_problems(report: Report, table: Table, shown: Sequence[ScoreRow]) -> Table:

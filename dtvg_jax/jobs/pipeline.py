@@ -33,7 +33,7 @@ from dtvg_jax.jobs.job import Job
 from dtvg_jax.jobs.measurements import Compared, Tested
 from dtvg_jax.jobs.stage_inputs import Prompt
 from dtvg_jax.jobs.taken_prompts import Takes
-from dtvg_jax.methods import described, initial_prompt
+from dtvg_jax.methods import Start, described, initial_prompt
 from dtvg_jax.models.backbone import Backbone
 from dtvg_jax.report import health
 from dtvg_jax.report.records import Cost, JobFacts, Report, Results, SingleSource
@@ -261,7 +261,7 @@ def _train(
 
 
 def _compare_sources(work: _Work) -> Compared:
-    """Measures stage 1: similarities, and every source's prompt on every target."""
+    """Measures stage 1: similarities, and sources' prompts on every target."""
     job, part = work.job, measurements.SOURCES
     entries_read = {
         (task, seed): _read(work, plan.stage1_run(task, seed))
@@ -273,9 +273,15 @@ def _compare_sources(work: _Work) -> Compared:
     if measured is not None:
         return measured
     learned = {key: entry.arrays for key, entry in entries_read.items()}
-    print("stage1  trying every source's prompt on every target", flush=True)
+    print("stage1  trying sources' prompts on every target", flush=True)
     start = time.monotonic()
-    prompts = {key: arrays["prompt"] for key, arrays in learned.items()}
+    # A store may hold hundreds: those are tried only where a method chooses by it.
+    chosen = any(m.start == Start.BEST_VALIDATED_SOURCE for m in job.resolved_methods())
+    prompts = {
+        (task, seed): arrays["prompt"]
+        for (task, seed), arrays in learned.items()
+        if chosen or plan.stage1_run(task, seed) not in work.taken
+    }
     singles = testing.single_sources(job, prompts, work.evaluator)
     similarity = {
         f"seed{seed}": testing.similarity(

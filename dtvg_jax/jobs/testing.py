@@ -111,16 +111,14 @@ def single_sources(
     prompts: Mapping[tuple[str, int], Float[np.ndarray, "P H"]],
     evaluator: Evaluator,
 ) -> list[SingleSource]:
-    """Scores every source's own prompt, untuned, on every other target.
+    """Scores the sources' own prompts, untuned, on every other target.
 
     `prompts` are by task and seed.
     """
     cases = [
         (target, source, seed)
-        for target, source, seed in itertools.product(
-            job.targets, job.sources, job.seeds
-        )
-        if source != target
+        for target, (source, seed) in itertools.product(job.targets, prompts)
+        if source in job.sources and source != target
     ]
     if not cases:
         return []

@@ -20,6 +20,7 @@ from dtvg_jax.files import JsonObject
 from dtvg_jax.formats.load import load_backbone
 from dtvg_jax.inference import split_decoding
 from dtvg_jax.jobs import (
+    ceiling,
     job_folder,
     lane_entries,
     measurements,
@@ -140,6 +141,7 @@ def _run(work: _Work) -> Results:
     compared = _compare_sources(work)
     singles = compared.single_source
     second = [_learn(work, one, singles) for one in programs if one.stage == 2]
+    ceilings = ceiling.measure(job, work.evaluator, work.folder, work.check)
     seconds = [one.seconds for one in (*first, compared, *second)]
     return Results(
         job=_facts(
@@ -154,6 +156,7 @@ def _run(work: _Work) -> Results:
         single_source=singles,
         similarity=compared.similarity,
         log_digest=metrics_log.digest(work.folder),
+        ceilings=ceilings,
     )
 
 

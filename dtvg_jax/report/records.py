@@ -106,6 +106,18 @@ class SingleSource:
 
 
 @dataclasses.dataclass(frozen=True)
+class Ceiling:
+    """All weights tuned for a target, tested at the step that validated best."""
+
+    task: str
+    seed: int
+    trained: int  # numbers
+    best_step: int
+    validation: Scores
+    metrics: Scores
+
+
+@dataclasses.dataclass(frozen=True)
 class SimilarityMatrix:
     """Cosines of the mean rows of task prompt vectors, [tasks, tasks]."""
 
@@ -126,6 +138,7 @@ class Results:
     single_source: Sequence[SingleSource]
     similarity: Mapping[str, SimilarityMatrix]
     log_digest: str
+    ceilings: Sequence[Ceiling] = ()
     format: int = FORMAT
 
 

@@ -3,7 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from dtvg_jax.report.records import Cost, GroupShare, Report, ScoreRow
+from dtvg_jax.report.records import Ceiling, Cost, GroupShare, Report, ScoreRow
+from dtvg_jax.report.statistics import spread
 from dtvg_jax.report.summary import BASELINE, last_stage
 from dtvg_jax.report.verdicts import verdict
 
@@ -94,6 +95,23 @@ def target_table(report: Report) -> Table:
         difference = f"{found.difference:+.2f} {verdict(found)}" if found else "-"
         rows.append([row.task, method, *_scores(row), single, difference])
     return _with_problems(report, Table(_TARGETS, rows), shown)
+
+
+def ceiling_table(report: Report) -> Table:
+    """Lays out the scores of targets for which all weights were tuned."""
+    metric_of = {row.task: row.metric for row in report.summary.table}
+    by_task: dict[str, list[Ceiling]] = {}
+    for one in report.results.ceilings:
+        by_task.setdefault(one.task, []).append(one)
+    rows = []
+    for task, found in by_task.items():
+        metric = metric_of[task]
+        mean, sd = spread([one.metrics[metric] for one in found])
+        trained = str(found[0].trained)
+        rows.append([task, metric, number(mean), number(sd), str(len(found)), trained])
+    names = ("metric", "mean", "sd", "seeds")
+    said = {name: _SCORES[name] for name in names}
+    return Table({**_TARGET, **said, "trained": _METHODS["trained"]}, rows)
 
 
 def source_table(report: Report) -> Table:

@@ -78,6 +78,7 @@ def begun(monkeypatch) -> list[programs.Training]:
             [{"mean": 0.0}] * count,
             0.0,
             None,
+            [None] * count,
         )
 
     def predict(_, prompts, tables):

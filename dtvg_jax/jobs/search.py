@@ -96,9 +96,15 @@ class Search:
 
 
 def tried(learned: Mapping[Run, Metadata]) -> list[TrialRow]:
-    """Lists the trials among what was learned, and marks those of the best settings."""
+    """Lists the trials among what was learned, and marks those of the best settings.
+
+    Of equally good settings the one that was trained longest is the best.
+    """
     scores = {
-        run: math.nan if one.failed else one.metrics["mean"]
+        run: (
+            math.nan if one.failed else one.metrics["mean"],
+            math.inf if one.stopped is None else one.stopped,
+        )
         for run, one in learned.items()
         if run.trial is not None
     }

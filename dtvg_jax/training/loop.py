@@ -182,20 +182,30 @@ def _validate(
     groups = jax.device_get(seen.get("group"))
     state, validated = _note_scores(loop, state, validated, scores, groups)
     if validated.step in loop.training.halve_at:
-        validated = _halve(loop.training, validated)
+        validated = _halve(loop.training, validated, scores)
     _save(loop, state, validated)
     return state, validated
 
 
-def _halve(training: Training, validated: Validated) -> Validated:
-    """Stops the worse half of the settings that are left of each task and method."""
+def _halve(
+    training: Training,
+    validated: Validated,
+    scores: Mapping[int, Mapping[str, float]],
+) -> Validated:
+    """Stops the worse half of the settings that are left of each task and method.
+
+    They are ranked by their best scores so far; equals, such as those of which step 0
+    is the best, by their last ones.
+    """
     runs = [lane.run for lane in training.lanes]
-    scores = {
-        run: validated.best[k].get("mean", math.nan) if validated.alive[k] else math.nan
+    ranks = {
+        run: (validated.best[k]["mean"], scores[k]["mean"])
+        if validated.alive[k] and validated.best[k]
+        else (math.nan, math.nan)
         for k, run in enumerate(runs)
         if validated.stopped[k] is None
     }
-    worse = scores.keys() - trials.better_half(scores)
+    worse = ranks.keys() - trials.better_half(ranks)
     stopped = tuple(
         validated.step if run in worse else before
         for run, before in zip(runs, validated.stopped, strict=True)

@@ -11,7 +11,8 @@ from typing import NamedTuple, TypeAlias
 
 from dtvg_jax.training.runs import Run, Trial
 
-Scores: TypeAlias = Mapping[Run, float]  # validation scores; NaN of a run that failed
+# Of a run: its validation score, NaN where it failed; then what decides between equals.
+Scores: TypeAlias = Mapping[Run, tuple[float, ...]]
 
 
 class Setting(NamedTuple):
@@ -31,12 +32,12 @@ def setting_of(run: Run) -> Setting:
 def ranked(scores: Scores) -> list[list[Setting]]:
     """Ranks the settings of each task and method, the best first.
 
-    The score of a setting is its mean over seeds. One with fewer failed seeds comes
+    The scores of a setting are means over seeds. One with fewer failed seeds comes
     before all with more, whatever their scores; ties go to the setting given first.
     """
-    seeds: dict[Setting, list[float]] = {}
-    for run, score in scores.items():
-        seeds.setdefault(setting_of(run), []).append(score)
+    seeds: dict[Setting, list[tuple[float, ...]]] = {}
+    for run, found in scores.items():
+        seeds.setdefault(setting_of(run), []).append(found)
     compared: dict[tuple[str, str], list[Setting]] = {}
     for setting in seeds:
         compared.setdefault((setting.task, setting.method), []).append(setting)
@@ -61,6 +62,7 @@ def _of_settings(scores: Scores, settings: set[Setting]) -> set[Run]:
     return {run for run in scores if setting_of(run) in settings}
 
 
-def _merit(scores: list[float]) -> tuple[int, float]:
-    known = [score for score in scores if not math.isnan(score)]
-    return len(known), statistics.fmean(known) if known else -math.inf
+def _merit(seeds: list[tuple[float, ...]]) -> tuple[float, ...]:
+    ended = [scores for scores in seeds if not math.isnan(scores[0])]
+    means = map(statistics.fmean, zip(*ended, strict=True))
+    return len(ended), *means

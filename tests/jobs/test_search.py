@@ -4,15 +4,17 @@ import dataclasses
 import json
 import pathlib
 
+import fake_training
 import pytest
 
+from dtvg_jax import files
 from dtvg_jax.errors import InputError, Stopped
-from dtvg_jax.jobs import job, pipeline, plan, search
+from dtvg_jax.jobs import job, job_folder, pipeline, plan, search, testing
 from dtvg_jax.methods import dtvg
 from dtvg_jax.report.records import TrialRow
 from dtvg_jax.store import entries, prompt_store
 from dtvg_jax.store.entries import Metadata
-from dtvg_jax.training import metrics_log
+from dtvg_jax.training import loop, metrics_log
 from dtvg_jax.training.runs import Run, Trial
 from dtvg_jax.training.stages import Stage
 
@@ -128,8 +130,66 @@ def test_the_best_setting_is_chosen_for_all_seeds():
     assert rows[2].entry == "store/rte/spot@0.2-seed0"
 
 
+def test_of_equal_settings_the_one_trained_longest_is_chosen():
+    learned = {
+        Run(2, "rte", "spot", 0, "", Trial(rate)): Metadata(
+            "rte", "spot", 0, trial=Trial(rate), metrics={"mean": 50.0}, stopped=stopped
+        )
+        for rate, stopped in ((0.1, 2), (0.2, None), (0.3, 4), (0.4, None))
+    }
+    chosen = [row.trial.rate for row in search.tried(learned) if row.chosen]
+    assert chosen == [0.2]
+
+
 def results(folder: pathlib.Path) -> dict:
     return json.loads((folder / "results.json").read_text())
+
+
+def test_all_trials_are_kept_and_the_chosen_are_tested(small, tmp_path, monkeypatch):
+    made_up = {0.0: 1.0, 1.0: 2.0, 2.0: 4.0, 3.0: 3.0, 0.05: 5.0, 0.2: 6.0}
+
+    def train(training, **_):
+        # Of the two variants with the best rate, the first is chosen.
+        return fake_training.train(
+            training, lambda run: made_up[run.trial.rate] if run.trial else 0.0
+        )
+
+    monkeypatch.setattr(loop, "train", train)
+    monkeypatch.setattr(testing.Evaluator, "predict", fake_training.predict)
+    made = pipeline.run(small, tmp_path)
+    found = results(tmp_path)
+    runs = [lane.run for one in plan.programs(small)[1:] for lane in one.lanes]
+    trials = [f"store/{entries.name_of(run)}" for run in runs]
+    assert [one["entry"] for one in found["trials"]] == trials
+    chosen = [
+        f"store/superglue-cb/{setting}-seed{seed}"
+        for setting in ("prompt_tuning@2.0", "dtvg+slow@0.2")
+        for seed in (0, 1)
+    ]
+    assert [one["entry"] for one in found["trials"] if one["chosen"]] == chosen
+    rows = found["rows"]
+    assert [row["entry"] for row in rows if row["stage"] == 2] == chosen
+    assert len(list((tmp_path / "predictions").iterdir())) == 2 * 2 + len(chosen)
+    assert [one.method for one in made.summary.table if one.stage == 2] == [
+        "prompt_tuning",
+        "dtvg",
+    ]
+    assert found["failed"] == []
+    assert set(found["job"]["costs"]) == {"prompt_tuning", "dtvg"}
+    # A resumed job chooses and tests nothing anew.
+    monkeypatch.delattr(testing.Evaluator, "predict")
+    assert pipeline.run(small, tmp_path).results == made.results
+
+
+def test_a_changed_search_is_refused(small, tmp_path):
+    was, now = (
+        job_folder.planned(dataclasses.replace(small, search=one), (), {})
+        for one in (HALVED, dataclasses.replace(HALVED, halve_at=[2]))
+    )
+    files.write_json(tmp_path / "plan.json", was | {"splits": {}})
+    job_folder.check_plan(tmp_path, was)
+    with pytest.raises(InputError, match=r"search.halve_at was \[2, 4\], is \[2\]"):
+        job_folder.check_plan(tmp_path, now)
 
 
 @pytest.fixture(scope="module")
@@ -140,29 +200,15 @@ def finished(small, tmp_path_factory) -> pathlib.Path:
     return folder
 
 
-def test_all_trials_are_kept_and_the_chosen_are_tested(small, finished):
-    found = results(finished)
-    runs = [lane.run for one in plan.programs(small)[1:] for lane in one.lanes]
-    assert [one["entry"] for one in found["trials"]] == [
-        f"store/{entries.name_of(run)}" for run in runs
-    ]
-    chosen = {one["entry"] for one in found["trials"] if one["chosen"]}
-    assert len(chosen) == 2 * 2  # a setting of each method, with two seeds
-    tested = {row["entry"] for row in found["rows"] if row["stage"] == 2}
-    assert tested == chosen
-    predicted = {path.name for path in (finished / "predictions").iterdir()}
-    assert len(predicted) == 2 * 2 + len(chosen)
-    assert {row["method"] for row in found["table"] if row["stage"] == 2} == set(
-        found["job"]["methods"]
-    )
-    assert found["failed"] == []
-    assert set(found["job"]["costs"]) == {"prompt_tuning", "dtvg"}
-
-
+@pytest.mark.slow
 def test_half_of_the_settings_go_on_at_each_halving(small, finished):
     trials = results(finished)["trials"]
     for method in ("prompt_tuning", "dtvg"):
-        ours = [TrialRow(**one) for one in trials if one["method"] == method]
+        ours = [
+            files.record(TrialRow, one, "trial")
+            for one in trials
+            if one["method"] == method
+        ]
         ends = sorted(one.stopped or STAGE.steps for one in ours)
         assert ends == [2] * 4 + [4] * 2 + [6] * 2
         steps: dict[str, list[int]] = {one["entry"]: [] for one in trials}
@@ -176,12 +222,6 @@ def test_half_of_the_settings_go_on_at_each_halving(small, finished):
         means = [one.validation["mean"] for one in ours]
         best = max(zip(means[:4], means[4:], strict=True), key=sum)
         assert [one.validation["mean"] for one in ours if one.chosen] == list(best)
-
-
-def test_a_changed_search_is_refused(small, finished):
-    other = dataclasses.replace(HALVED, halve_at=[2])
-    with pytest.raises(InputError, match=r"search.halve_at was \[2, 4\], is \[2\]"):
-        pipeline.run(dataclasses.replace(small, search=other), finished)
 
 
 @pytest.mark.slow

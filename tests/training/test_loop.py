@@ -253,21 +253,26 @@ def test_the_worse_half_of_settings_stops(tmp_path, tables, monkeypatch):
     assert {one.step for one in records if one.variant == "u"} == {0, 2, 4, 6, 8, 9}
 
 
-@pytest.mark.parametrize("call", [4, 5, 7])  # before the halving, at it, after it
-def test_a_halving_is_resumed(tmp_path, tables, call):
+@pytest.fixture(scope="module")
+def halved(tables, tmp_path_factory) -> tuple[loop.Trained, bytes]:
+    folder = tmp_path_factory.mktemp("halved")
+    trained = train(folder, tables, given=SETTINGS, halve_at=(4,))
+    return trained, (folder / metrics_log.FILE).read_bytes()
+
+
+@pytest.mark.parametrize(
+    "call", [7, *(pytest.param(call, marks=pytest.mark.slow) for call in (4, 5))]
+)
+def test_a_halving_is_resumed(tmp_path, tables, halved, call):
+    trained, log = halved
     given = {"given": SETTINGS, "halve_at": (4,)}
-    for name in ("whole", "cut"):
-        (tmp_path / name).mkdir()
-    whole = train(tmp_path / "whole", tables, **given)
     with pytest.raises(KeyboardInterrupt):
-        check = raising(KeyboardInterrupt(), call)
-        train(tmp_path / "cut", tables, check=check, **given)
-    resumed = train(tmp_path / "cut", tables, **given)
-    assert sorted(map(str, whole.stopped)) == ["4", "4", "None", "None"]
-    assert resumed.stopped == whole.stopped
-    jax.tree.map(np.testing.assert_array_equal, resumed.best, whole.best)
-    logs = [(tmp_path / name / metrics_log.FILE) for name in ("whole", "cut")]
-    assert logs[0].read_bytes() == logs[1].read_bytes()
+        train(tmp_path, tables, check=raising(KeyboardInterrupt(), call), **given)
+    resumed = train(tmp_path, tables, **given)
+    assert sorted(map(str, trained.stopped)) == ["4", "4", "None", "None"]
+    assert resumed.stopped == trained.stopped
+    jax.tree.map(np.testing.assert_array_equal, resumed.best, trained.best)
+    assert (tmp_path / metrics_log.FILE).read_bytes() == log
 
 
 def test_lanes_have_warm_ups_of_their_own(tables):

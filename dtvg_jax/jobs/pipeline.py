@@ -21,11 +21,11 @@ from dtvg_jax.formats.load import load_backbone
 from dtvg_jax.inference import split_decoding
 from dtvg_jax.jobs import (
     ceiling,
+    choice,
     job_folder,
     lane_entries,
     measurements,
     plan,
-    search,
     stage_inputs,
     taken_prompts,
     testing,
@@ -145,7 +145,7 @@ def _run(work: _Work) -> Results:
     singles = compared.single_source
     # A search compares programs, so all of stage 2 is learned before any is tested.
     learned = [(one, _learn(work, one, singles)) for one in programs if one.stage == 2]
-    trials = search.tried({run: m for _, found in learned for run, m in found.items()})
+    trials = choice.tried({run: m for _, found in learned for run, m in found.items()})
     left_out = {one.run for one in trials if not one.chosen}
     second = [_test(work, one, found, left_out) for one, found in learned]
     ceilings = ceiling.measure(job, work.evaluator, work.folder, work.check)

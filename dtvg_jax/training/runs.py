@@ -57,8 +57,10 @@ class Run(NamedTuple):
 
     def as_json(self) -> JsonObject:
         """Gives the fields as JSON."""
-        trial = self.trial and dataclasses.asdict(self.trial)
-        return self._asdict() | {"trial": trial}
+        fields: JsonObject = self._asdict()
+        if self.trial is not None:
+            fields["trial"] = dataclasses.asdict(self.trial)
+        return fields
 
 
 class Lane(NamedTuple):

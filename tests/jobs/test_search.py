@@ -9,7 +9,7 @@ import pytest
 
 from dtvg_jax import files
 from dtvg_jax.errors import InputError, Stopped
-from dtvg_jax.jobs import job, job_folder, pipeline, plan, search, testing
+from dtvg_jax.jobs import choice, job, job_folder, pipeline, plan, search, testing
 from dtvg_jax.methods import dtvg
 from dtvg_jax.report.records import TrialRow
 from dtvg_jax.store import entries, prompt_store
@@ -124,7 +124,7 @@ def test_the_best_setting_is_chosen_for_all_seeds():
         for (rate, seed), score in scores.items()
     }
     plain = {Run(2, "rte", "dtvg", 0): Metadata("rte", "dtvg", 0)}
-    rows = search.tried(learned | plain)
+    rows = choice.tried(learned | plain)
     chosen = [(row.trial.rate, row.seed) for row in rows if row.chosen]
     assert len(rows) == 4 and chosen == [(0.2, 0), (0.2, 1)]
     assert rows[2].entry == "store/rte/spot@0.2-seed0"
@@ -137,7 +137,7 @@ def test_of_equal_settings_the_one_trained_longest_is_chosen():
         )
         for rate, stopped in ((0.1, 2), (0.2, None), (0.3, 4), (0.4, None))
     }
-    chosen = [row.trial.rate for row in search.tried(learned) if row.chosen]
+    chosen = [row.trial.rate for row in choice.tried(learned) if row.chosen]
     assert chosen == [0.2]
 
 

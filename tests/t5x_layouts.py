@@ -18,8 +18,15 @@ Leaves = dict[str, np.ndarray]
 
 
 def leaves_of(name: str) -> Leaves:
+    """Gives a model's parameters as T5X has them: each layer by itself."""
+    found = {}
     flat = traverse_util.flatten_dict(golden.load(name).params, sep="/")
-    return {path: np.asarray(leaf) for path, leaf in flat.items()}
+    for path, leaf in flat.items():
+        stack, layers, rest = path.partition("/layers/")
+        for i, part in enumerate(leaf if layers else [leaf]):
+            own = f"{stack}/layers_{i}/{rest}" if layers else path
+            found[own] = np.asarray(part)
+    return found
 
 
 def model_folder(folder: pathlib.Path, name: str = "t5_v1_1") -> pathlib.Path:

@@ -13,15 +13,19 @@ import tensorstore as ts
 from flax import serialization, traverse_util
 
 from dtvg_jax.formats import t5x
+from dtvg_jax.shapes import Params
 
 Leaves = dict[str, np.ndarray]
 
 
 def leaves_of(name: str) -> Leaves:
-    """Gives a model's parameters as T5X has them: each layer by itself."""
+    return unstacked(golden.load(name).params)
+
+
+def unstacked(params: Params) -> Leaves:
+    """Gives parameters by the names that T5X has for them, each layer by itself."""
     found = {}
-    flat = traverse_util.flatten_dict(golden.load(name).params, sep="/")
-    for path, leaf in flat.items():
+    for path, leaf in traverse_util.flatten_dict(params, sep="/").items():
         stack, layers, rest = path.partition("/layers/")
         for i, part in enumerate(leaf if layers else [leaf]):
             own = f"{stack}/layers_{i}/{rest}" if layers else path

@@ -112,7 +112,7 @@ def by_path(tree: Params) -> dict[str, Any]:
     return traverse_util.flatten_dict(tree, sep="/")
 
 
-def at(leaves: Mapping[str, Array], slot: Slot) -> Array:
+def at(leaves: Mapping[str, Array | np.ndarray], slot: Slot) -> Array | np.ndarray:
     """Takes what lies in a place."""
     leaf = leaves[slot.path]
     return leaf if slot.layer is None else leaf[slot.layer]

@@ -11,7 +11,7 @@ from typing import NamedTuple, TypeVar, cast
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
-from jaxtyping import Array, Bool, Float, Int, PyTree
+from jaxtyping import Array, Bool, Float, Int, PyTree, Shaped
 
 ACTIVATIONS = {
     "relu": nn.relu,
@@ -23,9 +23,10 @@ ACTIVATIONS = {
 # Stacks of up to so many layers are unrolled.
 UNROLLED = 4
 
-KeysValues = tuple[Float[Array, "N r _ D"], Float[Array, "N r _ D"]]
+# Of one row where all rows share them.
+KeysValues = tuple[Float[Array, "N _ _ D"], Float[Array, "N _ _ D"]]
 # The same of all layers of a stack.
-Stacked = tuple[Float[Array, "layers N r _ D"], Float[Array, "layers N r _ D"]]
+Stacked = tuple[Float[Array, "layers N _ _ D"], Float[Array, "layers N _ _ D"]]
 
 Layer = TypeVar("Layer", bound=nn.Module)
 # A layer, x and what it is given for itself -> x and what is kept of the layer.
@@ -118,6 +119,15 @@ def parameter(
     return cast(
         Array, module.param(name, nn.with_logical_partitioning(init, axes), shape)
     )
+
+
+def row(
+    square: Shaped[Array, "n k k"], index: Int[Array, ""] | None
+) -> Shaped[Array, "n q k"]:
+    """Takes one query's row of a mask or bias, with no index all: `index` is traced."""
+    if index is None:
+        return square
+    return jnp.take(square, index[None], axis=1, mode="clip")
 
 
 def run(

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
-from jaxtyping import Array, Bool, Float, Int, Key, Shaped
+from jaxtyping import Array, Bool, Float, Int, Key
 
 from dtvg_jax.models import layers, ranges
 from dtvg_jax.models.layers import KeysValues, Stacked
@@ -198,8 +198,8 @@ class DecoderLayer(nn.Module):
             seen = key, value
         length = seen[0].shape[2]
         if bias is None:
-            bias = row(self.relpos_bias(length, length), index)
-        mask = row(jnp.asarray(np.tri(length, dtype=bool))[None], index)
+            bias = layers.row(self.relpos_bias(length, length), index)
+        mask = layers.row(jnp.asarray(np.tri(length, dtype=bool))[None], index)
         x = x + self.dropout(self.self_attention(y, seen, mask, bias))
         y = self.pre_cross_attention_layer_norm(x)
         x = x + self.dropout(self.encoder_decoder_attention(y, memory, memory_mask))
@@ -208,15 +208,6 @@ class DecoderLayer(nn.Module):
             x + self.dropout(y), ("batch", "length", "embed")
         )
         return x, seen
-
-
-def row(
-    square: Shaped[Array, "n k k"], index: Int[Array, ""] | None
-) -> Shaped[Array, "n q k"]:
-    """Takes one query's row of a mask or bias, with no index all: `index` is traced."""
-    if index is None:
-        return square
-    return jnp.take(square, index[None], axis=1, mode="clip")
 
 
 class Encoder(nn.Module):
@@ -265,7 +256,7 @@ class Decoder(nn.Module):
         """Gives the relative positions that all layers share, if they do."""
         if self.config.bias_per_layer:
             return None
-        return row(self.relpos_bias(length, length), index)
+        return layers.row(self.relpos_bias(length, length), index)
 
     def __call__(
         self,

@@ -196,7 +196,7 @@ def _unscanned(folder: pathlib.Path, leaves: dict[str, Tensor]) -> dict[str, Ten
     kept: dict[Tensor, np.ndarray] = {}
 
     def whole(tensor: Tensor) -> np.ndarray:
-        # Layers of one array are read one after the other, so one is kept.
+        # Layers of one array fill one leaf, one after the other, so one is kept.
         if tensor not in kept:
             kept.clear()
             kept[tensor] = tensor.read(())
@@ -212,20 +212,18 @@ def _unscanned(folder: pathlib.Path, leaves: dict[str, Tensor]) -> dict[str, Ten
         if len(tensor.shape) < 2:
             raise InputError(f"{folder}: {path} should have its layers along axis 1.")
         for i in range(tensor.shape[1]):
-            layer = _layer(tensor, i, path, whole)
+            layer = _layer(tensor, i, whole)
             found[f"{stack}/layers_{i}/{rest}"] = _joined(path, layer)
     return _shared_biases(found)
 
 
-def _layer(
-    tensor: Tensor, i: int, path: str, whole: Callable[[Tensor], np.ndarray]
-) -> Tensor:
+def _layer(tensor: Tensor, i: int, whole: Callable[[Tensor], np.ndarray]) -> Tensor:
     shape = (tensor.shape[0], *tensor.shape[2:])
 
     def read(box: Box) -> np.ndarray:
         return whole(tensor)[:, i][box]
 
-    return Tensor(shape, tensor.dtype, read, shape[0], source=path)
+    return Tensor(shape, tensor.dtype, read, shape[0])
 
 
 def _joined(path: str, tensor: Tensor) -> Tensor:

@@ -35,8 +35,7 @@ class Tensor(NamedTuple):
     """A tensor in a file: shape and dtype there, and a reader of any box of it.
 
     `step` rows are the least that is read at once without reading any twice.  A
-    `transposed` one is a matrix whose transpose is the parameter.  Those of one
-    `source` are read one after the other.
+    `transposed` one is a matrix whose transpose is the parameter.
     """
 
     shape: tuple[int, ...]
@@ -44,7 +43,6 @@ class Tensor(NamedTuple):
     read: Callable[[Box], np.ndarray]
     step: int = 1
     transposed: bool = False
-    source: str = ""
 
     def chunks(self, box: Box) -> Iterator[tuple[slice, np.ndarray]]:
         """Reads a box piece by piece; yields the piece's rows within it, and values."""

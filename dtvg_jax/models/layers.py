@@ -20,8 +20,8 @@ ACTIVATIONS = {
     "linear": lambda x: x,
 }
 
-# Stacks of up to so many layers are unrolled, which bounds their program's size, too: as
-# a loop, a step of the miniature takes 1.3 times as long (docs/performance.md).
+# Stacks of up to so many layers are unrolled, which bounds their program's size too:
+# as a loop, a step of the miniature takes 1.3 times as long (docs/performance.md).
 UNROLLED = 4
 
 # Of one row where all rows share them.

@@ -1,17 +1,18 @@
 """Lines answered with stored prompts: in order, batched by length."""
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple, TypedDict
 
 import jax
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Int
 
 from dtvg_jax.data import tokenise
 from dtvg_jax.data.buckets import bucket
 from dtvg_jax.errors import InputError
 from dtvg_jax.inference import decoding, request_lines
+from dtvg_jax.methods.row_prompts import RowPrompt
 from dtvg_jax.models.backbone import Backbone
 from dtvg_jax.shapes import Params
 from dtvg_jax.store import entries
@@ -51,12 +52,12 @@ class Answered(TypedDict, total=False):
     error: str
 
 
-Answer = Callable[[Params, np.ndarray, np.ndarray], decoding.Decoded]
+Answer = Callable[[Params, np.ndarray | RowPrompt, np.ndarray], decoding.Decoded]
 
 
 class _Model(NamedTuple):
     backbone: Backbone
-    prompts: dict[str | None, np.ndarray]
+    prompts: Mapping[str | None, np.ndarray | RowPrompt]
     answer: Answer
     label_style: str
     settings: PredictSettings
@@ -79,10 +80,10 @@ def predict(
     styles = {style for style in said if style is not None}
     if len(styles) > 1:
         raise InputError("the store mixes digits and words as labels: use two stores")
-    prompts: dict[str | None, np.ndarray] = {
-        name: entry.arrays["prompt"] for name, entry in found.items()
+    prompts: dict[str | None, np.ndarray | RowPrompt] = {
+        name: entries.prompt_of(entry) for name, entry in found.items()
     }
-    if len({prompt.shape for prompt in prompts.values()}) > 1:
+    if len({entry.arrays["prompt"].shape for entry in found.values()}) > 1:
         raise InputError("the store's prompts differ in length: use one store each")
     if settings.prompt is not None and settings.prompt not in found:
         raise InputError(f"there is no prompt {settings.prompt!r} in the store")
@@ -177,11 +178,12 @@ def _batched(
     """Groups the places of rows that have tokens, of like length, into batches.
 
     A decoder-only model's rows of a batch share a prompt, whose keys and values are
-    then computed once.
+    then computed once; so do rows whose prompts are made of them.
     """
 
     def prompt(i: int) -> str:
-        return (good[i].entry or "") if model.backbone.decoder_only else ""
+        looking = isinstance(model.prompts[good[i].entry], RowPrompt)
+        return (good[i].entry or "") if model.backbone.decoder_only or looking else ""
 
     size = model.settings.batch_size
     order = sorted(
@@ -203,7 +205,7 @@ def _batch(
     for row, tokens in enumerate(ids):
         inputs[row, : len(tokens)] = tokens
     prompt = model.prompts[entries[0]]
-    if not model.backbone.decoder_only:
+    if not (model.backbone.decoder_only or isinstance(prompt, RowPrompt)):
         filled = [*entries, *entries[:1] * (count - len(entries))]
         prompt = np.stack([model.prompts[entry] for entry in filled])
     found = jax.device_get(model.answer(model.backbone.params, prompt, inputs))
@@ -211,12 +213,10 @@ def _batch(
 
 
 def _make_answer(backbone: Backbone, length: int) -> Answer:
-    """Builds answer(params, prompt [P, H] or [B, P, H], inputs [B, T])."""
+    """Builds answer(params, prompt, inputs [B, T])."""
 
     def answer(
-        params: Params,
-        prompt: Float[Array, "P H"] | Float[Array, "B P H"],
-        inputs: Int[Array, "B T"],
+        params: Params, prompt: decoding.Prompt, inputs: Int[Array, "B T"]
     ) -> decoding.Decoded:
         return decoding.greedy(backbone, params, prompt, inputs, length)
 

@@ -5,8 +5,24 @@ import importlib
 from collections.abc import Sequence
 
 from dtvg_jax.errors import InputError, unknown
-from dtvg_jax.methods import controls, dtvg, merges, mpt, prompt_tuning, subset
-from dtvg_jax.methods.method import PER_LANE, Context, Method, Start, described
+from dtvg_jax.files import JsonObject
+from dtvg_jax.methods import (
+    attempt,
+    controls,
+    dtvg,
+    merges,
+    mpt,
+    prompt_tuning,
+    subset,
+)
+from dtvg_jax.methods.method import (
+    PER_LANE,
+    Context,
+    Method,
+    Start,
+    compiled_in,
+    described,
+)
 
 __all__ = [
     "METHODS",
@@ -16,6 +32,7 @@ __all__ = [
     "Start",
     "by_name",
     "described",
+    "of_settings",
     "resolve",
 ]
 
@@ -28,6 +45,7 @@ METHODS: dict[str, Method] = {
         controls.METHODS,
         merges.METHODS,
         mpt.METHODS,
+        attempt.METHODS,
     )
     for method in methods
 }
@@ -63,6 +81,30 @@ def resolve(given: str | Method, settings: Sequence[Method] = ()) -> Method:
             }
             method = dataclasses.replace(method, **fields)
     return method
+
+
+def of_settings(settings: JsonObject) -> Method:
+    """Makes the method of an entry's settings, without what is not compiled in.
+
+    Nothing is imported for it, since an entry is data: raises InputError where the
+    class is neither of this package nor imported, or has other fields.
+    """
+    found: list[type[Method]] = [Method]
+    for cls in found:
+        found += cls.__subclasses__()
+    named = {f"{cls.__module__}:{cls.__qualname__}": cls for cls in found}
+    path = str(settings.get("class"))
+    if path not in named:
+        raise InputError(
+            f"the method {path!r} is not of this package: import its module first"
+        )
+    fields = {k: v for k, v in settings.items() if k != "class"}
+    known = {field.name for field in dataclasses.fields(named[path])}
+    if other := sorted(set(fields) - known):
+        raise InputError(
+            f"the method {path!r} has no field {other[0]!r} in this version"
+        )
+    return named[path](**compiled_in(fields, named[path]))
 
 
 def _imported(path: str) -> Method:

@@ -6,8 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Float
 
+from dtvg_jax import methods
 from dtvg_jax.errors import InputError, shown
+from dtvg_jax.methods import row_prompts
+from dtvg_jax.methods.row_prompts import Prompts, RowPrompt
 from dtvg_jax.models import backbone
 from dtvg_jax.training.runs import Run, can_name_a_file
 
@@ -160,7 +164,31 @@ class Entry(NamedTuple):
 
     Methods with groups have "target_prompt" [P, H], "target_scale" [P],
     "source_scales" [S, P] and "group" [S].
+
+    Methods that look at rows have all that the prompt of a row is made of, see
+    `methods.row_prompts`; "prompt" is then what they start from for every row, such as
+    the target's own prompt of ATTEMPT.
     """
 
     arrays: Arrays
     metadata: Metadata
+
+
+def prompt_of(entry: Entry) -> Float[np.ndarray, "P H"] | RowPrompt:
+    """Gives what stands before rows, or what it is made of for each row."""
+    if not row_prompts.are_in(entry.arrays):
+        return entry.arrays["prompt"]
+    try:
+        method = methods.of_settings(dict(entry.metadata.settings or {}))
+    except InputError as error:
+        raise InputError(f"{entry.metadata.name} looks at rows, but {error}") from None
+    return row_prompts.from_arrays(method, entry.arrays)
+
+
+def prompts_of(found: Sequence[Entry]) -> Prompts:
+    """Gives the prompts of entries as decoding takes them."""
+    made = enumerate(map(prompt_of, found))
+    return Prompts(
+        np.stack([entry.arrays["prompt"] for entry in found]),
+        {k: prompt for k, prompt in made if isinstance(prompt, RowPrompt)},
+    )

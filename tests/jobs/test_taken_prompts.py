@@ -74,6 +74,7 @@ def begun(monkeypatch) -> list[programs.Training]:
         count = len(training.lanes)
         return loop.Trained(
             jax.device_get(best),
+            lanes.best_prompts(training.method, best, training.context),
             np.ones(count, bool),
             [{"mean": 0.0}] * count,
             0.0,

@@ -1,7 +1,7 @@
 """Lines answered with stored prompts: in order, batched by length."""
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple, TypedDict
 
 import jax
@@ -57,7 +57,8 @@ Answer = Callable[[Params, np.ndarray | RowPrompt, np.ndarray], decoding.Decoded
 
 class _Model(NamedTuple):
     backbone: Backbone
-    prompts: Mapping[str | None, np.ndarray | RowPrompt]
+    prompts: dict[str | None, np.ndarray]
+    looking: dict[str | None, RowPrompt]  # of `prompts` those that look at rows
     answer: Answer
     label_style: str
     settings: PredictSettings
@@ -80,10 +81,10 @@ def predict(
     styles = {style for style in said if style is not None}
     if len(styles) > 1:
         raise InputError("the store mixes digits and words as labels: use two stores")
-    prompts: dict[str | None, np.ndarray | RowPrompt] = {
-        name: entries.prompt_of(entry) for name, entry in found.items()
+    prompts: dict[str | None, np.ndarray] = {
+        name: entry.arrays["prompt"] for name, entry in found.items()
     }
-    if len({entry.arrays["prompt"].shape for entry in found.values()}) > 1:
+    if len({prompt.shape for prompt in prompts.values()}) > 1:
         raise InputError("the store's prompts differ in length: use one store each")
     if settings.prompt is not None and settings.prompt not in found:
         raise InputError(f"there is no prompt {settings.prompt!r} in the store")
@@ -91,7 +92,15 @@ def predict(
     prompts = prompts or {None: np.zeros((0, width), np.float32)}
     answer = _make_answer(backbone, settings.targets_length)
     [style] = styles or {"digits"}
-    model = _Model(backbone, prompts, answer, style, settings)
+    looking = {name: entries.row_prompt_of(entry) for name, entry in found.items()}
+    model = _Model(
+        backbone,
+        prompts,
+        {name: one for name, one in looking.items() if one is not None},
+        answer,
+        style,
+        settings,
+    )
     defaults = request_lines.Defaults(
         settings.prompt, _by_task(found, settings), frozenset(found), style
     )
@@ -182,8 +191,9 @@ def _batched(
     """
 
     def prompt(i: int) -> str:
-        looking = isinstance(model.prompts[good[i].entry], RowPrompt)
-        return (good[i].entry or "") if model.backbone.decoder_only or looking else ""
+        entry = good[i].entry
+        apart = model.backbone.decoder_only or entry in model.looking
+        return (entry or "") if apart else ""
 
     size = model.settings.batch_size
     order = sorted(
@@ -204,8 +214,9 @@ def _batch(
     inputs = np.full((count, length), -1, np.int32)
     for row, tokens in enumerate(ids):
         inputs[row, : len(tokens)] = tokens
-    prompt = model.prompts[entries[0]]
-    if not (model.backbone.decoder_only or isinstance(prompt, RowPrompt)):
+    first = entries[0]
+    prompt = model.looking.get(first, model.prompts[first])
+    if not (model.backbone.decoder_only or first in model.looking):
         filled = [*entries, *entries[:1] * (count - len(entries))]
         prompt = np.stack([model.prompts[entry] for entry in filled])
     found = jax.device_get(model.answer(model.backbone.params, prompt, inputs))

@@ -1,7 +1,7 @@
 """Prompts on splits: greedy answers of many (prompt, split) pairs, rows pooled."""
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -195,12 +195,13 @@ def _prompt(
     block: Block, setup: Setup, prompts: Prompts, pairs: Sequence[Pair]
 ) -> Prompt:
     """Picks a block's prompts on the device."""
+    arrays = cast(Array, prompts.arrays)
     first = pairs[block.pairs[0]].prompt
     if first in prompts.looking:
         return jax.device_put(prompts.looking[first], setup.placement.params)
     if setup.backbone.decoder_only:
-        return prompts.arrays[first]
-    return prompts.arrays[np.array([pairs[number].prompt for number in block.pairs])]
+        return arrays[first]
+    return arrays[np.array([pairs[number].prompt for number in block.pairs])]
 
 
 def _by_pair(

@@ -4,6 +4,7 @@ import dataclasses
 import importlib
 from collections.abc import Sequence
 
+from dtvg_jax import files
 from dtvg_jax.errors import InputError, unknown
 from dtvg_jax.files import JsonObject
 from dtvg_jax.methods import (
@@ -98,13 +99,13 @@ def of_settings(settings: JsonObject) -> Method:
         raise InputError(
             f"the method {path!r} is not of this package: import its module first"
         )
-    fields = {k: v for k, v in settings.items() if k != "class"}
     known = {field.name for field in dataclasses.fields(named[path])}
-    if other := sorted(set(fields) - known):
+    if other := sorted(set(settings) - known - {"class"}):
         raise InputError(
             f"the method {path!r} has no field {other[0]!r} in this version"
         )
-    return named[path](**compiled_in(fields, named[path]))
+    compiled = compiled_in(settings, named[path])
+    return files.record(named[path], compiled, f"the method {path!r}")
 
 
 def _imported(path: str) -> Method:

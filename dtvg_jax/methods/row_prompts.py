@@ -7,7 +7,7 @@ that it is made of goes along: to decoding, and into the store.
 import dataclasses
 import functools
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import jax
 import numpy as np
@@ -28,7 +28,7 @@ class RowPrompt:
     """What a method that looks at rows makes the prompts of one lane's rows of."""
 
     method: Method
-    prompt: Float[Array, "P H"] | Float[np.ndarray, "P H"]  # what `Method.prompt` gave
+    prompt: Float[Array, "P H"]  # what `Method.prompt` gave
     trainables: Trainables
     context: Context
 
@@ -68,14 +68,12 @@ def are_in(arrays: Mapping[str, np.ndarray]) -> bool:
 
 
 def from_arrays(method: Method, arrays: Mapping[str, np.ndarray]) -> RowPrompt:
-    """Undoes `as_arrays`."""
-    return RowPrompt(
-        method,
-        arrays["prompt"],
-        {
-            name.removeprefix(_TRAINABLE): x
-            for name, x in arrays.items()
-            if name.startswith(_TRAINABLE)
-        },
-        Context(*(arrays[_CONTEXT + name] for name in Context._fields)),
-    )
+    """Undoes `as_arrays`; the arrays stay where they are until they are used."""
+    held = cast(Mapping[str, Array], arrays)
+    trainables = {
+        name.removeprefix(_TRAINABLE): x
+        for name, x in held.items()
+        if name.startswith(_TRAINABLE)
+    }
+    context = Context(*(held[_CONTEXT + name] for name in Context._fields))
+    return RowPrompt(method, held["prompt"], trainables, context)

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float
 
 from dtvg_jax import methods
 from dtvg_jax.errors import InputError, shown
@@ -174,21 +173,21 @@ class Entry(NamedTuple):
     metadata: Metadata
 
 
-def prompt_of(entry: Entry) -> Float[np.ndarray, "P H"] | RowPrompt:
-    """Gives what stands before rows, or what it is made of for each row."""
+def row_prompt_of(entry: Entry) -> RowPrompt | None:
+    """Gives what the prompts of rows are made of; None where one is for all of them."""
     if not row_prompts.are_in(entry.arrays):
-        return entry.arrays["prompt"]
+        return None
     try:
         method = methods.of_settings(dict(entry.metadata.settings or {}))
     except InputError as error:
-        raise InputError(f"{entry.metadata.name} looks at rows, but {error}") from None
+        raise InputError(f"{entry.metadata.name} looks at rows: {error}") from None
     return row_prompts.from_arrays(method, entry.arrays)
 
 
 def prompts_of(found: Sequence[Entry]) -> Prompts:
     """Gives the prompts of entries as decoding takes them."""
-    made = enumerate(map(prompt_of, found))
+    made = {k: row_prompt_of(entry) for k, entry in enumerate(found)}
     return Prompts(
         np.stack([entry.arrays["prompt"] for entry in found]),
-        {k: prompt for k, prompt in made if isinstance(prompt, RowPrompt)},
+        {k: looking for k, looking in made.items() if looking is not None},
     )

@@ -163,13 +163,15 @@ def test_rows_of_mixed_lengths_are_answered_as_each_alone(config):
 def _looking(seed: int) -> RowPrompt:
     """A lane of ATTEMPT whose rows' prompts differ much."""
     rng = np.random.default_rng(seed)
-    p_init, start, *sources = rng.normal(size=(4, 3, 16)).astype(np.float32)
+    p_init, start, *sources = rng.normal(0, 4, size=(4, 3, 16)).astype(np.float32)
     context = methods.Context(
         *map(jnp.asarray, (p_init, np.stack(sources), start, np.ones(2, bool))),
         jnp.uint32(seed),
     )
-    method = attempt.Attempt(size=4, tau=-3.0)
+    method = attempt.Attempt(size=4, tau=-2.0)
     trainables, _ = method.init(context)
+    # As after training: with the weights of the start rows are attended to alike.
+    trainables |= {"down": 100 * trainables["down"], "up": 100 * trainables["up"]}
     return RowPrompt(method, trainables["prompt"], trainables, context)
 
 
@@ -204,8 +206,9 @@ def test_rows_have_prompts_of_their_own_beside_those_that_have_not(config):
             [split_decoding.Pair(n, table) for n in range(len(ids))],
         )
         assert got[k] == [texts[n] for n, texts in enumerate(alone)]
-    [as_plain] = split_decoding.predict(decode, setup, Prompts(arrays), pairs[1:2])
-    assert got[1] == as_plain and got[0] != got[2]
+    as_plain = split_decoding.predict(decode, setup, Prompts(arrays), pairs)
+    assert got[1] == as_plain[1]
+    assert got[0] != as_plain[0] and got[2] != as_plain[2]
 
 
 @pytest.mark.slow

@@ -133,7 +133,8 @@ def test_what_rows_prompts_are_made_of_goes_into_an_entry_and_back():
     variant = dataclasses.replace(METHOD, variant="x", attention_rate=0.1)
     method = methods.of_settings(variant.settings)
     assert method == METHOD  # nothing of what one program may differ in
-    made = row_prompts.from_arrays(method, {"prompt": lane.prompt, **arrays})
+    prompt = np.asarray(lane.prompt)
+    made = row_prompts.from_arrays(method, {"prompt": prompt, **arrays})
     jax.tree.map(np.testing.assert_array_equal, made, lane)
 
 

@@ -12,11 +12,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Bool
 
 from dtvg_jax.data import batches, microbatches
 from dtvg_jax.data.microbatches import Cut
 from dtvg_jax.files import JsonObject
+from dtvg_jax.methods.row_prompts import Prompts
 from dtvg_jax.models import backbone as backbones
 from dtvg_jax.models.backbone import Backbone
 from dtvg_jax.training import checkpoints, lanes, optimisers, programs, step, trials
@@ -30,6 +31,7 @@ class Trained(NamedTuple):
     """The lanes of a program after their last step."""
 
     best: lanes.Best  # arrays of NumPy
+    prompts: Prompts  # of the best step
     alive: Bool[np.ndarray, " K"]
     scores: Sequence[Mapping[str, float]]  # validation at the best step
     seconds: float  # of training and validation, in all processes
@@ -61,7 +63,6 @@ class Progress:
 
 Check = Callable[[], None]
 Scores: TypeAlias = Sequence[Mapping[str, float]]
-Prompts: TypeAlias = Float[Array, "K P H"] | Float[np.ndarray, "K P H"]
 Validate = Callable[[Prompts, Sequence[int]], Scores]
 
 
@@ -113,13 +114,15 @@ def train(
             _save(loop, state, at.validated)
         state, validated = _steps(loop, state, at.validated, validate, check)
         best, scores = jax.device_get(state.best), dict(enumerate(validated.best))
+        prompts = lanes.best_prompts(method, best, training.context)
         # Lanes that failed before they were ever validated.
         if unseen := [k for k, found in scores.items() if not found]:
-            start = validate(best.prompt, unseen)
+            start = validate(prompts, unseen)
             scores |= dict(zip(unseen, start, strict=True))
         seconds = time.monotonic() - began
         return Trained(
             best,
+            prompts,
             np.asarray(state.alive),
             list(scores.values()),
             seconds,

@@ -91,8 +91,8 @@ def main(words: list[str], received: signals.Signals) -> None:
         return
     if JOB_DIR.value is None:
         raise InputError("no folder for the job: give --job_dir=DIR")
-    compilation_cache.enable(config.cache_dir)
     folder = files.expand(JOB_DIR.value)
+    compilation_cache.enable(config.cache_dir)
     with received.between_steps() as check:
         results = pipeline.run(
             config,

@@ -166,6 +166,18 @@ def test_a_mistake_in_a_file_is_named_with_its_line(run, tmp_path, old, new, ans
             "the macro SEEDS is never set: did you mean 'SEED'?",
         ),
         (
+            SEEDS,
+            "SEEDS = %gin.REQUIRED\njob.Job.seeds = %SEEDS",
+            SEEDS,
+            "SEEDS is required: give --gin.SEEDS=VALUE",
+        ),
+        (
+            SEEDS,
+            "job.Job.seeds = %gin.REQUIRED",
+            SEEDS,
+            "job.Job.seeds is required: give --gin.job.Job.seeds=VALUE",
+        ),
+        (
             IMPORT,
             "",
             "job.Job.stage1 = @stage1/stages.Stage()",

@@ -95,7 +95,7 @@ def _object(text: str) -> JsonObject | None:
             return None
         raise InputError(str(error).replace("line 1 column", "column")) from None
     if not isinstance(content, dict):
-        raise InputError('the line is JSON but no object: give {"inputs": TEXT}')
+        raise InputError('the line is JSON but not an object: give {"inputs": TEXT}')
     return content
 
 
@@ -128,7 +128,7 @@ def _text(given: JsonObject, field: str) -> str:
 def _without_nul(what: str, text: str) -> str:
     if "\0" in text:
         at = text.index("\0") + 1
-        raise InputError(f"{what} has a NUL at character {at}: it is no text")
+        raise InputError(f"{what} has a NUL at character {at}: it is not text")
     return text
 
 

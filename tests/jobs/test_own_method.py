@@ -24,7 +24,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 DOC = (ROOT / "docs" / "own_method.md").read_text()
 MODULE, USE = re.findall(r"```python\n(.*?)```", DOC, re.DOTALL)
 [GIN] = re.findall(r"```\n(import.*?)```", DOC, re.DOTALL)
-STAGE = dtvg.Stage(steps=2, learning_rate=0.1)
+STAGE = dtvg.Stage(steps=2, learning_rate=0.1, warmup=0)
 
 
 @pytest.fixture(scope="module")

@@ -26,7 +26,7 @@ from dtvg_jax.store.entries import Metadata
 from dtvg_jax.training import lanes, loop, metrics_log, optimisers, programs
 from dtvg_jax.training.stages import Stage
 
-STAGE = Stage(steps=2, learning_rate=0.1, batch_size=4, validate_every=2)
+STAGE = Stage(steps=2, learning_rate=0.1, batch_size=4, warmup=0, validate_every=2)
 P = 4
 
 
@@ -69,11 +69,15 @@ def begun(monkeypatch) -> list[programs.Training]:
 
     def train(training: programs.Training, **_) -> loop.Trained:
         seen.append(training)
-        optimiser = optimisers.by_name(training.stage.optimiser)
+        optimiser = optimisers.by_name(training.stage.optimiser_in(training.number))
         best = lanes.init(training.method, optimiser, training.context).best
         count = len(training.lanes)
         return loop.Trained(
-            jax.device_get(best), np.ones(count, bool), [{"mean": 0.0}] * count, 0.0
+            jax.device_get(best),
+            np.ones(count, bool),
+            [{"mean": 0.0}] * count,
+            0.0,
+            None,
         )
 
     def predict(_, prompts, tables):

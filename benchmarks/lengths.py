@@ -140,12 +140,12 @@ def train(case: Case, vocabulary: pathlib.Path, data_dir: str, cache: str) -> No
     place = placement.make()
     clocks, found = [], {}
 
-    def validate(prompts: loop.Prompts) -> loop.Scores:
+    def validate(prompts: loop.Prompts, due: Sequence[int]) -> loop.Scores:
         jax.block_until_ready(prompts)
         if clocks:
             found.update(clocks[0].read())
         clocks.append(Clock())
-        return [{"mean": 0.0} for _ in case.tasks]
+        return [{"mean": 0.0} for _ in due]
 
     with tempfile.TemporaryDirectory() as folder, metrics_log.MetricsLog(folder) as log:
         checkpoints = pathlib.Path(folder, "checkpoints")

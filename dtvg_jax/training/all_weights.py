@@ -7,6 +7,7 @@ from typing import NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jaxtyping import Array, Float, Int, Key, PyTree
 
@@ -21,7 +22,8 @@ from dtvg_jax.training.stages import Stage
 from dtvg_jax.training.step import Rows
 
 Metrics: TypeAlias = Mapping[str, float]
-Place: TypeAlias = tuple[Key[Array, ""], int, int]  # key, step, microbatch
+# Key, step, number of the microbatch.
+Place: TypeAlias = tuple[Key[Array, ""], Int[Array, ""], Int[Array, ""] | np.int32]
 
 
 class Tuned(NamedTuple):
@@ -95,7 +97,9 @@ def train(
             zeros = jax.tree.map(jnp.zeros_like, state.params)
             sums = _Sums(zeros, jnp.zeros(()))
             for number, one in enumerate(rows):
-                sums = made.add(sums, state.params, (key, at, number), one)
+                sums = made.add(
+                    sums, state.params, (key, state.step, np.int32(number)), one
+                )
             done, loss = at + 1, sums.loss
             state = made.end(state, sums)
             if done % stage.log_every == 0:

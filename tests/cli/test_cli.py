@@ -291,7 +291,7 @@ def configured(run, *given: str) -> job.Job:
 def test_later_layers_override_earlier_ones(run, tmp_path, caplog):
     (tmp_path / "base.gin").write_text(
         f"from __gin__ import dynamic_registration\n{IMPORT}\n"
-        "SEEDS = [3]\nstages.Stage.log_every = 7\nstages.Stage.warmup = 1\n"
+        "SEEDS = [3]\nstages.Stage.log_every = 7\nstages.Stage.remat = True\n"
     )
     (tmp_path / "top.gin").write_text(
         "include 'base.gin'\n" + TEXT.replace("[0, 1]", "%SEEDS")
@@ -299,10 +299,11 @@ def test_later_layers_override_earlier_ones(run, tmp_path, caplog):
     given = ["--gin_file=top.gin", f"--gin_search_paths=nowhere,{tmp_path}"]
     made = configured(run, *given)
     assert made.seeds == [3]
-    assert (made.stage1.log_every, made.stage1.warmup, made.stage2.warmup) == (2, 1, 1)
-    again = configured(run, *given, "--gin.SEEDS=[4]", "--gin.stage2/Stage.warmup=2")
+    stages = made.stage1, made.stage2
+    assert [(one.log_every, one.remat) for one in stages] == [(2, True)] * 2
+    again = configured(run, *given, "--gin.SEEDS=[4]", "--gin.stage2/Stage.remat=False")
     assert again.seeds == [4] and again.stage1 == made.stage1
-    assert again.stage2.warmup == 2
+    assert again.stage2.remat is False
     assert not caplog.records  # gin would tell of each folder that lacks the file
 
 
@@ -319,6 +320,7 @@ def test_the_operative_config_makes_the_same_job(run, tmp_path):
     assert made.stage2 == Stage(
         steps=9,
         learning_rate=0.1,
+        warmup=0,
         batch_size=4,
         validate_every=3,
         log_every=2,

@@ -147,6 +147,8 @@ def test_a_model_has_the_published_number_of_parameters(made, file):
 
 
 SHORT = [
+    "--gin.stages.Stage.batch_size=2",
+    "--gin.stage1/stages.Stage.batch_size=2",
     "--gin.stages.Stage.warmup=0",
     "--gin.stage1/stages.Stage.steps=20",
     "--gin.stage1/stages.Stage.target_steps=20",

@@ -1,8 +1,11 @@
 """Every gin file: its header gives a command, and that command's settings are right."""
 
+import json
 import pathlib
 import re
 import shlex
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any, TypeAlias
 
@@ -14,7 +17,7 @@ from dtvg_jax.cli import command, gin_settings
 from dtvg_jax.cli.commands import pretrain, train
 from dtvg_jax.errors import InputError
 from dtvg_jax.formats import families
-from dtvg_jax.jobs import compile_steps, job, pipeline, plan
+from dtvg_jax.jobs import compile_steps, job, plan
 from dtvg_jax.models import backbone
 from dtvg_jax.pretraining import loop
 from dtvg_jax.training import compile_ahead
@@ -165,9 +168,13 @@ KINDS += ["t5_base_few_shot_4", "t5_base_ablations", "llama_3_2_1b"]
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", KINDS)
-def test_a_file_of_the_paper_runs_on_the_miniature(made, name, cache, tmp_path):
-    kept = f"--gin.job.Job.cache_dir='{cache}'"
-    short = made(f"--gin_file=gin/paper/{name}.gin", *MINIATURE, *SHORT, kept)
-    report = pipeline.run(short, tmp_path / "job")
-    assert len(report.results.rows) == sum(PAPER[name])
-    assert not any(row.failed for row in report.results.rows)
+def test_a_file_of_the_paper_runs_on_the_miniature(name, cache, tmp_path):
+    # In a process of its own, with one device as a user's: XLA's collectives of two
+    # simulated ones can wait for each other where many microbatches are in flight.
+    given = [f"--gin_file=gin/paper/{name}.gin", *MINIATURE, *SHORT]
+    given += [f"--gin.job.Job.cache_dir='{cache}'", f"--job_dir={tmp_path}"]
+    line = [sys.executable, "-m", "dtvg_jax.train", *given]
+    done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    rows = json.loads((tmp_path / "results.json").read_text())["rows"]
+    assert len(rows) == sum(PAPER[name]) and not any(row["failed"] for row in rows)

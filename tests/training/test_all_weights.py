@@ -43,7 +43,7 @@ def test_weights_follow_the_gradient_of_the_mean_token_loss(
     params = backbone.params
     for step in range(STEPS):
         rows = batches.batch_rows(table, 1, step, BATCH)
-        batch = batches.gather(table, rows, 6, 2)
+        batch = jax.tree.map(jnp.asarray, batches.gather(table, rows, 6, 2))
         gradients = jax.grad(
             lambda p, batch=batch: token_loss(
                 backbone.logits(

@@ -41,7 +41,7 @@ from dtvg_jax.report.records import Cost, JobFacts, Report, Results, SingleSourc
 from dtvg_jax.store import entries
 from dtvg_jax.store.entries import Entry
 from dtvg_jax.store.prompt_store import PromptStore
-from dtvg_jax.training import loop, metrics_log, placement, programs
+from dtvg_jax.training import loop, metrics_log, placement, profiling, programs
 from dtvg_jax.training.metrics_log import MetricsLog
 from dtvg_jax.training.placement import Placement
 from dtvg_jax.training.programs import trained_numbers
@@ -61,6 +61,7 @@ class _Work(NamedTuple):
     log: MetricsLog
     check: Check
     taken: Takes
+    profile: int | None
 
 
 def run(
@@ -70,10 +71,12 @@ def run(
     check: Check = lambda: None,
     config_gin: str = "",
     command: Sequence[str] = (),
+    profile: int | None = None,
 ) -> Report:
     """Runs a job, or resumes one, and returns what is in results.json.
 
-    `check` is called between steps and batches and may raise `errors.Stopped`.
+    `check` is called between steps and batches and may raise `errors.Stopped`. With
+    `profile` so many steps of each program are traced in the folder's profile/.
     Raises InputError for missing data or backbone, for a folder that another process
     holds, that holds a job of other settings, or that cannot be written.
     """
@@ -117,6 +120,7 @@ def run(
                 log,
                 check,
                 taken,
+                profile,
             )
             results = _run(work)
         report.save(folder, results)
@@ -250,17 +254,19 @@ def _train(
         tables=[work.evaluator.tables[split] for split in splits],
         sources=job.sources if program.stage == 2 else (),
     )
-    return loop.train(
-        training=training,
-        backbone=work.backbone,
-        validate=lambda prompts, due: work.evaluator.scores(
-            prompts, [(k, tasks[k]) for k in due], "validation"
-        ),
-        folder=work.folder / "checkpoints" / program.name,
-        log=work.log,
-        placement=work.placement,
-        check=work.check,
-    )
+    traces = work.folder / "profile" / program.name
+    with profiling.traced(work.check, traces, work.profile) as check:
+        return loop.train(
+            training=training,
+            backbone=work.backbone,
+            validate=lambda prompts, due: work.evaluator.scores(
+                prompts, [(k, tasks[k]) for k in due], "validation"
+            ),
+            folder=work.folder / "checkpoints" / program.name,
+            log=work.log,
+            placement=work.placement,
+            check=check,
+        )
 
 
 def _compare_sources(work: _Work) -> Compared:

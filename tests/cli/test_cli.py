@@ -1,6 +1,7 @@
 """The command line: sentences for mistakes, layers of settings, flags."""
 
 import pathlib
+import re
 
 import jaxtyping
 import pytest
@@ -336,6 +337,10 @@ def test_a_dry_run_shows_the_plan_and_writes_nothing(run, tmp_path, cache):
     assert code == 0 and not any(tmp_path.iterdir())
     assert "stage1: 8 lanes of 4 rows, 12 steps, validated every 4" in out
     assert "stage2-prompt_tuning-spot: 8 lanes" in out and "mrpc by spot" in out
+    # Of every task, two seeds of four rows.
+    means = re.findall(r"^(?:sst2|qnli|mrpc|superglue-cb) +([\d.]+)", out, re.M)
+    [tokens] = re.findall(r"stage1: microbatches .* tokens; (\d+) input tokens", out)
+    assert int(tokens) == pytest.approx(8 * sum(map(float, means)), rel=0.05)
 
 
 def test_a_folder_that_cannot_be_written_is_no_cache(tmp_path):

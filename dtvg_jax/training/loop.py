@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import math
 import pathlib
 import time
@@ -20,7 +21,15 @@ from dtvg_jax.files import JsonObject
 from dtvg_jax.methods.row_prompts import Prompts
 from dtvg_jax.models import backbone as backbones
 from dtvg_jax.models.backbone import Backbone
-from dtvg_jax.training import checkpoints, lanes, optimisers, programs, step, trials
+from dtvg_jax.training import (
+    checkpoints,
+    lanes,
+    optimisers,
+    programs,
+    step,
+    throughput,
+    trials,
+)
 from dtvg_jax.training.metrics_log import MetricsLog
 from dtvg_jax.training.placement import Placement
 from dtvg_jax.training.programs import Training
@@ -242,12 +251,17 @@ def _train_until(
     """Trains up to a step, on batches that are made and sent ahead."""
     start = int(state.step)
     stream = batches.prefetch(_maker(loop, validated), start, stop, put=_putter(loop))
+    meter = throughput.Meter()
+    curves = functools.partial(loop.log.write_curves, loop.training.name)
+    report = throughput.measured(meter, report, curves)
     pending: list[step.Metrics] = []  # of the steps that are not logged
     with contextlib.closing(stream):
         for at in range(start, stop):
             with _saved_if_raised(loop, state, validated, pending, report):
                 check()
-                batch = next(stream)
+                began = time.monotonic()
+                batch, fed = next(stream)
+                meter.add(fed, time.monotonic() - began)
             state, metrics = loop.step_fn(
                 state, loop.backbone.params, loop.fixed, batch
             )
@@ -277,12 +291,12 @@ def _maker(
 
 def _putter(
     loop: _Loop,
-) -> Callable[[list[microbatches.Rows]], list[step.Rows]]:
-    def put(made: list[microbatches.Rows]) -> list[step.Rows]:
-        return [
-            step.Rows(*jax.device_put(tuple(rows), loop.placement.rows))
-            for rows in made
+) -> Callable[[list[microbatches.Rows]], tuple[list[step.Rows], throughput.Count]]:
+    def put(made: list[microbatches.Rows]) -> tuple[list[step.Rows], throughput.Count]:
+        rows = [
+            step.Rows(*jax.device_put(tuple(one), loop.placement.rows)) for one in made
         ]
+        return rows, throughput.count(made)
 
     return put
 
@@ -304,7 +318,7 @@ def _saved_if_raised(
     state: lanes.State,
     validated: Validated,
     pending: Sequence[step.Metrics] = (),
-    report: Report = lambda step, loss: None,
+    report: Report = lambda step, loss, note="": None,
 ) -> Iterator[None]:
     """Saves the state where the block raises anything at all, then lets it go on.
 

@@ -18,6 +18,7 @@ def train(
     runs = [lane.run for lane in training.lanes]
     return loop.Trained(
         best=jax.device_get(best),
+        prompts=lanes.best_prompts(training.method, best, training.context),
         alive=np.ones(len(runs), bool),
         scores=[{"mean": score(run)} for run in runs],
         seconds=0.0,

@@ -1,7 +1,7 @@
 """The settings of a job."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from dtvg_jax import methods
 from dtvg_jax.data import catalogue
@@ -11,7 +11,8 @@ from dtvg_jax.methods import Method
 from dtvg_jax.training.stages import Stage
 
 # Where a job's files lie and how much is decoded at once changes no result.
-PLACES = ("backbone", "data_dir", "download", "cache_dir", "evaluation_batch_size")
+PLACES = ("backbone", "config", "data_dir", "download", "cache_dir")
+PLACES += ("evaluation_batch_size",)
 COUNTS = ("prompt_length", "inputs_length", "targets_length", "validation_rows")
 COUNTS += ("test_rows", "shots", "evaluation_batch_size")
 CHOICES = {
@@ -27,6 +28,8 @@ class Job:
 
     Attributes:
       backbone: a Hugging Face folder, or "miniature", the one in the package.
+      config: attributes of the backbone's config.json; `--compile_only` takes them
+        instead of the folder's, which need not be there.
       sources: tasks whose task prompt vectors are transferred.
       targets: tasks they are transferred to; without any, the job is stage 1 only.
       stage1: how the prompts of sources and targets are learned.
@@ -87,6 +90,7 @@ class Job:
     test_rows: int | None = None
     evaluation_batch_size: int = 32
     cache_dir: str = "~/.cache/dtvg_jax"
+    config: Mapping[str, object] | None = None
 
     def __post_init__(self) -> None:
         for name in ("stage1", "stage2"):

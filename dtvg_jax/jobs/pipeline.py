@@ -42,7 +42,7 @@ from dtvg_jax.report.records import Cost, JobFacts, Report, Results, SingleSourc
 from dtvg_jax.store import entries
 from dtvg_jax.store.entries import Entry, Metadata
 from dtvg_jax.store.prompt_store import PromptStore
-from dtvg_jax.training import loop, metrics_log, placement, programs
+from dtvg_jax.training import loop, metrics_log, placement, profiling, programs
 from dtvg_jax.training.metrics_log import MetricsLog
 from dtvg_jax.training.placement import Placement
 from dtvg_jax.training.programs import trained_numbers
@@ -62,6 +62,7 @@ class _Work(NamedTuple):
     log: MetricsLog
     check: Check
     taken: Takes
+    profile: int | None
 
 
 def run(
@@ -71,10 +72,12 @@ def run(
     check: Check = lambda: None,
     config_gin: str = "",
     command: Sequence[str] = (),
+    profile: int | None = None,
 ) -> Report:
     """Runs a job, or resumes one, and returns what is in results.json.
 
-    `check` is called between steps and batches and may raise `errors.Stopped`.
+    `check` is called between steps and batches and may raise `errors.Stopped`. With
+    `profile` so many steps of each program are traced in the folder's profile/.
     Raises InputError for missing data or backbone, for a folder that another process
     holds, that holds a job of other settings, or that cannot be written.
     """
@@ -118,6 +121,7 @@ def run(
                 log,
                 check,
                 taken,
+                profile,
             )
             results = _run(work)
         report.save(folder, results)
@@ -277,17 +281,19 @@ def _train(
         sources=job.sources if program.stage == 2 else (),
         halve_at=job.search.halve_at if job.search and program.stage == 2 else (),
     )
-    return loop.train(
-        training=training,
-        backbone=work.backbone,
-        validate=lambda prompts, due: work.evaluator.scores(
-            prompts, [(k, tasks[k]) for k in due], "validation"
-        ),
-        folder=work.folder / "checkpoints" / program.name,
-        log=work.log,
-        placement=work.placement,
-        check=work.check,
-    )
+    traces = work.folder / "profile" / program.name
+    with profiling.traced(work.check, traces, work.profile) as check:
+        return loop.train(
+            training=training,
+            backbone=work.backbone,
+            validate=lambda prompts, due: work.evaluator.scores(
+                prompts, [(k, tasks[k]) for k in due], "validation"
+            ),
+            folder=work.folder / "checkpoints" / program.name,
+            log=work.log,
+            placement=work.placement,
+            check=check,
+        )
 
 
 def _compare_sources(work: _Work) -> Compared:

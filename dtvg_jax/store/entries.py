@@ -7,7 +7,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from dtvg_jax import methods
 from dtvg_jax.errors import InputError, shown
+from dtvg_jax.methods import row_prompts
+from dtvg_jax.methods.row_prompts import Prompts, RowPrompt
 from dtvg_jax.models import backbone
 from dtvg_jax.training.runs import Run, Trial, can_name_a_file
 
@@ -162,7 +165,31 @@ class Entry(NamedTuple):
 
     Methods with groups have "target_prompt" [P, H], "target_scale" [P],
     "source_scales" [S, P] and "group" [S].
+
+    Methods that look at rows have all that the prompt of a row is made of, see
+    `methods.row_prompts`; "prompt" is then what they start from for every row, such as
+    the target's own prompt of ATTEMPT.
     """
 
     arrays: Arrays
     metadata: Metadata
+
+
+def row_prompt_of(entry: Entry) -> RowPrompt | None:
+    """Gives what the prompts of rows are made of; None where one is for all of them."""
+    if not row_prompts.are_in(entry.arrays):
+        return None
+    try:
+        method = methods.of_settings(dict(entry.metadata.settings or {}))
+    except InputError as error:
+        raise InputError(f"{entry.metadata.name} looks at rows: {error}") from None
+    return row_prompts.from_arrays(method, entry.arrays)
+
+
+def prompts_of(found: Sequence[Entry]) -> Prompts:
+    """Gives the prompts of entries as decoding takes them."""
+    made = {k: row_prompt_of(entry) for k, entry in enumerate(found)}
+    return Prompts(
+        np.stack([entry.arrays["prompt"] for entry in found]),
+        {k: looking for k, looking in made.items() if looking is not None},
+    )

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import math
 import pathlib
 import time
@@ -12,14 +13,23 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Bool
 
 from dtvg_jax.data import batches, microbatches
 from dtvg_jax.data.microbatches import Cut
 from dtvg_jax.files import JsonObject
+from dtvg_jax.methods.row_prompts import Prompts
 from dtvg_jax.models import backbone as backbones
 from dtvg_jax.models.backbone import Backbone
-from dtvg_jax.training import checkpoints, lanes, optimisers, programs, step, trials
+from dtvg_jax.training import (
+    checkpoints,
+    lanes,
+    optimisers,
+    programs,
+    step,
+    throughput,
+    trials,
+)
 from dtvg_jax.training.metrics_log import MetricsLog
 from dtvg_jax.training.placement import Placement
 from dtvg_jax.training.programs import Training
@@ -30,6 +40,7 @@ class Trained(NamedTuple):
     """The lanes of a program after their last step."""
 
     best: lanes.Best  # arrays of NumPy
+    prompts: Prompts  # of the best step
     alive: Bool[np.ndarray, " K"]
     scores: Sequence[Mapping[str, float]]  # validation at the best step
     seconds: float  # of training and validation, in all processes
@@ -61,7 +72,6 @@ class Progress:
 
 Check = Callable[[], None]
 Scores: TypeAlias = Sequence[Mapping[str, float]]
-Prompts: TypeAlias = Float[Array, "K P H"] | Float[np.ndarray, "K P H"]
 Validate = Callable[[Prompts, Sequence[int]], Scores]
 
 
@@ -113,13 +123,15 @@ def train(
             _save(loop, state, at.validated)
         state, validated = _steps(loop, state, at.validated, validate, check)
         best, scores = jax.device_get(state.best), dict(enumerate(validated.best))
+        prompts = lanes.best_prompts(method, best, training.context)
         # Lanes that failed before they were ever validated.
         if unseen := [k for k, found in scores.items() if not found]:
-            start = validate(best.prompt, unseen)
+            start = validate(prompts, unseen)
             scores |= dict(zip(unseen, start, strict=True))
         seconds = time.monotonic() - began
         return Trained(
             best,
+            prompts,
             np.asarray(state.alive),
             list(scores.values()),
             seconds,
@@ -239,12 +251,17 @@ def _train_until(
     """Trains up to a step, on batches that are made and sent ahead."""
     start = int(state.step)
     stream = batches.prefetch(_maker(loop, validated), start, stop, put=_putter(loop))
+    meter = throughput.Meter()
+    curves = functools.partial(loop.log.write_curves, loop.training.name)
+    report = throughput.measured(meter, report, curves)
     pending: list[step.Metrics] = []  # of the steps that are not logged
     with contextlib.closing(stream):
         for at in range(start, stop):
             with _saved_if_raised(loop, state, validated, pending, report):
                 check()
-                batch = next(stream)
+                began = time.monotonic()
+                batch, fed = next(stream)
+                meter.add(fed, time.monotonic() - began)
             state, metrics = loop.step_fn(
                 state, loop.backbone.params, loop.fixed, batch
             )
@@ -274,12 +291,12 @@ def _maker(
 
 def _putter(
     loop: _Loop,
-) -> Callable[[list[microbatches.Rows]], list[step.Rows]]:
-    def put(made: list[microbatches.Rows]) -> list[step.Rows]:
-        return [
-            step.Rows(*jax.device_put(tuple(rows), loop.placement.rows))
-            for rows in made
+) -> Callable[[list[microbatches.Rows]], tuple[list[step.Rows], throughput.Count]]:
+    def put(made: list[microbatches.Rows]) -> tuple[list[step.Rows], throughput.Count]:
+        rows = [
+            step.Rows(*jax.device_put(tuple(one), loop.placement.rows)) for one in made
         ]
+        return rows, throughput.count(made)
 
     return put
 
@@ -301,7 +318,7 @@ def _saved_if_raised(
     state: lanes.State,
     validated: Validated,
     pending: Sequence[step.Metrics] = (),
-    report: Report = lambda step, loss: None,
+    report: Report = lambda step, loss, note="": None,
 ) -> Iterator[None]:
     """Saves the state where the block raises anything at all, then lets it go on.
 

@@ -129,6 +129,14 @@ class MetricsLog:
         with files.naming(self._path):
             self._file.flush()
 
+    def write_curves(
+        self, program: str, step: int, values: Mapping[str, float]
+    ) -> None:
+        """Adds points for TensorBoard alone, such as times, which no two runs share."""
+        writer = self._writers.get(program) or self._open(program, step)
+        for tag, value in values.items():
+            events.write_scalar(writer, tag, value, step)
+
     def position(self) -> int:
         """Returns the length in bytes, once all of it is on the disk.
 
@@ -183,10 +191,8 @@ class MetricsLog:
         self.close()
 
     def _write_scalars(self, record: JsonObject) -> None:
-        program, step = str(record["program"]), int(str(record["step"]))
-        writer = self._writers.get(program) or self._open(program, step)
-        for tag, value in scalars(record).items():
-            events.write_scalar(writer, f"{record['lane']}/{tag}", value, step)
+        points = {f"{record['lane']}/{t}": x for t, x in scalars(record).items()}
+        self.write_curves(str(record["program"]), int(str(record["step"])), points)
 
     def _open(self, program: str, step: int) -> EventsWriter:
         folder = self._folder / "tensorboard" / program

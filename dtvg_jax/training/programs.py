@@ -56,7 +56,11 @@ def trained_numbers(method: Method, sources: int, length: int, width: int) -> in
 
     prompt = array(length, width)
     context = Context(
-        prompt, array(sources, length, width), prompt, array(sources, dtype="bool")
+        prompt,
+        array(sources, length, width),
+        prompt,
+        array(sources, dtype="bool"),
+        array(dtype="uint32"),
     )
     trainables, _ = jax.eval_shape(method.init, context)
     return sum(x.size for x in jax.tree.leaves(trainables))

@@ -16,6 +16,7 @@ import test_lanes
 from dtvg_jax import methods
 from dtvg_jax.data import microbatches
 from dtvg_jax.data.token_table import TokenTable
+from dtvg_jax.methods.row_prompts import Prompts
 from dtvg_jax.training import lanes, loop, metrics_log, placement, programs, stages
 from dtvg_jax.training.runs import Lane, Run
 
@@ -49,9 +50,9 @@ def tables(cache, tmp_path_factory) -> dict[str, TokenTable]:
     }
 
 
-def score(prompts: loop.Prompts, due: Sequence[int]) -> loop.Scores:
+def score(prompts: Prompts, due: Sequence[int]) -> loop.Scores:
     """Any function of the prompts will do."""
-    sums = np.abs(np.asarray(prompts)).sum(axis=(1, 2))
+    sums = np.abs(np.asarray(prompts.arrays)).sum(axis=(1, 2))
     return [{"mean": float(sums[k]) % 7} for k in due]
 
 
@@ -193,7 +194,7 @@ def test_what_a_dead_lane_is_given_is_resumed(tmp_path, tables, monkeypatch):
 def test_the_last_validation_is_not_repeated(tmp_path, tables):
     steps = []
 
-    def validate(prompts: loop.Prompts, due: Sequence[int]) -> loop.Scores:
+    def validate(prompts: Prompts, due: Sequence[int]) -> loop.Scores:
         steps.append(due)
         return score(prompts, due)
 
@@ -206,7 +207,7 @@ def test_the_last_validation_is_not_repeated(tmp_path, tables):
 def test_a_lane_that_has_ended_is_validated_once_more(tmp_path, tables):
     asked = []
 
-    def validate(prompts: loop.Prompts, due: Sequence[int]) -> loop.Scores:
+    def validate(prompts: Prompts, due: Sequence[int]) -> loop.Scores:
         asked.append(list(due))
         return score(prompts, due)
 

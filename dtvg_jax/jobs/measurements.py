@@ -31,7 +31,7 @@ SOURCES = "sources"
 class Tested:
     """The tested prompts of a program, none before the tests; seconds of its parts.
 
-    `lane_step` is as in `loop.Validated`.
+    `lane_step` is as in `validation.Validated`.
     """
 
     rows: Sequence[ResultRow]

@@ -28,12 +28,13 @@ from dtvg_jax.training import (
     programs,
     step,
     throughput,
-    trials,
+    validation,
 )
 from dtvg_jax.training.metrics_log import MetricsLog
 from dtvg_jax.training.placement import Placement
 from dtvg_jax.training.programs import Training
 from dtvg_jax.training.progress import Report, progress
+from dtvg_jax.training.validation import Validated
 
 
 class Trained(NamedTuple):
@@ -46,19 +47,6 @@ class Trained(NamedTuple):
     seconds: float  # of training and validation, in all processes
     lane_step: float | None  # seconds of a step, see `Validated`
     stopped: Sequence[int | None]  # the step at which a search stopped each lane
-
-
-@dataclasses.dataclass(frozen=True)
-class Validated:
-    """What the last validation found; before the first, all lanes are alive."""
-
-    step: int  # -1 before the first
-    alive: Sequence[bool]  # of each lane; the dead are given no rows from here on
-    best: Sequence[dict[str, float]]  # scores of each lane's best step, {} before it
-    stopped: Sequence[int | None]  # the step at which a search stopped each lane
-    # Seconds of a step, divided by the lanes that take part: the least mean between
-    # two validations, which holds no compilation. None before the second.
-    lane_step: float | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,9 +96,7 @@ def train(
     step_fn = step.make_step(backbone, method, optimiser, dropout=stage.dropout)
     with checkpoints.manager(folder) as manager:
         restored = checkpoints.restore(manager, state, Progress)
-        count = len(training.lanes)
-        nothing = Validated(-1, (True,) * count, ({},) * count, (None,) * count)
-        at = Progress(log.position(), nothing, 0.0)
+        at = Progress(log.position(), validation.nothing(len(training.lanes)), 0.0)
         if restored is not None:
             state, at = restored
             log.truncate(at.log_position)
@@ -176,7 +162,9 @@ def _steps(
             began = time.monotonic()
             state = _train_until(stop, loop, state, validated, check, report)
             seconds = time.monotonic() - began
-            taken = sum(len(_running(training, validated, i)) for i in range(at, stop))
+            taken = sum(
+                len(validation.running(training, validated, i)) for i in range(at, stop)
+            )
             if taken:
                 lane_step = min(seconds / taken, lane_step or math.inf)
             at = stop
@@ -186,7 +174,7 @@ def _validate(
     loop: _Loop, state: lanes.State, validated: Validated, validate: Validate
 ) -> tuple[lanes.State, Validated]:
     """Scores the lanes that trained since the last validation, and saves the state."""
-    due = _due(loop.training, validated, int(state.step))
+    due = validation.due(loop.training, validated, int(state.step))
     prompts, seen = lanes.current(loop.training.method, state, loop.fixed)
     with _saved_if_raised(loop, state, validated):
         found = validate(prompts, due) if due else ()
@@ -194,50 +182,9 @@ def _validate(
     groups = jax.device_get(seen.get("group"))
     state, validated = _note_scores(loop, state, validated, scores, groups)
     if validated.step in loop.training.halve_at:
-        validated = _halve(loop.training, validated, scores)
+        validated = validation.halve(loop.training, validated, scores)
     _save(loop, state, validated)
     return state, validated
-
-
-def _halve(
-    training: Training,
-    validated: Validated,
-    scores: Mapping[int, Mapping[str, float]],
-) -> Validated:
-    """Stops the worse half of the settings that are left of each task and method.
-
-    They are ranked by their best scores so far; equals, such as those of which step 0
-    is the best, by their last ones.
-    """
-    runs = [lane.run for lane in training.lanes]
-    ranks = {
-        run: (validated.best[k]["mean"], scores[k]["mean"])
-        if validated.alive[k] and validated.best[k]
-        else (math.nan, math.nan)
-        for k, run in enumerate(runs)
-        if validated.stopped[k] is None
-    }
-    worse = ranks.keys() - trials.better_half(ranks)
-    stopped = tuple(
-        validated.step if run in worse else before
-        for run, before in zip(runs, validated.stopped, strict=True)
-    )
-    return dataclasses.replace(validated, stopped=stopped)
-
-
-def _due(training: Training, validated: Validated, at: int) -> list[int]:
-    """Lists the lanes to validate: of those that train, or did since the last one."""
-    # A lane that ends between two validations is validated at the second.
-    return _running(training, validated, at - training.stage.validate_every)
-
-
-def _running(training: Training, validated: Validated, at: int) -> list[int]:
-    """Lists the lanes that take part in a step: not the dead, stopped or done."""
-    return [
-        k
-        for k, lane in enumerate(training.lanes)
-        if at < lane.steps and validated.alive[k] and validated.stopped[k] is None
-    ]
 
 
 def _train_until(
@@ -281,7 +228,7 @@ def _maker(
     training, streams = loop.training, loop.training.streams
 
     def make(at: int) -> list[microbatches.Rows]:
-        running = _running(training, validated, at)
+        running = validation.running(training, validated, at)
         return microbatches.make(
             streams, running, at, training.stage.batch_size, loop.cut
         )

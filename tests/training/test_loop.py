@@ -17,7 +17,15 @@ from dtvg_jax import methods
 from dtvg_jax.data import microbatches
 from dtvg_jax.data.token_table import TokenTable
 from dtvg_jax.methods.row_prompts import Prompts
-from dtvg_jax.training import lanes, loop, metrics_log, placement, programs, stages
+from dtvg_jax.training import (
+    lanes,
+    loop,
+    metrics_log,
+    placement,
+    programs,
+    stages,
+    validation,
+)
 from dtvg_jax.training.runs import Lane, Run
 
 STAGE = stages.Stage(
@@ -276,14 +284,35 @@ def test_a_halving_is_resumed(tmp_path, tables, halved, call):
     assert (tmp_path / metrics_log.FILE).read_bytes() == log
 
 
+def of_lanes(tables: dict[str, TokenTable], given: list[Lane]) -> programs.Training:
+    """What a program is made of, for functions that look at its lanes only."""
+    opened = [tables[lane.run.task] for lane in given]
+    made = (methods.by_name("dtvg"), STAGE, given, test_lanes.context(), opened, ())
+    return programs.Training("stage2-dtvg", *made)
+
+
+@pytest.mark.parametrize(
+    ("best", "last", "alive", "before", "after"),
+    [
+        ((1, 2, 3, 0), (0, 9, 0, 9), "yyyy", (None,) * 4, (None, 8, None, 8)),
+        ((1, 1, 1, 1), (0, 9, 0, 9), "yyyy", (None,) * 4, (8, None, 8, None)),
+        ((1, 1, 1, 1), (1, 1, 1, 1), "yyyy", (None,) * 4, (None, 8, None, 8)),
+        ((9, 1, 9, 1), (9, 1, 9, 1), "nyyy", (None,) * 4, (8, None, 8, None)),
+        ((None, 0, 9, 0), (9, 0, 9, 0), "yyyy", (None,) * 4, (8, None, 8, None)),
+        ((1, 2, 1, 2), (1, 2, 1, 2), "yyyy", (4, None, 4, None), (4, None, 4, None)),
+    ],
+    ids=["mean", "tie by last", "tie", "dead", "never validated", "one is left"],
+)
+def test_settings_are_halved(tables, best, last, alive, before, after):
+    scores = tuple({} if one is None else {"mean": float(one)} for one in best)
+    living = tuple(one == "y" for one in alive)
+    validated = validation.Validated(8, living, scores, before)
+    seen = {k: {"mean": float(one)} for k, one in enumerate(last)}
+    training = of_lanes(tables, SETTINGS)
+    assert validation.halve(training, validated, seen).stopped == after
+
+
 def test_lanes_have_warm_ups_of_their_own(tables):
-    training = programs.Training(
-        "stage2-dtvg",
-        methods.by_name("dtvg"),
-        STAGE,
-        [lane._replace(warmup=k) for k, lane in enumerate(LANES)],
-        test_lanes.context(),
-        [tables[lane.run.task] for lane in LANES],
-        (),
-    )
+    given = [lane._replace(warmup=k) for k, lane in enumerate(LANES)]
+    training = of_lanes(tables, given)
     assert programs.fixed(training).rates.warmup.tolist() == [0, 1, 2, 3]

@@ -14,9 +14,9 @@ import safetensors
 from safetensors import numpy as safetensors_numpy
 
 from dtvg_jax import files
-from dtvg_jax.errors import InputError, shown
-from dtvg_jax.formats import tensors
-from dtvg_jax.formats.families import BY_MODEL_TYPE, t5
+from dtvg_jax.errors import InputError
+from dtvg_jax.formats import families, tensors
+from dtvg_jax.formats.families import t5
 from dtvg_jax.formats.tensors import Box, Checkpoint, Tensor
 from dtvg_jax.models.t5 import T5Config
 from dtvg_jax.shapes import Params
@@ -40,13 +40,7 @@ def open_checkpoint(folder: pathlib.Path) -> Checkpoint:
     Raises InputError, naming the tensors or attributes that do not fit.
     """
     attributes = files.read_json(folder / "config.json", REMEDY)
-    kind = attributes.get("model_type")
-    family = BY_MODEL_TYPE.get(kind) if isinstance(kind, str) else None
-    if family is None:
-        raise InputError(
-            f"{folder}/config.json: model_type is {shown(kind)}; known are "
-            f"{', '.join(BY_MODEL_TYPE)}."
-        )
+    family = families.of(attributes, f"{folder}/config.json")
     paths = weight_files(folder)
     weights = _open_weights(paths)
     try:

@@ -210,6 +210,11 @@ def embedding(params: Params) -> Float[Array, "V H"]:
     return params["token_embedder"]["embedding"]
 
 
+def embedded(params: Params, tokens: Int[Array, "B T"]) -> Float[Array, "B T H"]:
+    """Gives the input embedding of tokens; that of padding is any row's."""
+    return jnp.take(embedding(params), tokens, axis=0, mode="clip")
+
+
 def init_params(config: Config, key: Key[Array, ""]) -> Params:
     """Draws float32 parameters for a config, as a plain tree."""
     draw = architecture(config).init_params

@@ -157,6 +157,7 @@ def _contexts(shapes: Shapes, width: int) -> lanes.LaneContexts:
         sources=_array(shapes.groups, shapes.sources, *prompt),
         start=_array(shapes.lanes, *prompt),
         available=_array(shapes.lanes, shapes.sources, dtype="bool"),
+        seed=_array(shapes.groups, dtype="uint32"),
     )
 
 

@@ -24,10 +24,12 @@ class Family(NamedTuple):
         each tensor.  It takes out of the weights what no model uses, or uses twice;
         the rest is compared with the names.  Raises InputError for what would be
         another model.
+    said: attributes of config.json -> config, where they alone can be believed
     """
 
     model_types: tuple[str, ...]
     read: Callable[[Attributes, Weights], tuple[Config, dict[str, Slot]]]
+    said: Callable[[Attributes], Config]
 
 
 def one_embedding(weights: Weights, names: tuple[str, ...]) -> Tensor:

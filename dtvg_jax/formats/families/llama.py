@@ -110,6 +110,15 @@ def read(
     return said, tensor_names(said)
 
 
+def said(
+    attributes: Attributes,
+    config_of: Callable[[Attributes, int], LlamaConfig] = config,
+) -> LlamaConfig:
+    """Reads the config that attributes alone describe, as of a published model."""
+    vocabulary = Reader(attributes, FIXED).take("vocab_size", int, 32000)
+    return config_of(attributes, vocabulary)
+
+
 def _rope(a: Reader) -> Rope:
     """Reads `rope_parameters` (new files) or `rope_theta` and `rope_scaling` (old)."""
     theta = a.take("rope_theta", float, 10000.0)
@@ -143,4 +152,4 @@ def _rope(a: Reader) -> Rope:
     return r.finish(rope)
 
 
-FAMILY = Family(("llama",), read)
+FAMILY = Family(("llama",), read, said)

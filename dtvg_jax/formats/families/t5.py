@@ -162,6 +162,18 @@ def read(attributes: Attributes, weights: Weights) -> tuple[Config, dict[str, Sl
     return said, tensor_names(said)
 
 
+def said(attributes: Attributes) -> T5Config:
+    """Reads the config that attributes alone describe, as of a published model."""
+    gated = str(attributes.get("feed_forward_proj")).startswith("gated-")
+    vocabulary = Reader(attributes, FIXED).take("vocab_size", int, 32128)
+    made = config(attributes, vocabulary=vocabulary, gated=gated)
+    return dataclasses.replace(
+        made,
+        tied_head=Reader(attributes, FIXED).take("tie_word_embeddings", bool, True),
+        bias_per_layer=attributes.get("model_type") == "umt5",
+    )
+
+
 def _activations(a: Reader, gated: bool) -> tuple[str, ...]:
     said = a.take("feed_forward_proj", str, "relu")
     name = "gated-" + said.removeprefix("gated-") if gated else said
@@ -182,4 +194,4 @@ def _activations(a: Reader, gated: bool) -> tuple[str, ...]:
     return activations
 
 
-FAMILY = Family(("t5", "mt5", "umt5"), read)
+FAMILY = Family(("t5", "mt5", "umt5"), read, said)

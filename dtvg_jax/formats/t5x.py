@@ -156,7 +156,9 @@ def _descriptions(config: t5.T5Config, dtype: str) -> dict[str, bytes]:
     return found | ({"config.gin": bindings.encode()} if bindings else {})
 
 
-def _write_array(folder: pathlib.Path, path: str, leaf: jax.Array) -> JsonObject:
+def _write_array(
+    folder: pathlib.Path, path: str, leaf: jax.Array | np.ndarray
+) -> JsonObject:
     """Writes one array as zarr and gives its spec for the index, as T5X does."""
     name = f"target.{path.replace('/', '.')}"
     rows = max(1, CHUNK // math.prod(leaf.shape[1:]))

@@ -11,10 +11,11 @@ import os
 import re
 import time
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias, cast
 
 import jax
 from jax import export
+from jax.core import ShapedArray
 from jax.experimental import topologies
 from jax.extend.core import ClosedJaxpr, Jaxpr
 from jax.sharding import NamedSharding
@@ -272,16 +273,19 @@ def products(program: Jaxpr) -> int:
     for equation in program.eqns:
         if equation.primitive.name == "dot_general":
             (contracted, _), _ = equation.params["dimension_numbers"]
-            shape = equation.invars[0].aval.shape
-            terms = math.prod(shape[axis] for axis in contracted)
-            total += 2 * terms * math.prod(equation.outvars[0].aval.shape)
+            left = cast(ShapedArray, equation.invars[0].aval)
+            out = cast(ShapedArray, equation.outvars[0].aval)
+            terms = math.prod(left.shape[axis] for axis in contracted)
+            total += 2 * terms * math.prod(out.shape)
         inner = jax.tree.leaves(
             list(equation.params.values()), is_leaf=lambda x: isinstance(x, PROGRAMS)
         )
-        times = equation.params.get("length", 1)  # that of a scan
+        trips = equation.params.get("length", 1)  # of a scan
         for one in inner:
-            if isinstance(one, PROGRAMS):
-                total += times * products(getattr(one, "jaxpr", one))
+            if isinstance(one, ClosedJaxpr):
+                total += trips * products(one.jaxpr)
+            elif isinstance(one, Jaxpr):
+                total += trips * products(one)
     return total
 
 

@@ -41,17 +41,18 @@ def test_weights_follow_the_gradient_of_the_mean_token_loss(
     )
     assert tuned.step == 2 and tuned.validation == {"mean": 1.0}
     params = backbone.params
+
+    @jax.jit
+    @jax.grad
+    def gradient(params, batch):
+        none = jnp.zeros((0, test_lanes.H))
+        logits = backbone.logits(params, none, batch["inputs"], batch["targets"])
+        return token_loss(logits, batch["targets"])
+
     for step in range(STEPS):
         rows = batches.batch_rows(table, 1, step, BATCH)
         batch = jax.tree.map(jnp.asarray, batches.gather(table, rows, 6, 2))
-        gradients = jax.grad(
-            lambda p, batch=batch: token_loss(
-                backbone.logits(
-                    p, jnp.zeros((0, test_lanes.H)), batch["inputs"], batch["targets"]
-                ),
-                batch["targets"],
-            )
-        )(params)
+        gradients = gradient(params, batch)
         rate = RATE * (STEPS - step) / STEPS
         params = jax.tree.map(lambda p, g, rate=rate: p - rate * g, params, gradients)
         jax.tree.map(

@@ -55,7 +55,7 @@ RATES = optimisers.Rates(
 def backbone(config=T5) -> backbones.Backbone:
     if config == EMBEDDED:
         return load_backbone(EMBEDDED)
-    params = backbones.init_params(config, jax.random.key(0))
+    params = backbones.init_params(config, jax.random.key(1))
     return backbones.build("tiny", config, params, None, "")
 
 

@@ -88,6 +88,7 @@ def tune(
             runs.Lane(
                 runs.Run(1, one.task, one.kind, one.seed),
                 steps,
+                0,
                 {"prompt": PROMPT_RATE},
             )
             for one in tunings

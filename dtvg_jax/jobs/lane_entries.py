@@ -42,6 +42,8 @@ def metadata(
         task=run.task,
         method=run.method,
         variant=run.variant,
+        trial=run.trial,
+        stopped=trained.stopped[k],
         settings=method.settings,
         stage=run.stage,
         seed=run.seed,

@@ -79,6 +79,7 @@ def _row(
         task=run.task,
         method=run.method,
         variant=run.variant,
+        trial=run.trial,
         seed=run.seed,
         split=table.split,
         examples=len(table),

@@ -12,7 +12,7 @@ from dtvg_jax.errors import InputError, shown
 from dtvg_jax.methods import row_prompts
 from dtvg_jax.methods.row_prompts import Prompts, RowPrompt
 from dtvg_jax.models import backbone
-from dtvg_jax.training.runs import Run, can_name_a_file
+from dtvg_jax.training.runs import Run, Trial, can_name_a_file
 
 FORMAT, UNSEALED = 2, 1  # entries of format 1 have no digest of their metadata
 # In names of entries, the method of a prompt that stage 1 learned.
@@ -42,7 +42,7 @@ class EntryName(NamedTuple):
 
 def name_of(run: Run) -> EntryName:
     """Names the entry of a run."""
-    method = STAGE1 if run.stage == 1 else run.full_method
+    method = STAGE1 if run.stage == 1 else run.setting
     return EntryName(run.task, method, run.seed)
 
 
@@ -77,6 +77,7 @@ class Metadata:
 
     Attributes:
       settings: of the method: its class and hyper-parameters.
+      trial: what a search tried, and `stopped` the step at which it stopped the run.
       step: the step that validated best; `metrics` are its validation scores.
       failed: why training ended early.
       sources: the tasks that the array "group" is about.
@@ -91,6 +92,8 @@ class Metadata:
     seed: int
     stage: int | None = None
     variant: str = ""
+    trial: Trial | None = None
+    stopped: int | None = None
     settings: Mapping[str, object] | None = None
     step: int | None = None
     metrics: Mapping[str, float] = dataclasses.field(default_factory=dict)
@@ -114,9 +117,8 @@ class Metadata:
     @property
     def name(self) -> EntryName:
         """The name of the entry."""
-        return name_of(
-            Run(self.stage or 0, self.task, self.method, self.seed, self.variant)
-        )
+        run = Run(self.stage or 0, self.task, self.method, self.seed, self.variant)
+        return name_of(run._replace(trial=self.trial))
 
 
 class Fit(NamedTuple):

@@ -15,6 +15,7 @@ from jaxtyping import Float
 from dtvg_jax import files, task_vectors
 from dtvg_jax.errors import InputError
 from dtvg_jax.formats import hugging_face, load, prompt_files, t5x
+from dtvg_jax.formats.tensors import Slot
 from dtvg_jax.methods import initial_prompt, row_prompts
 from dtvg_jax.models import backbone, t5
 from dtvg_jax.store import entries
@@ -24,7 +25,7 @@ from dtvg_jax.store.prompt_store import PromptStore
 FORMATS = ("peft", "npy", "prompt_tuning")
 BACKBONE_FORMATS = ("t5x", "hugging_face")
 TASK = re.compile(r"[\w.+-]*\w[\w.+-]*")
-EMBEDDING = "token_embedder/embedding"
+EMBEDDING = Slot("token_embedder/embedding")
 
 
 class Target(NamedTuple):

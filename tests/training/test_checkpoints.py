@@ -20,7 +20,9 @@ from dtvg_jax.training import checkpoints, lanes, loop, optimisers
 
 AT = loop.Progress(
     log_position=120,
-    validated=loop.Validated(3, (True, False), ({"accuracy": 50.0, "mean": 50.0}, {})),
+    validated=loop.Validated(
+        3, (True, False), ({"accuracy": 50.0, "mean": 50.0}, {}), (None, 3)
+    ),
     seconds=1.5,
 )
 

@@ -74,9 +74,8 @@ def _exported(prompt_store: PromptStore, name: str, to: Target) -> dict[str, byt
     entry = prompt_store.read(name)
     if row_prompts.are_in(entry.arrays):
         raise InputError(
-            f"{name} has a prompt of its own for each row, made by the method "
-            f"{entry.metadata.method!r}, which no other program knows: it cannot be "
-            "exported."
+            f"{name} has a prompt of its own for each row, which no other program can "
+            "make: name the entries to export without it."
         )
     rows, source = entry.arrays["prompt"], to.source
     if source is None:

@@ -189,7 +189,7 @@ def select(which: Bool[Array, " K"], new: Tree, old: Tree) -> Tree:
 
 def _standing(
     method: Method,
-    prompts: Float[Array, "K P H"] | Float[np.ndarray, "K P H"],
+    prompts: Float[Array, "K P H"],
     trainables: Trainables,
     contexts: LaneContexts,
 ) -> Prompts:

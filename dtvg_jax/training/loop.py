@@ -109,7 +109,7 @@ def train(
             _save(loop, state, at.validated)
         state, validated = _steps(loop, state, at.validated, validate, check)
         best, scores = jax.device_get(state.best), dict(enumerate(validated.best))
-        prompts = lanes.best_prompts(method, best, training.context)
+        prompts = lanes.best_prompts(method, state.best, fixed.context)
         # Lanes that failed before they were ever validated.
         if unseen := [k for k, found in scores.items() if not found]:
             start = validate(prompts, unseen)

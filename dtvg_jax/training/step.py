@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, TypeAlias, cast
+from typing import NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -22,7 +22,7 @@ Metrics: TypeAlias = dict[str, Array]
 # What rows see of the lanes: of a method that does not look at them, what the backbone
 # makes of each lane's prompt; else the prompts and trainables [K, ...], of which a
 # microbatch makes the prompt of each row.
-Seen: TypeAlias = Prefix | tuple[Float[Array, "K P H"], Trainables]
+Seen: TypeAlias = PyTree[Array]
 
 
 class Rows(NamedTuple):
@@ -136,7 +136,7 @@ def _before_rows(
 ) -> Prefix:
     """Gives what stands before each row of a microbatch."""
     if method.looks_at_rows:
-        prompts, trainables = cast(tuple[Array, Trainables], seen)
+        prompts, trainables = seen
         made = lanes.row_prompts(
             method,
             prompts,
@@ -149,8 +149,7 @@ def _before_rows(
         return backbone.prefix(params, made)
     # A single prompt stays one copy, of which all rows share keys and values.
     single = fixed.context.start.shape[0] == 1
-    prefix = cast(Prefix, seen)
-    return prefix if single else backbone.take(prefix, rows.lanes)
+    return seen if single else backbone.take(seen, rows.lanes)
 
 
 def _begin(

@@ -146,7 +146,7 @@ def test_what_rows_prompts_are_made_of_goes_into_an_entry_and_back():
             "the method 'os:system' is not of this package: import",
         ),
         ({"depth": 2}, "the method '{}' has no field 'depth' in this version"),
-        ({"size": "many"}, "size = 'many'"),
+        ({"size": "many"}, "the method '{}': size = 'many'"),
     ],
 )
 def test_settings_of_no_method_are_sentences(change, sentence):

@@ -180,7 +180,7 @@ def test_lanes_that_are_done_or_dead_get_no_rows(tmp_path, tables, monkeypatch):
     expected = [[0, 1, 2, 3]] * 4 + [[1, 2, 3]] * 4 + [[1]]
     assert seen == list(enumerate(expected))
     # A lane that was never validated has the score of where it began.
-    np.testing.assert_equal(list(trained.scores), score(trained.best.prompt, range(4)))
+    np.testing.assert_equal(list(trained.scores), score(trained.prompts, range(4)))
 
 
 def test_what_a_dead_lane_is_given_is_resumed(tmp_path, tables, monkeypatch):
@@ -209,7 +209,7 @@ def test_the_last_validation_is_not_repeated(tmp_path, tables):
     trained = train(tmp_path, tables, validate=validate)
     # At 0, 4, 8 and 9; the lanes of seed 1 end at 8.
     assert steps == [[0, 1, 2, 3]] * 4
-    assert list(trained.scores) == score(trained.best.prompt, range(4))
+    assert list(trained.scores) == score(trained.prompts, range(4))
 
 
 def test_a_lane_that_has_ended_is_validated_once_more(tmp_path, tables):

@@ -9,7 +9,7 @@ import glob
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -21,7 +21,11 @@ from dtvg_jax.errors import InputError
 Path = str | os.PathLike[str]
 Task: TypeAlias = Any  # SeqIO's, which is imported late
 Row: TypeAlias = dict[str, Any]  # of NumPy values, as tf.data gives them
+RowSpec: TypeAlias = Mapping[str, Any]  # of tf.TensorSpec by field, nested
+Dataset: TypeAlias = Any  # of tf.data
 Shots = tuple[str, int, int]  # rule, k, seed, as in `tasks.few_shot.Shots`
+# What `get_dataset` is told besides the split: nothing is drawn, kept or cut.
+_AS_STORED: Any = {"seed": 0, "try_in_mem_cache": False, "trim_output_features": False}
 
 
 def check_present(task: Task, split: str, tfds_data_dir: Path | None) -> None:
@@ -80,7 +84,58 @@ def scoring(task: Task) -> catalogue.Scoring:
             f"Task '{task.name}' has no metric function of (targets, predictions): "
             "give it one, metric objects and scores are not used."
         )
-    return catalogue.Scoring(tuple(task.predict_metric_fns), task.postprocessor)
+    metrics = tuple(task.predict_metric_fns)
+    known = described(task)
+    return catalogue.Scoring(
+        metrics, task.postprocessor, labels=known.labels if known else None
+    )
+
+
+def described(task: Task) -> catalogue.Described | None:
+    """Gives what the catalogue, or a user's module by `describe`, says of a task."""
+    return catalogue.module("registration").DESCRIBED.get(task.name)
+
+
+def row_spec(task: Task) -> RowSpec:
+    """Gives the type of a raw row, field by field; data need not be there.
+
+    Raises InputError where it cannot be known, or rows have no fields.
+    """
+    try:
+        if loader := getattr(task.source, "tfds_dataset", None):
+            spec = loader.builder.info.features.get_tensor_spec()
+        elif (spec := getattr(task.source, "element_spec", None)) is None:
+            first = next(iter(task.splits))
+            spec = task.source.get_dataset(first, shuffle=False).element_spec
+    except Exception as error:  # whatever a source raises
+        raise InputError(
+            f"the fields of rows of {task.name} are not known: {_said(error)}"
+        ) from error
+    if not isinstance(spec, Mapping):
+        raise InputError(f"rows of {task.name} have no fields")
+    return spec
+
+
+def inputs(task: Task, rows: Dataset) -> list[str]:
+    """Formats raw rows as `text_rows` does, and gives the inputs.
+
+    Raises InputError where the task's preprocessors fail, or drop or repeat rows.
+    """
+    import seqio
+
+    given = seqio.FunctionDataSource(lambda split, shuffle_files: rows, ["rows"])
+    try:
+        made = _untokenised(task).replace(source=given)
+        dataset = made.get_dataset(None, "rows", shuffle=False, **_AS_STORED)
+        examples = list(dataset.as_numpy_iterator())
+        texts = [_decode(row, "inputs", i) for i, row in enumerate(examples, 1)]
+    except InputError:
+        raise
+    except Exception as error:  # whatever a preprocessor or TensorFlow raise
+        raise InputError(f"{task.name} cannot format it: {_said(error)}") from error
+    if len(texts) != (count := int(rows.cardinality())):
+        raise InputError(f"{task.name} makes {len(texts)} inputs of {count}")
+    return texts
 
 
 def text_rows(
@@ -104,9 +159,8 @@ def text_rows(
                 f"it has {', '.join(sorted(task.splits))}."
             )
         dataset = _untokenised(task).get_dataset(
-            None, split, shuffle=False, seed=0, try_in_mem_cache=False,
-            trim_output_features=False,
-        )  # fmt: skip
+            None, split, shuffle=False, **_AS_STORED
+        )
         for number, example in enumerate(dataset.as_numpy_iterator(), 1):
             yield _text_row(task, example, number)
     except InputError:

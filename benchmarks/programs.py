@@ -40,13 +40,13 @@ def run_job(cache: str, folder: str) -> None:
     monitoring.register_event_duration_secs_listener(duration)
     monitoring.register_event_listener(lambda event, **_: hits.update([event]))
     compilation_cache.enable(cache)
-    stage = {"learning_rate": 0.1, "validate_every": 20}
+    stage = {"learning_rate": 0.1, "warmup": 0, "validate_every": 20}
     settings = job.Job(
         backbone="miniature",
         sources=SOURCES,
         targets=TARGETS,
         stage1=stages.Stage(steps=20, **stage),
-        stage2=stages.Stage(steps=20, optimiser="adamw_stage2", **stage),
+        stage2=stages.Stage(steps=20, **stage),
         seeds=(0,),
         prompt_length=16,
         validation_rows=50,

@@ -36,8 +36,8 @@ QUICKSTART = job.Job(  # as gin/runs/quickstart.gin
     backbone="miniature",
     sources=["mnli", "qnli", "qqp", "sst2", "superglue-record", "squad"],
     targets=["rte", "mrpc", "cola", "superglue-boolq", "superglue-cb", "superglue-wic"],
-    stage1=Stage(steps=200, learning_rate=0.2, validate_every=100),
-    stage2=Stage(steps=100, learning_rate=0.2, validate_every=50),
+    stage1=Stage(steps=200, learning_rate=0.2, warmup=0, validate_every=100),
+    stage2=Stage(steps=100, learning_rate=0.2, warmup=0, validate_every=50),
     seeds=[0, 1, 2],
     prompt_length=16,
     inputs_length=32,
@@ -58,7 +58,7 @@ def training(
         for seed in settings.seeds
     }
     context = stage_inputs.first(p_init, program.lanes)
-    optimiser = optimisers.by_name(stage.optimiser)
+    optimiser = optimisers.by_name(stage.optimiser_in(1))
     method = METHODS["prompt_tuning"]
     rates = optimisers.Rates(
         peak={"prompt": jnp.full(count, stage.learning_rate)},

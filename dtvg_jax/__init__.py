@@ -2,7 +2,7 @@
 
 >>> import dtvg_jax as dtvg
 >>> backbone = dtvg.load_backbone("miniature")
->>> stage = dtvg.Stage(steps=2, learning_rate=0.1, validate_every=2)
+>>> stage = dtvg.Stage(steps=2, learning_rate=0.1, warmup=0, validate_every=2)
 >>> short = dict(prompt_length=4, inputs_length=32, targets_length=2, seeds=[0])
 >>> few = dict(validation_rows=8, test_rows=8, evaluation_batch_size=8)
 >>> prompts = dtvg.learn(["mnli", "qqp"], "learned", stage=stage, **short, **few)

@@ -350,7 +350,7 @@ def _object(pairs: list[tuple[str, object]]) -> JsonObject:
 
 
 def _refuse_constant(text: str) -> object:
-    raise ValueError(f"{text} is no value of JSON")
+    raise ValueError(f"{text} is not a JSON value")
 
 
 def _finite(text: str) -> float:

@@ -223,7 +223,7 @@ def _text(
     text = _plain(value)
     _check_utf8(where, text)
     if "\0" in text:
-        raise ValueError(f"{where} has a NUL character: it is no text")
+        raise ValueError(f"{where} has a NUL character: it is not text")
     if classes is not None and text not in classes:
         raise ValueError(
             f"{where} is {reprlib.repr(text)}: it must be one of "

@@ -11,7 +11,7 @@ BAD: list[tuple[bytes, str]] = [
     (b" \t \r", "the line is empty"),
     (b"\xff\xfe{\x00}\x00", "not UTF-8 at byte 1"),
     (b'{"inputs": "caf\xe9"}', "not UTF-8 at byte 16"),
-    (b"\x00{\x00}\x00", "the line has a NUL at character 1: it is no text"),
+    (b"\x00{\x00}\x00", "the line has a NUL at character 1: it is not text"),
     (b"x" * LONG, "the line has more than 1,048,576 bytes"),
     (
         b"plain words",
@@ -21,8 +21,8 @@ BAD: list[tuple[bytes, str]] = [
         b'{"inputs": "x"}',
         'the line names neither "task" nor "prompt", and there is no --prompt',
     ),
-    (b'"a text"', 'the line is JSON but no object: give {"inputs": TEXT}'),
-    (b'["a text"]', 'the line is JSON but no object: give {"inputs": TEXT}'),
+    (b'"a text"', 'the line is JSON but not an object: give {"inputs": TEXT}'),
+    (b'["a text"]', 'the line is JSON but not an object: give {"inputs": TEXT}'),
     (
         b'{"task": "sst2", "sentence": ',
         "the line is not JSON (Expecting value: column 30 (char 29))",
@@ -42,7 +42,7 @@ BAD: list[tuple[bytes, str]] = [
     ),
     (
         b'{"task": "sst2", "sentence": NaN}',
-        "the line is not JSON (NaN is no value of JSON)",
+        "the line is not JSON (NaN is not a JSON value)",
     ),
     (
         b'{"task": "sst2", "sentence": 1e999}',
@@ -109,7 +109,7 @@ BAD: list[tuple[bytes, str]] = [
     ),
     (
         b'{"task": "sst2", "sentence": "a\\u0000b"}',
-        "the field 'sentence' has a NUL at character 2: it is no text",
+        "the field 'sentence' has a NUL at character 2: it is not text",
     ),
     (
         b'{"prompt": "own/dtvg-seed0", "review": "x"}',

@@ -79,8 +79,8 @@ UNREADABLE = {
         b'{"a": 1, "b": {"c": 2, "c": 3}}',
         " is not JSON (the name 'c' is there",
     ),
-    "NaN": (b'{"a": NaN}', " is not JSON (NaN is no value of JSON)"),
-    "infinity": (b'{"a": -Infinity}', " is not JSON (-Infinity is no value of JSON)"),
+    "NaN": (b'{"a": NaN}', " is not JSON (NaN is not a JSON value)"),
+    "infinity": (b'{"a": -Infinity}', " is not JSON (-Infinity is not a JSON value)"),
     "too large": (b'{"a": 1e999}', " is not JSON (the number 1e999 is too large)"),
     "digits": (b"[" + b"7" * 5000 + b"]", " is not JSON (the number 7777777777..."),
     "half a letter": (

@@ -23,6 +23,7 @@ from dtvg_jax.training.metrics_log import MetricsLog
 
 BATCH_SIZE = 16
 ROWS_AT_ONCE = 64  # sharing a prompt when decoding
+VALIDATE_EVERY = 100  # steps
 PROMPT_RATE = 0.2  # as gin/runs/quickstart.gin
 WEIGHTS_RATE = 3e-3  # the best of 3e-4, 1e-3, 3e-3 on most tasks, seed 0
 
@@ -77,7 +78,13 @@ def tune(
     training = programs.Training(
         name=f"{len(tunings)} prompts",
         method=methods.by_name("prompt_tuning"),
-        stage=stages.Stage(steps, PROMPT_RATE, batch_size=BATCH_SIZE),
+        stage=stages.Stage(
+            steps,
+            PROMPT_RATE,
+            batch_size=BATCH_SIZE,
+            warmup=0,
+            validate_every=VALIDATE_EVERY,
+        ),
         lanes=[
             runs.Lane(
                 runs.Run(1, one.task, one.kind, one.seed),
@@ -97,9 +104,10 @@ def tune(
     )
     pairs = [split_decoding.Pair(k, one.validation) for k, one in enumerate(tunings)]
 
-    def validate(prompts: loop.Prompts) -> loop.Scores:
-        texts = answer(backbone, prompts, pairs)
-        return [scoring.score(p.table, t) for p, t in zip(pairs, texts, strict=True)]
+    def validate(prompts: loop.Prompts, due: Sequence[int]) -> loop.Scores:
+        tried = [pairs[k] for k in due]
+        texts = answer(backbone, prompts, tried)
+        return [scoring.score(p.table, t) for p, t in zip(tried, texts, strict=True)]
 
     with tempfile.TemporaryDirectory() as folder, MetricsLog(folder) as log:
         trained = loop.train(
@@ -167,8 +175,8 @@ def make_fine_tune(
 
 def _chunks(steps: int) -> list[tuple[int, int]]:
     """Splits the steps where prompts are validated too."""
-    every = stages.Stage(steps, PROMPT_RATE).validate_every
-    return [(at, min(at + every, steps)) for at in range(0, steps, every)]
+    starts = range(0, steps, VALIDATE_EVERY)
+    return [(at, min(at + VALIDATE_EVERY, steps)) for at in starts]
 
 
 def _stack(tuning: Tuning, steps: range, lengths: tuple[int, int]) -> batches.Batch:

@@ -97,7 +97,7 @@ def _object(text: str) -> JsonObject | None:
             return None
         raise InputError(str(error).replace("line 1 column", "column")) from None
     if not isinstance(content, dict):
-        raise InputError('the line is JSON but no object: give {"inputs": TEXT}')
+        raise InputError('the line is JSON but not an object: give {"inputs": TEXT}')
     return content
 
 

@@ -33,7 +33,7 @@ def _step(job: Job, program: plan.Program) -> compile_ahead.Step:
     )
     return compile_ahead.Step(
         method=program.method,
-        optimiser=stage.optimiser,
+        optimiser=stage.optimiser_in(program.stage),
         shapes=shapes,
         dropout=stage.dropout,
     )

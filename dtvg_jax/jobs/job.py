@@ -30,6 +30,9 @@ class Job:
       targets: tasks they are transferred to; without any, the job is stage 1 only.
       stage1: how the prompts of sources and targets are learned.
       stage2: how targets are tuned by each method.
+      ceiling: how all weights of the backbone are tuned for each target, to show what
+        prompts could reach at most; a copy of the backbone and a run for each target
+        and seed. None: they are not.
       methods: names of `methods.METHODS`, "my_package.my_file:METHOD", or methods
         with settings of their own; without any, the job is stage 1 only.
       method_settings: what the methods that are named take instead of the defaults of
@@ -62,6 +65,7 @@ class Job:
     stage1: Stage
     stage2: Stage
     methods: Sequence[str | Method] = ("prompt_tuning", "spot", "dtvg")
+    ceiling: Stage | None = None
     method_settings: Sequence[Method] = ()
     prompts_from: Sequence[str] = ()
     seeds: Sequence[int] = (42,)
@@ -84,7 +88,14 @@ class Job:
         for name in ("stage1", "stage2"):
             if not isinstance(getattr(self, name), Stage):
                 raise InputError(f"{name} must be a Stage: @{name}/stages.Stage()")
+        if self.ceiling is not None and not isinstance(self.ceiling, Stage):
+            raise InputError("ceiling must be a Stage: @ceiling/stages.Stage()")
         check_field_types(self)
+        if self.ceiling is not None and self.dtype != "float32":
+            raise InputError(
+                f"dtype = {self.dtype!r}: all weights are tuned in float32; leave out "
+                "ceiling or set dtype = 'float32'"
+            )
         for name in COUNTS:
             value = getattr(self, name)
             if value is not None and value < 1:

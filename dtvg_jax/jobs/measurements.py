@@ -2,6 +2,7 @@
 
     measured/<program>.json     the tested prompts of a program
     measured/sources.json       what stage 1's prompts are to each other
+    measured/ceiling-<task>-seed<n>.json    all weights tuned for a target
 
 A part that is there is not measured again, so an interrupted job loses at most one.
 A file holds the digests of the prompts that were measured, and one of itself: a part
@@ -15,7 +16,12 @@ from collections.abc import Mapping, Sequence
 from dtvg_jax import files
 from dtvg_jax.errors import InputError
 from dtvg_jax.files import Record
-from dtvg_jax.report.records import ResultRow, SimilarityMatrix, SingleSource
+from dtvg_jax.report.records import (
+    Ceiling,
+    ResultRow,
+    SimilarityMatrix,
+    SingleSource,
+)
 
 AGAIN = "what it held is measured again"
 SOURCES = "sources"
@@ -23,10 +29,14 @@ SOURCES = "sources"
 
 @dataclasses.dataclass(frozen=True)
 class Tested:
-    """The tested prompts of a program; seconds of training (if here) and of tests."""
+    """The tested prompts of a program; seconds of training (if here) and of tests.
+
+    `lane_step` is as in `loop.Validated`.
+    """
 
     rows: Sequence[ResultRow]
     seconds: Mapping[str, float]
+    lane_step: float | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,7 +71,7 @@ def read(
 def write(
     folder: pathlib.Path,
     part: str,
-    measured: Tested | Compared,
+    measured: Tested | Compared | Ceiling,
     prompts: Mapping[str, str],
 ) -> None:
     """Keeps a part of a job, measured of these prompts."""

@@ -20,6 +20,7 @@ from dtvg_jax.files import JsonObject
 from dtvg_jax.formats.load import load_backbone
 from dtvg_jax.inference import split_decoding
 from dtvg_jax.jobs import (
+    ceiling,
     job_folder,
     lane_entries,
     measurements,
@@ -33,16 +34,17 @@ from dtvg_jax.jobs.job import Job
 from dtvg_jax.jobs.measurements import Compared, Tested
 from dtvg_jax.jobs.stage_inputs import Prompt
 from dtvg_jax.jobs.taken_prompts import Takes
-from dtvg_jax.methods import described, initial_prompt
+from dtvg_jax.methods import Start, described, initial_prompt
 from dtvg_jax.models.backbone import Backbone
 from dtvg_jax.report import health
-from dtvg_jax.report.records import JobFacts, Report, Results, SingleSource
+from dtvg_jax.report.records import Cost, JobFacts, Report, Results, SingleSource
 from dtvg_jax.store import entries
 from dtvg_jax.store.entries import Entry
 from dtvg_jax.store.prompt_store import PromptStore
 from dtvg_jax.training import loop, metrics_log, placement, programs
 from dtvg_jax.training.metrics_log import MetricsLog
 from dtvg_jax.training.placement import Placement
+from dtvg_jax.training.programs import trained_numbers
 from dtvg_jax.training.runs import Run
 
 Check = Callable[[], None]
@@ -139,9 +141,14 @@ def _run(work: _Work) -> Results:
     compared = _compare_sources(work)
     singles = compared.single_source
     second = [_learn(work, one, singles) for one in programs if one.stage == 2]
+    ceilings = ceiling.measure(job, work.evaluator, work.folder, work.check)
     seconds = [one.seconds for one in (*first, compared, *second)]
     return Results(
-        job=_facts(work, {name: s for part in seconds for name, s in part.items()}),
+        job=_facts(
+            work,
+            {name: s for part in seconds for name, s in part.items()},
+            _costs(work, second),
+        ),
         rows=[row for part in (*first, *second) for row in part.rows],
         majority=testing.majority(
             plan.measured_tasks(job, work.taken), work.evaluator.tables
@@ -149,10 +156,11 @@ def _run(work: _Work) -> Results:
         single_source=singles,
         similarity=compared.similarity,
         log_digest=metrics_log.digest(work.folder),
+        ceilings=ceilings,
     )
 
 
-def _facts(work: _Work, seconds: dict[str, float]) -> JobFacts:
+def _facts(work: _Work, seconds: dict[str, float], costs: dict[str, Cost]) -> JobFacts:
     """Says of the job what the report shows."""
     job = work.job
     used = {m.full_name: m for m in job.resolved_methods() if job.targets}
@@ -169,20 +177,36 @@ def _facts(work: _Work, seconds: dict[str, float]) -> JobFacts:
         method_settings={name: method.settings for name, method in used.items()},
         seconds=seconds,
         taken=taken_prompts.as_json(work.taken),
+        costs=costs,
     )
+
+
+def _costs(work: _Work, tested: Sequence[Tested]) -> dict[str, Cost]:
+    """Says what each method of stage 2 costs."""
+    job, shape = work.job, next(iter(work.p_init.values())).shape
+    step_of = {row.run.full_method: one.lane_step for one in tested for row in one.rows}
+    return {
+        method.full_name: Cost(
+            trained_numbers(method, len(job.sources), *shape),
+            step_of.get(method.full_name),
+        )
+        for method in job.resolved_methods()
+        if job.targets
+    }
 
 
 def _learn(
     work: _Work, program: plan.Program, singles: Sequence[SingleSource]
 ) -> Tested:
     """Trains the lanes of a program, stores their prompts, and tests them."""
-    seconds = {}
+    seconds, lane_step = {}, None
     stored = set(work.store.names())
     if not {str(entries.name_of(run)) for run in program.runs} <= stored:
         trained = _train(work, program, singles)
         for k, run in enumerate(program.runs):
             _store(work, run, trained, k)
         seconds[program.name] = round(trained.seconds, 1)
+        lane_step = trained.lane_step
     learned = [_read(work, run) for run in program.runs]
     prompts = _digests(learned)
     measured = measurements.read(work.folder, program.name, Tested, prompts)
@@ -197,7 +221,7 @@ def _learn(
     records = metrics_log.read(work.folder / metrics_log.FILE)
     for problem in health.problems(rows, records):
         print(f"{program.name}  {health.sentence(problem)}", flush=True)
-    measured = Tested(rows, seconds)
+    measured = Tested(rows, seconds, lane_step)
     measurements.write(work.folder, program.name, measured, prompts)
     return measured
 
@@ -229,7 +253,9 @@ def _train(
     return loop.train(
         training=training,
         backbone=work.backbone,
-        validate=lambda p: work.evaluator.scores(p, tasks, "validation"),
+        validate=lambda prompts, due: work.evaluator.scores(
+            prompts, [(k, tasks[k]) for k in due], "validation"
+        ),
         folder=work.folder / "checkpoints" / program.name,
         log=work.log,
         placement=work.placement,
@@ -238,7 +264,7 @@ def _train(
 
 
 def _compare_sources(work: _Work) -> Compared:
-    """Measures stage 1: similarities, and every source's prompt on every target."""
+    """Measures stage 1: similarities, and sources' prompts on every target."""
     job, part = work.job, measurements.SOURCES
     entries_read = {
         (task, seed): _read(work, plan.stage1_run(task, seed))
@@ -250,9 +276,15 @@ def _compare_sources(work: _Work) -> Compared:
     if measured is not None:
         return measured
     learned = {key: entry.arrays for key, entry in entries_read.items()}
-    print("stage1  trying every source's prompt on every target", flush=True)
+    print("stage1  trying sources' prompts on every target", flush=True)
     start = time.monotonic()
-    prompts = {key: arrays["prompt"] for key, arrays in learned.items()}
+    # A store may hold hundreds: those are tried only where a method chooses by it.
+    chosen = any(m.start == Start.BEST_VALIDATED_SOURCE for m in job.resolved_methods())
+    prompts = {
+        (task, seed): arrays["prompt"]
+        for (task, seed), arrays in learned.items()
+        if chosen or plan.stage1_run(task, seed) not in work.taken
+    }
     singles = testing.single_sources(job, prompts, work.evaluator)
     similarity = {
         f"seed{seed}": testing.similarity(

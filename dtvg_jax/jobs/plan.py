@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from dtvg_jax.files import JsonObject
 from dtvg_jax.jobs.job import PLACES, Job
-from dtvg_jax.methods import METHODS, Method
+from dtvg_jax.methods import METHODS, Method, Start
 from dtvg_jax.training.runs import Lane, Run
 from dtvg_jax.training.stages import Stage
 
@@ -81,7 +81,7 @@ def _second(job: Job, together: Sequence[Method]) -> Program:
     lanes = tuple(
         Lane(
             Run(2, task, method.name, seed, method.variant),
-            job.stage2.steps,
+            _stage2_steps(job, method, task),
             method.rates(job.stage2.learning_rate),
         )
         for seed in job.seeds
@@ -148,6 +148,16 @@ def describe(job: Job, taken: Collection[Run] = ()) -> str:
         names = dict.fromkeys((run.task, run.full_method) for run in program.runs)
         lines += [f"  {task} by {method}" for task, method in names]
     return "\n".join(lines)
+
+
+def _stage2_steps(job: Job, method: Method, task: str) -> int:
+    """Counts the steps of a lane of stage 2, so that methods train equally long.
+
+    A start that is not the target's own prompt makes up for the steps that this took.
+    """
+    if method.start == Start.OWN:
+        return job.stage2.steps
+    return _stage1_steps(job, task) + job.stage2.steps
 
 
 def _stage1_steps(job: Job, task: str) -> int:

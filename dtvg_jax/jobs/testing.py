@@ -29,18 +29,17 @@ class Evaluator(NamedTuple):
     setup: Setup
     tables: Tables
 
-    def predict(
-        self, prompts: Prompts, tables: Sequence[TokenTable]
-    ) -> list[list[str]]:
-        """Answers the rows of table k with prompt k."""
-        pairs = [Pair(k, table) for k, table in enumerate(tables)]
+    def predict(self, prompts: Prompts, pairs: Sequence[Pair]) -> list[list[str]]:
+        """Answers the rows of each pair's table with its prompt."""
         return split_decoding.predict(self.decode, self.setup, prompts, pairs)
 
-    def scores(self, prompts: Prompts, tasks: Sequence[str], split: str) -> Scores:
-        """Scores prompt k on task `tasks[k]`."""
-        tables = [self.tables[task, split] for task in tasks]
-        texts = self.predict(prompts, tables)
-        return [scoring.score(*pair) for pair in zip(tables, texts, strict=True)]
+    def scores(
+        self, prompts: Prompts, tried: Sequence[tuple[int, str]], split: str
+    ) -> Scores:
+        """Scores prompt k on a task, for each pair (k, task)."""
+        pairs = [Pair(k, self.tables[task, split]) for k, task in tried]
+        texts = self.predict(prompts, pairs)
+        return [scoring.score(p.table, t) for p, t in zip(pairs, texts, strict=True)]
 
 
 def test(
@@ -53,7 +52,8 @@ def test(
     """Tests stored prompts on the test split; writes predictions, returns rows."""
     prompts = np.stack([entry.arrays["prompt"] for entry in learned])
     tables = [evaluator.tables[run.task, "test"] for run in runs]
-    texts = evaluator.predict(prompts, tables)
+    pairs = [Pair(k, table) for k, table in enumerate(tables)]
+    texts = evaluator.predict(prompts, pairs)
     rows = []
     for run, entry, table, answers in zip(runs, learned, tables, texts, strict=True):
         file = f"predictions/{entries.name_of(run).flat}-test.jsonl"
@@ -111,23 +111,21 @@ def single_sources(
     prompts: Mapping[tuple[str, int], Float[np.ndarray, "P H"]],
     evaluator: Evaluator,
 ) -> list[SingleSource]:
-    """Scores every source's own prompt, untuned, on every other target.
+    """Scores the sources' own prompts, untuned, on every other target.
 
     `prompts` are by task and seed.
     """
     cases = [
         (target, source, seed)
-        for target, source, seed in itertools.product(
-            job.targets, job.sources, job.seeds
-        )
-        if source != target
+        for target, (source, seed) in itertools.product(job.targets, prompts)
+        if source in job.sources and source != target
     ]
     if not cases:
         return []
     array = np.stack([prompts[source, seed] for _, source, seed in cases])
-    targets = [target for target, _, _ in cases]
-    validation = evaluator.scores(array, targets, "validation")
-    tested = evaluator.scores(array, targets, "test")
+    tried = [(k, target) for k, (target, _, _) in enumerate(cases)]
+    validation = evaluator.scores(array, tried, "validation")
+    tested = evaluator.scores(array, tried, "test")
     return [
         SingleSource(
             task=target,

@@ -43,7 +43,7 @@ class Grouped(Method):
     until: Number | None = None
     weight: Rate = 1.0
     exhaustive_limit: Count = task_vectors.MAX_EXHAUSTIVE_SOURCES
-    target_scale_rate: Rate | None = dataclasses.field(default=1e-3, metadata=PER_LANE)
+    target_scale_rate: Rate | None = dataclasses.field(default=None, metadata=PER_LANE)
     source_scale_rate: Rate | None = dataclasses.field(default=1e-3, metadata=PER_LANE)
 
     merges_sources = True

@@ -16,6 +16,7 @@ from dtvg_jax.methods.method import (
     Context,
     Diagnostics,
     Method,
+    Start,
     Trainables,
 )
 
@@ -28,6 +29,8 @@ class Mpt(Method):
       factor_rate: peak rate of the factors, as a multiple of the stage's rate.
     """
 
+    # The target's own prompt takes no part, so the steps that it took are made up for.
+    start: Start = dataclasses.field(default=Start.P_INIT, metadata=PER_LANE)
     factor_rate: Rate = dataclasses.field(default=1.0, metadata=PER_LANE)
 
     called = "mpt"

@@ -11,6 +11,7 @@ from dtvg_jax.report import glossary, health
 from dtvg_jax.report.records import Failure, Problem, Report
 from dtvg_jax.report.tables import (
     Table,
+    ceiling_table,
     group_table,
     method_table,
     numeric_columns,
@@ -90,6 +91,13 @@ def _targets(report: Report) -> list[Table]:
     return [table] if table.rows else []
 
 
+def _ceilings(report: Report) -> list[str | Table]:
+    table = ceiling_table(report)
+    if not table.rows:
+        return []
+    return ["What the backbone reaches where all its weights are tuned.", table]
+
+
 def _sources(report: Report) -> list[Table]:
     table = source_table(report)
     return [table] if table.rows else []
@@ -136,6 +144,7 @@ SECTIONS: Sequence[tuple[str, Section]] = (
     ("Terms", _terms),
     ("Methods", _methods),
     ("Targets", _targets),
+    ("All weights", _ceilings),
     ("Sources", _sources),
     ("Groups", _groups),
     ("Failed lanes", _failed),

@@ -17,11 +17,24 @@ Role: TypeAlias = Literal["source", "target"]
 
 
 @dataclasses.dataclass(frozen=True)
+class Cost:
+    """What a method costs: the numbers that a lane trains, and its seconds per step.
+
+    `lane_step` is the time of a step divided by the lanes that share it; None where it
+    was not measured.
+    """
+
+    trained: int
+    lane_step: float | None
+
+
+@dataclasses.dataclass(frozen=True)
 class JobFacts:
     """The settings of a job that the report shows; seconds by part of the job.
 
-    `descriptions` and `method_settings` are by method, with its variant; `taken` names
-    what came from other stores, by the entry of stage 1 that was not learned.
+    `descriptions`, `method_settings` and `costs` are by method, with its variant;
+    `taken` names what came from other stores, by the entry of stage 1 that was not
+    learned.
     """
 
     backbone: str
@@ -38,6 +51,7 @@ class JobFacts:
         default_factory=dict
     )
     taken: Mapping[str, Mapping[str, object]] = dataclasses.field(default_factory=dict)
+    costs: Mapping[str, Cost] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,6 +106,18 @@ class SingleSource:
 
 
 @dataclasses.dataclass(frozen=True)
+class Ceiling:
+    """All weights tuned for a target, tested at the step that validated best."""
+
+    task: str
+    seed: int
+    trained: int  # numbers
+    best_step: int
+    validation: Scores
+    metrics: Scores
+
+
+@dataclasses.dataclass(frozen=True)
 class SimilarityMatrix:
     """Cosines of the mean rows of task prompt vectors, [tasks, tasks]."""
 
@@ -112,6 +138,7 @@ class Results:
     single_source: Sequence[SingleSource]
     similarity: Mapping[str, SimilarityMatrix]
     log_digest: str
+    ceilings: Sequence[Ceiling] = ()
     format: int = FORMAT
 
 

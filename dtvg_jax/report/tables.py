@@ -3,7 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from dtvg_jax.report.records import GroupShare, Report, ScoreRow
+from dtvg_jax.report.records import Ceiling, Cost, GroupShare, Report, ScoreRow
+from dtvg_jax.report.statistics import spread
 from dtvg_jax.report.summary import BASELINE, last_stage
 from dtvg_jax.report.verdicts import verdict
 
@@ -43,6 +44,9 @@ _METHODS = {
     "degrees of freedom). Pairs of one target or one seed are not quite independent, "
     "so the interval is a measure of noise, not a proof.",
     "pairs": "number of pairs in the difference.",
+    "trained": "how many numbers are trained for a target and seed.",
+    "ms per step": "milliseconds of a training step, divided by the prompts that are "
+    "trained in it together; methods that differ in settings only share a step.",
 }
 
 _TARGET = {"target": "the task that was tuned and tested."}
@@ -93,6 +97,23 @@ def target_table(report: Report) -> Table:
     return _with_problems(report, Table(_TARGETS, rows), shown)
 
 
+def ceiling_table(report: Report) -> Table:
+    """Lays out the scores of targets for which all weights were tuned."""
+    metric_of = {row.task: row.metric for row in report.summary.table}
+    by_task: dict[str, list[Ceiling]] = {}
+    for one in report.results.ceilings:
+        by_task.setdefault(one.task, []).append(one)
+    rows = []
+    for task, found in by_task.items():
+        metric = metric_of[task]
+        mean, sd = spread([one.metrics[metric] for one in found])
+        trained = str(found[0].trained)
+        rows.append([task, metric, number(mean), number(sd), str(len(found)), trained])
+    names = ("metric", "mean", "sd", "seeds")
+    said = {name: _SCORES[name] for name in names}
+    return Table({**_TARGET, **said, "trained": _METHODS["trained"]}, rows)
+
+
 def source_table(report: Report) -> Table:
     """Lays out the scores of sources."""
     table = [row for row in report.summary.table if row.role == "source"]
@@ -112,7 +133,10 @@ def method_table(report: Report) -> Table:
             if found.low is not None:
                 interval = f"{found.low:+.2f} to {found.high:+.2f}"
         mean, tasks = number(one.mean), str(one.tasks)
-        rows.append([one.method, mean, tasks, difference, interval, pairs])
+        cost = report.results.job.costs.get(one.method)
+        rows.append(
+            [one.method, mean, tasks, difference, interval, pairs, *_cost(cost)]
+        )
     return Table(_METHODS, rows)
 
 
@@ -154,6 +178,12 @@ def numeric_columns(table: Table) -> list[bool]:
         all(cell == "-" or cell.lstrip("+-")[:1].isdigit() for cell in column)
         for column in zip(*table.rows, strict=True)
     ]
+
+
+def _cost(cost: Cost | None) -> list[str]:
+    trained = "-" if cost is None else str(cost.trained)
+    seconds = None if cost is None else cost.lane_step
+    return [trained, number(None if seconds is None else 1000 * seconds)]
 
 
 def _with_problems(report: Report, table: Table, shown: Sequence[ScoreRow]) -> Table:

@@ -160,13 +160,14 @@ def select(which: Bool[Array, " K"], new: Tree, old: Tree) -> Tree:
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def current_prompts(
+def current(
     method: Method, state: State, fixed: Fixed
-) -> Float[Array, "K P H"]:
-    """Makes the prompts that the state stands for: what validation decodes with."""
-    return prompts(
+) -> tuple[Float[Array, "K P H"], Diagnostics]:
+    """Makes the prompts that the state stands for, which validation decodes with."""
+    made, _, diagnostics = prompts(
         method, state.trainables, state.method_state, fixed.context, state.step
-    )[0]
+    )
+    return made, diagnostics
 
 
 @functools.partial(jax.jit, static_argnums=0)

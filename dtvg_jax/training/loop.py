@@ -33,6 +33,7 @@ class Trained(NamedTuple):
     alive: Bool[np.ndarray, " K"]
     scores: Sequence[Mapping[str, float]]  # validation at the best step
     seconds: float  # of training and validation, in all processes
+    lane_step: float | None  # seconds of a step, see `Validated`
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,6 +43,9 @@ class Validated:
     step: int  # -1 before the first
     alive: Sequence[bool]  # of each lane; the dead are given no rows from here on
     best: Sequence[dict[str, float]]  # scores of each lane's best step, {} before it
+    # Seconds of a step, divided by the lanes that take part: the least mean between
+    # two validations, which holds no compilation. None before the second.
+    lane_step: float | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,7 +60,7 @@ class Progress:
 Check = Callable[[], None]
 Scores: TypeAlias = Sequence[Mapping[str, float]]
 Prompts: TypeAlias = Float[Array, "K P H"] | Float[np.ndarray, "K P H"]
-Validate = Callable[[Prompts], Scores]
+Validate = Callable[[Prompts, Sequence[int]], Scores]
 
 
 def train(
@@ -70,13 +74,14 @@ def train(
 ) -> Trained:
     """Trains lanes from their last checkpoint, or from the start, to their end.
 
-    `validate` scores a prompt per lane on the lane's validation split: metrics and
-    their "mean". `check` is called before every step. Whatever these two raise goes on
-    after the state is saved, so that the same call resumes there; what anything else
-    raises leaves the last checkpoint, of the last validation or such a stop.
+    `validate` is given a prompt per lane, and scores those of some lanes on their
+    validation splits: metrics and their "mean". `check` is called before every step.
+    Whatever these two raise goes on after the state is saved, so that the same call
+    resumes there; what anything else raises leaves the last checkpoint, of the last
+    validation or such a stop.
     """
     stage, method = training.stage, training.method
-    optimiser = optimisers.by_name(stage.optimiser)
+    optimiser = optimisers.by_name(stage.optimiser_in(training.number))
     state = lanes.init(method, optimiser, training.context)
     state, fixed = jax.device_put((state, programs.fixed(training)), placement.lanes)
     cut = programs.choose_cut(
@@ -106,12 +111,19 @@ def train(
             # From here on the log can be truncated to where this program began.
             _save(loop, state, at.validated)
         state, validated = _steps(loop, state, at.validated, validate, check)
-        best, scores = jax.device_get(state.best), validated.best
-        if not all(scores):  # a lane that failed before it was ever validated
-            start = validate(best.prompt)
-            scores = [mine or other for mine, other in zip(scores, start, strict=True)]
+        best, scores = jax.device_get(state.best), dict(enumerate(validated.best))
+        # Lanes that failed before they were ever validated.
+        if unseen := [k for k, found in scores.items() if not found]:
+            start = validate(best.prompt, unseen)
+            scores |= dict(zip(unseen, start, strict=True))
         seconds = time.monotonic() - began
-        return Trained(best, np.asarray(state.alive), scores, seconds)
+        return Trained(
+            best,
+            np.asarray(state.alive),
+            list(scores.values()),
+            seconds,
+            validated.lane_step,
+        )
 
 
 class _Loop(NamedTuple):
@@ -138,19 +150,57 @@ def _steps(
     """Trains and validates from the state's step on to the last."""
     training, every = loop.training, loop.training.stage.validate_every
     at = int(state.step)
+    lane_step = validated.lane_step
     with progress(training.steps, training.name) as report:
         while True:
             if _validates(at, training) and validated.step != at:
-                prompts = lanes.current_prompts(training.method, state, loop.fixed)
-                with _saved_if_raised(loop, state, validated):
-                    scores = validate(prompts)
-                state, validated = _note_scores(loop, state, validated, scores)
-                _save(loop, state, validated)
+                validated = dataclasses.replace(validated, lane_step=lane_step)
+                state, validated = _validate(loop, state, validated, validate)
             if at == training.steps:
                 return state, validated
             stop = min((at // every + 1) * every, training.steps)
+            began = time.monotonic()
             state = _train_until(stop, loop, state, validated, check, report)
+            seconds = time.monotonic() - began
+            taken = sum(len(_running(training, validated, i)) for i in range(at, stop))
+            if taken:
+                lane_step = min(seconds / taken, lane_step or math.inf)
             at = stop
+
+
+def _validate(
+    loop: _Loop, state: lanes.State, validated: Validated, validate: Validate
+) -> tuple[lanes.State, Validated]:
+    """Scores the lanes that trained since the last validation, and saves the state."""
+    due = _due(loop.training, validated, int(state.step))
+    prompts, seen = lanes.current(loop.training.method, state, loop.fixed)
+    with _saved_if_raised(loop, state, validated):
+        found = validate(prompts, due) if due else ()
+    scores = dict(zip(due, found, strict=True))
+    groups = jax.device_get(seen.get("group"))
+    state, validated = _note_scores(loop, state, validated, scores, groups)
+    _save(loop, state, validated)
+    return state, validated
+
+
+def _due(training: Training, validated: Validated, at: int) -> list[int]:
+    """Lists the lanes to validate: not the dead, nor those seen at their last step."""
+    # A lane that ends between two validations is validated at the second.
+    every = training.stage.validate_every
+    return [
+        k
+        for k, lane in enumerate(training.lanes)
+        if validated.alive[k] and at < lane.steps + every
+    ]
+
+
+def _running(training: Training, validated: Validated, at: int) -> list[int]:
+    """Lists the lanes that take part in a step."""
+    return [
+        k
+        for k, lane in enumerate(training.lanes)
+        if at < lane.steps and validated.alive[k]
+    ]
 
 
 def _train_until(
@@ -189,11 +239,7 @@ def _maker(
     training, streams = loop.training, loop.training.streams
 
     def make(at: int) -> list[microbatches.Rows]:
-        running = [
-            k
-            for k, lane in enumerate(training.lanes)
-            if at < lane.steps and validated.alive[k]
-        ]
+        running = _running(training, validated, at)
         return microbatches.make(
             streams, running, at, training.stage.batch_size, loop.cut
         )
@@ -214,8 +260,10 @@ def _putter(
 
 
 def _validates(at: int, training: Training) -> bool:
+    # Step 0 of stage 2 tells what merging alone does; that of stage 1 is P_init.
+    first = 0 if training.number == 2 else 1
     every = training.stage.validate_every
-    return at == training.steps or (at > 0 and at % every == 0)
+    return at == training.steps or (at >= first and at % every == 0)
 
 
 def _logs(at: int, training: Training) -> bool:
@@ -260,11 +308,17 @@ def _flush(
     for k in running:
         record = _about(training, k) | {"kind": "train", "step": at}
         record |= {name: value[k] for name, value in last.items()}
-        if "group" in last:
-            record |= {"sources": list(training.sources)}
-            record["group"] = last["group"][k].astype(int)
-        records.append(record)
+        records.append(record | _group(training, last.get("group"), k))
     loop.log.write(records)
+
+
+def _group(
+    training: Training, groups: Bool[np.ndarray, "K S"] | None, k: int
+) -> JsonObject:
+    """Gives what is logged of a lane's group."""
+    if groups is None:
+        return {}
+    return {"sources": list(training.sources), "group": groups[k].astype(int)}
 
 
 def _about(training: Training, k: int) -> JsonObject:
@@ -281,34 +335,31 @@ def _about(training: Training, k: int) -> JsonObject:
 
 
 def _note_scores(
-    loop: _Loop, state: lanes.State, validated: Validated, scores: Scores
+    loop: _Loop,
+    state: lanes.State,
+    validated: Validated,
+    scores: Mapping[int, Mapping[str, float]],
+    groups: Bool[np.ndarray, "K S"] | None,
 ) -> tuple[lanes.State, Validated]:
     """Keeps what is better than a lane's best, and logs the scores."""
     training, at = loop.training, int(state.step)
-    means = np.array([s["mean"] for s in scores], np.float32)
-    # A lane that ends between two validations is validated at the second.
-    every = training.stage.validate_every
-    due = np.array([at < lane.steps + every for lane in training.lanes])
-    means = np.where(due, means, -np.inf)
+    means = np.full(len(training.lanes), -np.inf, np.float32)
+    for k, found in scores.items():
+        means[k] = found["mean"]
     before = np.asarray(state.best.score)
     state = lanes.keep_best(training.method, state, loop.fixed, jnp.asarray(means))
     better = np.asarray(state.best.score) > before
     loop.log.write(
         _about(training, k)
-        | {
-            "kind": "validation",
-            "step": at,
-            "metrics": scores[k],
-            "best": bool(better[k]),
-        }
-        for k in range(len(training.lanes))
-        if due[k]
+        | {"kind": "validation", "step": at, "metrics": found, "best": bool(better[k])}
+        | _group(training, groups, k)
+        for k, found in scores.items()
     )
     best = tuple(
-        dict(new) if is_better else old
-        for new, old, is_better in zip(scores, validated.best, better, strict=True)
+        dict(scores[k]) if better[k] else old for k, old in enumerate(validated.best)
     )
-    return state, Validated(at, tuple(np.asarray(state.alive).tolist()), best)
+    alive = tuple(np.asarray(state.alive).tolist())
+    return state, dataclasses.replace(validated, step=at, alive=alive, best=best)
 
 
 def _save(loop: _Loop, state: lanes.State, validated: Validated) -> None:

@@ -77,10 +77,15 @@ class TrainRecord(LaneRecord):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ValidationRecord(LaneRecord):
-    """The scores of a validation, and whether they are the lane's best so far."""
+    """The scores of a validation, and whether they are the lane's best so far.
+
+    `sources`, and `group` (0 or 1) of each of them, are logged by methods that group.
+    """
 
     metrics: Mapping[str, float | None]
     best: bool
+    sources: Sequence[str] | None = None
+    group: Sequence[int] | None = None
 
 
 LogRecord: TypeAlias = TrainRecord | ValidationRecord

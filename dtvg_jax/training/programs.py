@@ -10,7 +10,7 @@ from jaxtyping import PyTree
 from dtvg_jax.data import microbatches
 from dtvg_jax.data.microbatches import Cut, Stream
 from dtvg_jax.data.token_table import TokenTable
-from dtvg_jax.methods.method import Method
+from dtvg_jax.methods.method import Context, Method
 from dtvg_jax.models.backbone import Backbone
 from dtvg_jax.training import lanes, optimisers, step
 from dtvg_jax.training.lanes import LaneContexts
@@ -31,6 +31,11 @@ class Training(NamedTuple):
     sources: Sequence[str]
 
     @property
+    def number(self) -> int:
+        """The number of the stage, 1 or 2."""
+        return self.lanes[0].run.stage
+
+    @property
     def steps(self) -> int:
         """The steps of the lane that is trained longest."""
         return max(lane.steps for lane in self.lanes)
@@ -40,6 +45,20 @@ class Training(NamedTuple):
         """The training rows of each lane."""
         pairs = zip(self.tables, self.lanes, strict=True)
         return [Stream(table, lane.run.seed) for table, lane in pairs]
+
+
+def trained_numbers(method: Method, sources: int, length: int, width: int) -> int:
+    """Counts the numbers that a lane of a method trains."""
+
+    def array(*shape: int, dtype: str = "float32") -> PyTree[jax.ShapeDtypeStruct]:
+        return jax.ShapeDtypeStruct(shape, dtype)
+
+    prompt = array(length, width)
+    context = Context(
+        prompt, array(sources, length, width), prompt, array(sources, dtype="bool")
+    )
+    trainables, _ = jax.eval_shape(method.init, context)
+    return sum(x.size for x in jax.tree.leaves(trainables))
 
 
 def choose_cut(

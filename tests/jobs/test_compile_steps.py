@@ -15,8 +15,8 @@ JOB = Job(
     methods=["prompt_tuning", "dtvg"],
     seeds=[0, 1],
     prompt_length=4,
-    stage1=Stage(steps=2, learning_rate=0.1, batch_size=8, dropout=True),
-    stage2=Stage(steps=2, learning_rate=0.1, batch_size=4, dropout=False),
+    stage1=Stage(steps=2, learning_rate=0.1, warmup=0, batch_size=8, dropout=True),
+    stage2=Stage(steps=2, learning_rate=0.1, warmup=0, batch_size=4, dropout=False),
 )
 
 

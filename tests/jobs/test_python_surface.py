@@ -83,7 +83,7 @@ def test_a_wrong_argument_is_one_sentence(tmp_path, monkeypatch, call):
     # Users do not have the import hook of the tests, which would see a mistake first.
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
     monkeypatch.chdir(tmp_path)
-    stage = dtvg_jax.Stage(steps=1, learning_rate=0.1)
+    stage = dtvg_jax.Stage(steps=1, learning_rate=0.1, warmup=0)
     with pytest.raises(dtvg_jax.InputError) as error:
         eval(f"dtvg_jax.{call}", {"dtvg_jax": dtvg_jax, "stage": stage})
     assert str(error.value).startswith(WRONG[call])

@@ -11,7 +11,7 @@ from dtvg_jax.report.records import SingleSource
 from dtvg_jax.store.entries import Entry, Metadata
 from dtvg_jax.training import stages
 
-STAGE = stages.Stage(steps=1, learning_rate=0.1)
+STAGE = stages.Stage(steps=1, learning_rate=0.1, warmup=0)
 JOB = job.Job(
     backbone="miniature", sources=["mnli", "qqp", "rte"], targets=["rte"],
     stage1=STAGE, stage2=STAGE, seeds=[3], 

@@ -22,6 +22,7 @@ from dtvg_jax.report.tables import Table
 def test_the_table_holds_the_numbers_worked_out_by_hand(tmp_path):
     job = small()
     job["majority"]["mrpc"]["accuracy"] = 68.38
+    job["job"]["costs"] = {"prompt_tuning": {"trained": 768, "lane_step": 0.0015}}
     made, text = written(tmp_path, job)
     by_name = {(row.task, row.method): row for row in made.summary.table}
     mrpc = by_name["mrpc", "dtvg"]
@@ -34,8 +35,8 @@ def test_the_table_holds_the_numbers_worked_out_by_hand(tmp_path):
         "| rte | prompt_tuning | accuracy | 60.00 | 0.00 | 2 | 400 | 50.00 | - | - |",
         "| rte | dtvg | accuracy | 64.00 | 2.83 | 2 | 400 | 50.00 | - | +4.00 noise |",
         "| qnli | accuracy | 90.50 | 0.71 | 2 | 400 | - |",
-        "| prompt_tuning | 66.00 | 2 | - | - | - |",
-        "| dtvg | 69.00 | 2 | +3.00 | -0.44 to +6.44 | 4 |",
+        "| prompt_tuning | 66.00 | 2 | - | - | - | 768 | 1.50 |",
+        "| dtvg | 69.00 | 2 | +3.00 | -0.44 to +6.44 | 4 | - | - |",
         "dtvg differs from prompt_tuning by +3.00 on average, which is within the "
         "noise: the 95 % interval contains 0. "
         "By target: within the noise on mrpc, rte.",
@@ -272,7 +273,7 @@ def test_the_command_prints_scores_and_places_in_plain_lines(tmp_path, capsys):
     lines = capsys.readouterr().out.splitlines()
     found = [line.split() for line in lines]
     assert "mrpc dtvg accuracy 74.00 4.24 2 400 50.00 - +2.00 noise".split() in found
-    assert "dtvg 69.00 2 +3.00 -0.44 to +6.44 4".split() in found
+    assert "dtvg 69.00 2 +3.00 -0.44 to +6.44 4 - -".split() in found
     assert f"Report:      {folder / 'results.md'}" in lines
     assert "- sst2, prompt_tuning, seed 1, stage 1: no result" in lines
 
@@ -282,3 +283,18 @@ def test_a_terminal_gets_a_table(tmp_path):
     console = Console(file=io.StringIO(), force_terminal=True, width=120)
     report.print_table(report.write(folder), folder, console)
     assert "│ mrpc" in console.file.getvalue()
+
+
+def test_all_weights_are_shown_beside_where_they_were_tuned(tmp_path):
+    job = small()
+    job["ceilings"] = [
+        {
+            "task": "mrpc", "seed": seed, "trained": 1000, "best_step": 4,
+            "validation": {"mean": 1.0}, "metrics": {"accuracy": score, "mean": 0.0},
+        }
+        for seed, score in enumerate([80.0, 84.0])
+    ]  # fmt: skip
+    _, text = written(tmp_path, job)
+    assert "| mrpc | accuracy | 82.00 | 2.83 | 2 | 1000 |" in text.splitlines()
+    _, text = written(tmp_path / "none", small())
+    assert "## All weights" not in text

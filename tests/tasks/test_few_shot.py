@@ -133,7 +133,7 @@ def test_a_job_gives_each_seed_its_own_shots_and_sources_all_rows(cache):
     from dtvg_jax.jobs import job
     from dtvg_jax.training import stages
 
-    stage = stages.Stage(steps=1, learning_rate=0.1)
+    stage = stages.Stage(steps=1, learning_rate=0.1, warmup=0)
     few = job.Job(
         backbone="miniature", sources=["mnli"], targets=["superglue-cb"], stage1=stage,
         stage2=stage, seeds=[0, 1], inputs_length=32, targets_length=2, shots=4,

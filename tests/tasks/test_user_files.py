@@ -122,11 +122,11 @@ BAD_FILES = {
     "utf16.csv": (HEAD.decode().encode("utf-16"), " is UTF-16: save it as UTF-8"),
     "nul.jsonl": (
         GOOD + b'{"text": "a\\u0000", "label": "1"}\n',
-        ", line 2: the field 'text' has a NUL character: it is no text",
+        ", line 2: the field 'text' has a NUL character: it is not text",
     ),
     "nul.csv": (
         HEAD + b"a\x00b,1\n",
-        ", line 3: the field 'text' has a NUL character: it is no text",
+        ", line 3: the field 'text' has a NUL character: it is not text",
     ),
     "broken.jsonl": (
         GOOD + b'{"text": "b", "label"}\n',

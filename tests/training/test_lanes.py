@@ -146,7 +146,7 @@ def train(method, given, steps=25, lane=None, config=T5, step_fn=None):
         rows = batch(at, lane)
         state, metrics = step_fn(state, backbone(config).params, given, rows)
         log.append(jax.device_get(metrics))
-    prompts = lanes.current_prompts(METHODS[method], state, given)
+    prompts = lanes.current(METHODS[method], state, given)[0]
     return np.asarray(prompts), log, state
 
 

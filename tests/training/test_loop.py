@@ -3,8 +3,9 @@
 A whole job is interrupted in tests/jobs/test_job.py.
 """
 
+import json
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import fake_table
 import jax
@@ -21,6 +22,7 @@ from dtvg_jax.training.runs import Lane, Run
 STAGE = stages.Stage(
     steps=9,
     learning_rate=0.1,
+    warmup=0,
     batch_size=4,
     validate_every=4,
     log_every=2,
@@ -47,9 +49,10 @@ def tables(cache, tmp_path_factory) -> dict[str, TokenTable]:
     }
 
 
-def score(prompts: loop.Prompts) -> loop.Scores:
+def score(prompts: loop.Prompts, due: Sequence[int]) -> loop.Scores:
     """Any function of the prompts will do."""
-    return [{"mean": float(np.abs(np.asarray(one)).sum()) % 7} for one in prompts]
+    sums = np.abs(np.asarray(prompts)).sum(axis=(1, 2))
+    return [{"mean": float(sums[k]) % 7} for k in due]
 
 
 def train(
@@ -58,14 +61,15 @@ def train(
     check: Callable[[], None] = lambda: None,
     validate: loop.Validate = score,
     context: lanes.LaneContexts | None = None,
+    given: Sequence[Lane] = LANES,
 ) -> loop.Trained:
     training = programs.Training(
         name="stage2-dtvg",
         method=methods.by_name("dtvg"),
         stage=STAGE,
-        lanes=LANES,
+        lanes=given,
         context=context or test_lanes.context(),
-        tables=[tables[lane.run.task] for lane in LANES],
+        tables=[tables[lane.run.task] for lane in given],
         sources=("x", "y", "z"),
     )
     with metrics_log.MetricsLog(folder) as log:
@@ -131,7 +135,7 @@ def test_what_a_check_raises_goes_on_after_the_state_is_saved(
     check_resumes(tmp_path, tables, undisturbed)
 
 
-@pytest.mark.parametrize(("call", "step"), [(1, 4), (3, 9)])
+@pytest.mark.parametrize(("call", "step"), [(1, 0), (2, 4), (4, 9)])
 def test_what_a_validation_raises_goes_on_after_the_state_is_saved(
     tmp_path, tables, undisturbed, call, step
 ):
@@ -165,7 +169,7 @@ def test_lanes_that_are_done_or_dead_get_no_rows(tmp_path, tables, monkeypatch):
     expected = [[0, 1, 2, 3]] * 4 + [[1, 2, 3]] * 4 + [[1]]
     assert seen == list(enumerate(expected))
     # A lane that was never validated has the score of where it began.
-    np.testing.assert_equal(list(trained.scores), score(trained.best.prompt))
+    np.testing.assert_equal(list(trained.scores), score(trained.best.prompt, range(4)))
 
 
 def test_what_a_dead_lane_is_given_is_resumed(tmp_path, tables, monkeypatch):
@@ -187,10 +191,33 @@ def test_what_a_dead_lane_is_given_is_resumed(tmp_path, tables, monkeypatch):
 def test_the_last_validation_is_not_repeated(tmp_path, tables):
     steps = []
 
-    def validate(prompts: loop.Prompts) -> loop.Scores:
-        steps.append(len(steps))
-        return score(prompts)
+    def validate(prompts: loop.Prompts, due: Sequence[int]) -> loop.Scores:
+        steps.append(due)
+        return score(prompts, due)
 
     trained = train(tmp_path, tables, validate=validate)
-    assert len(steps) == 3  # at 4, 8 and 9
-    assert list(trained.scores) == score(trained.best.prompt)
+    # At 0, 4, 8 and 9; the lanes of seed 1 end at 8.
+    assert steps == [[0, 1, 2, 3]] * 4
+    assert list(trained.scores) == score(trained.best.prompt, range(4))
+
+
+def test_a_lane_that_has_ended_is_validated_once_more(tmp_path, tables):
+    asked = []
+
+    def validate(prompts: loop.Prompts, due: Sequence[int]) -> loop.Scores:
+        asked.append(list(due))
+        return score(prompts, due)
+
+    ends = [
+        lane._replace(steps=steps)
+        for lane, steps in zip(LANES, (1, 4, 5, 9), strict=True)
+    ]
+    train(tmp_path, tables, validate=validate, given=ends)
+    assert asked == [[0, 1, 2, 3], [0, 1, 2, 3], [2, 3], [3]]  # at 0, 4, 8, 9
+
+
+def test_step_0_of_stage_2_is_logged_with_its_group(undisturbed):
+    records = [json.loads(line) for line in undisturbed[1].splitlines()]
+    first = [one for one in records if one["kind"] == "validation"][:4]
+    assert [one["step"] for one in first] == [0] * 4
+    assert all(len(one["group"]) == len(one["sources"]) == 3 for one in first)

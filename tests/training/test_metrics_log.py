@@ -145,7 +145,7 @@ def test_a_validation_is_read_and_what_a_newer_version_logs_is_left_out(tmp_path
         (b"not json", "line 2 is not JSON"),
         (b'{"kind": "train", "lane": "\xff"}', "line 2 is not JSON"),
         (b"[" * 10**5, "line 2 is not JSON .it has more than 100 levels"),
-        (b'{"kind": "train", "loss": NaN}', "NaN is no value of JSON"),
+        (b'{"kind": "train", "loss": NaN}', "NaN is not a JSON value"),
         (b"[1, 2]", r"line 2 is \[1, 2\]: it must be a JSON object"),
         (b'{"step": 1}', "line 2: unknown kind None: known are train, validation"),
         (json.dumps(train("1")).encode(), "line 2: step = '1': it must be a whole"),

@@ -123,7 +123,7 @@ def trained(config, count: int, ends: int | None = None) -> tuple[np.ndarray, ..
         left = 3 if ends is not None and at >= ends else None
         rows = sorted_and_cut(at, count, left)
         state, metrics = step_fn(state, backbone.params, given, rows)
-    return np.asarray(lanes.current_prompts(method, state, given)), metrics
+    return np.asarray(lanes.current(method, state, given)[0]), metrics
 
 
 @CONFIGS

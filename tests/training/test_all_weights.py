@@ -1,0 +1,63 @@
+"""All weights trained on one task, against gradient descent written out here."""
+
+import fake_table
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+import test_lanes
+
+from dtvg_jax.data import batches, microbatches
+from dtvg_jax.models.backbone import token_loss
+from dtvg_jax.training import all_weights, optimisers, placement
+from dtvg_jax.training.stages import Stage
+
+STEPS, RATE, BATCH = 3, 0.5, 4
+
+
+@pytest.mark.parametrize("config", [test_lanes.T5, test_lanes.LLAMA], ids=["T5", "Ll"])
+def test_weights_follow_the_gradient_of_the_mean_token_loss(
+    tmp_path, monkeypatch, config
+):
+    plain = optax.with_extra_args_support(optax.identity())
+    monkeypatch.setitem(optimisers.OPTIMISERS, "descent", plain)
+    # Two buckets at least: the rows of a step are pooled from several microbatches.
+    monkeypatch.setitem(placement.MICROBATCH_TOKENS, "cpu", 16)
+    table = fake_table.make(tmp_path, fake_table.rows(10), lengths=(6, 2))
+    backbone, seen = test_lanes.backbone(config), []
+
+    def validate(params):
+        seen.append(jax.tree.map(np.asarray, params))
+        return {"mean": float(len(seen) == 3)}
+
+    stage = Stage(
+        STEPS, RATE, batch_size=BATCH, warmup=0, optimiser="descent",
+        validate_every=1, dropout=False,
+    )  # fmt: skip
+    stream = microbatches.Stream(table, seed=1)
+    tuned = all_weights.train(
+        "a", backbone, stage, stream, validate, placement.make(), lambda: None
+    )
+    assert tuned.step == 2 and tuned.validation == {"mean": 1.0}
+    params = backbone.params
+    for step in range(STEPS):
+        rows = batches.batch_rows(table, 1, step, BATCH)
+        batch = jax.tree.map(jnp.asarray, batches.gather(table, rows, 6, 2))
+        gradients = jax.grad(
+            lambda p, batch=batch: token_loss(
+                backbone.logits(
+                    p, jnp.zeros((0, test_lanes.H)), batch["inputs"], batch["targets"]
+                ),
+                batch["targets"],
+            )
+        )(params)
+        rate = RATE * (STEPS - step) / STEPS
+        params = jax.tree.map(lambda p, g, rate=rate: p - rate * g, params, gradients)
+        jax.tree.map(
+            lambda a, b: np.testing.assert_allclose(a, b, atol=2e-5),
+            seen[step + 1],
+            params,
+        )
+    jax.tree.map(np.testing.assert_array_equal, tuned.params, seen[2])
+    jax.tree.map(np.testing.assert_array_equal, backbone.params, seen[0])

@@ -130,7 +130,7 @@ def _value(given: object, spec: Any, what: str) -> object:
     if rank == 0:
         return _scalar(given, spec.dtype, what)
     if rank != 1:
-        raise InputError(f'{what} is not a text, number or list: give "inputs", the text')
+        raise InputError(f'{what} is no text, number or list: give "inputs", the text')
     if not isinstance(given, list):
         raise InputError(f"{what} is {shown(given)}: it must be a list")
     return [

@@ -9,6 +9,7 @@ from own_task_rows import ANSWERS, DOC, REVIEWS
 
 import dtvg_jax as dtvg
 from dtvg_jax.data import catalogue, raw_rows
+from dtvg_jax.inference.stored_prompts import Scoring
 from tasks import task_info
 from tasks.miniature import datasets
 
@@ -95,14 +96,14 @@ def test_answers_by_name_are_those_of_the_job(folder, cache, tmp_path):
         assert [one.get("prediction", one) for one in given] == tested == of_job
     ranked = [task for task in OWN if task != "by_name_answers"]
     asked = dtvg.EvaluateSettings(
-        tasks=[*ranked, "superglue-multirc"], scoring="rank", rows=ROWS,
+        tasks=[*ranked, "superglue-multirc"], scoring=Scoring.RANK, rows=ROWS,
         cache_dir=str(cache), **common,
     )  # fmt: skip
     dtvg.evaluate(backbone, prompts, tmp_path / "ranked", asked)
     found = answers(tmp_path / "ranked", ranked[0], "{0}-stage1-seed0-on-{0}.jsonl")
     assert set(found) <= {"bad", "good"}
     asked = dtvg.EvaluateSettings(
-        tasks=["by_name_answers"], scoring="rank", cache_dir=str(cache), **common
+        tasks=["by_name_answers"], scoring=Scoring.RANK, cache_dir=str(cache), **common
     )
     with pytest.raises(dtvg.InputError, match="or describe its labels"):
         dtvg.evaluate(backbone, prompts, tmp_path / "none", asked)

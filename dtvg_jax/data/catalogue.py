@@ -80,6 +80,26 @@ def known() -> Mapping[str, TaskInfo]:
     return module("task_info").KNOWN
 
 
+def mixtures() -> Mapping[str, list[str]]:
+    """Gives the tasks of each mixture of the catalogue."""
+    found = module("task_info").MIXTURES
+    return {name: [info.name for info in tasks] for name, tasks in found.items()}
+
+
+def mixture_cap() -> int:
+    """Gives the most rows that count for the share of a task in these mixtures."""
+    return module("task_info").MIXTURE_CAP
+
+
+def check_mixture(name: str, tasks_module: str = ALL) -> None:
+    """Raises InputError as `check_task` does, for a mixture of tasks."""
+    if name in mixtures():
+        return
+    if tasks_module == ALL:
+        raise errors.unknown("mixture", name, mixtures())
+    check_module(tasks_module)
+
+
 def check_label_style(label_style: str) -> None:
     """Raises InputError for a style that no task is registered in."""
     styles = module("task_info").CONVENTIONS

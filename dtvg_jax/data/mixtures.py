@@ -5,14 +5,15 @@ after any number of rows the shares are right to about a row of each table. The 
 one table follow each other as in a lane of its own.
 """
 
+import functools
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
 
-from dtvg_jax.data import batches
+from dtvg_jax.data import batches, catalogue, source
 from dtvg_jax.data.token_table import TokenTable
 
 
@@ -24,9 +25,24 @@ class Mixture(NamedTuple):
     shares: tuple[float, ...]  # their sum is 1
 
 
-def proportional(name: str, tables: Sequence[TokenTable], cap: int) -> Mixture:
-    """Mixes tables by their rows, of which one counts for `cap` at most."""
-    return of_rates(name, tables, [min(len(table), cap) for table in tables])
+@functools.cache
+def rates(name: str, tasks_module: str) -> Mapping[str, float | None]:
+    """Gives the tasks of a mixture with their rates; None: in proportion to their rows.
+
+    Raises InputError for a mixture that is neither the catalogue's nor of the module.
+    """
+    if found := catalogue.mixtures().get(name):
+        return dict.fromkeys(found)
+    return source.mixture_rates(name, tasks_module)
+
+
+def mix(name: str, tasks_module: str, tables: Sequence[TokenTable]) -> Mixture:
+    """Mixes the tables of a mixture's tasks, in their order."""
+    known = rates(name, tasks_module).values()
+    cap = catalogue.mixture_cap()
+    of_rows = [min(len(table), cap) for table in tables]
+    wanted = [one or rows for one, rows in zip(known, of_rows, strict=True)]
+    return of_rates(name, tables, wanted)
 
 
 def of_rates(

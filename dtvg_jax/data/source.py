@@ -7,6 +7,7 @@ a process that finds its token tables made never pays for them.
 import contextlib
 import glob
 import json
+import math
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -48,6 +49,44 @@ def open_task(name: str, tasks_module: str, tfds_data_dir: Path | None) -> Task:
       InputError: where the module or the task in it is missing.
     """
     import seqio
+
+    _import(tasks_module)
+    task = _registered(seqio.TaskRegistry, "task", name, tasks_module)
+    if tfds_data_dir is not None:
+        seqio.set_tfds_data_dir_override(os.fspath(tfds_data_dir))
+        if loader := getattr(task.source, "tfds_dataset", None):
+            loader.override_data_dir(os.fspath(tfds_data_dir))
+    return task
+
+
+def mixture_rates(name: str, tasks_module: str) -> dict[str, float]:
+    """Gives the rates of a SeqIO mixture by task.
+
+    Raises InputError where the module or the mixture is missing, or a rate is no number
+    that can be drawn by.
+    """
+    import seqio
+
+    _import(tasks_module)
+    mixture = _registered(seqio.MixtureRegistry, "mixture", name, tasks_module)
+    rates = {}
+    for task in mixture.tasks:
+        try:
+            rates[task.name] = float(mixture.get_rate(task))
+        except Exception as error:  # whatever a function of rates raises
+            raise InputError(
+                f"The rate of {task.name} in the mixture {name!r} cannot be had: "
+                f"{errors.said(error)}."
+            ) from error
+        if not 0 < rates[task.name] < math.inf:
+            raise InputError(
+                f"The rate of {task.name} in the mixture {name!r} is "
+                f"{rates[task.name]}: it must be a number > 0."
+            )
+    return rates
+
+
+def _import(tasks_module: str) -> None:
     import tensorflow as tf
 
     with contextlib.suppress(RuntimeError):  # raised where TensorFlow already runs
@@ -59,18 +98,16 @@ def open_task(name: str, tasks_module: str, tfds_data_dir: Path | None) -> Task:
             f"The module '{tasks_module}' that should register SeqIO tasks cannot be "
             f"imported: {errors.said(error)}."
         ) from error
-    names = list(seqio.TaskRegistry.names())
+
+
+def _registered(registry: Any, what: str, name: str, tasks_module: str) -> Any:
+    names = list(registry.names())
     if name not in names:
         raise InputError(
-            f"The module '{tasks_module}' registers no SeqIO task "
+            f"The module '{tasks_module}' registers no SeqIO {what} "
             f"{name!r}{errors.nearest(name, names, 0.0)}"
         )
-    task = seqio.TaskRegistry.get(name)
-    if tfds_data_dir is not None:
-        seqio.set_tfds_data_dir_override(os.fspath(tfds_data_dir))
-        if loader := getattr(task.source, "tfds_dataset", None):
-            loader.override_data_dir(os.fspath(tfds_data_dir))
-    return task
+    return registry.get(name)
 
 
 def scoring(task: Task) -> catalogue.Scoring:

@@ -142,15 +142,21 @@ def plan_trials(
 ) -> list[Trial]:
     """Pairs prompts with tasks: each with its own, or with `matrix` each with all.
 
-    `tasks` may be empty: the prompts' own are taken then.
+    `tasks` may be empty: the prompts' own are taken then. A prompt of a mixture of the
+    catalogue has all its tasks for its own.
     """
-    own = list(dict.fromkeys(entry.metadata.task for entry in found.values()))
+    mixtures = catalogue.mixtures()
+    owned = {
+        name: mixtures.get(entry.metadata.task, [entry.metadata.task])
+        for name, entry in found.items()
+    }
+    own = list(dict.fromkeys(itertools.chain.from_iterable(owned.values())))
     wanted = list(tasks) or own
     trials = [
         Trial(name, task)
-        for name, entry in found.items()
+        for name in found
         for task in wanted
-        if matrix or task == entry.metadata.task
+        if matrix or task in owned[name]
     ]
     if not trials:
         raise InputError(

@@ -17,6 +17,10 @@ def tables(tmp_path_factory):
     ]
 
 
+def capped(tables, cap):
+    return mixtures.of_rates("all", tables, [min(len(t), cap) for t in tables])
+
+
 # Of 600, 30 and 150 rows, by hand: 400 : 30 : 150 with the cap, of 580.
 @pytest.mark.parametrize(
     "cap, shares",
@@ -31,7 +35,7 @@ def tables(tmp_path_factory):
 def test_ten_thousand_rows_are_drawn_in_the_stated_shares(
     tables, cap, shares, batch_size, seed
 ):
-    mixture = mixtures.proportional("all", tables, cap)
+    mixture = capped(tables, cap)
     steps = 10_000 // batch_size
     counts = dict.fromkeys(("large", "small", "middle"), 0)
     for step in range(steps):
@@ -45,7 +49,7 @@ def test_ten_thousand_rows_are_drawn_in_the_stated_shares(
 
 def test_each_table_is_drawn_in_its_own_order(tables):
     """As by a lane of its own: every epoch whole before the next begins."""
-    mixture = mixtures.proportional("all", tables, 100)
+    mixture = capped(tables, 100)
     drawn = {table.name: [] for table in tables}
     for step in range(50):
         for table, rows in mixtures.batch(mixture, 3, step, 16):
@@ -57,8 +61,8 @@ def test_each_table_is_drawn_in_its_own_order(tables):
 
 
 def test_a_step_depends_on_nothing_before_it(tables):
-    mixture = mixtures.proportional("all", tables, 100)
-    again = mixtures.proportional("all", tables, 100)
+    mixture = capped(tables, 100)
+    again = capped(tables, 100)
     cold = mixtures.batch(again, 0, 999, 8)
     for step in range(1000):
         warm = mixtures.batch(mixture, 0, step, 8)
@@ -77,7 +81,7 @@ def test_counts_never_go_back(tables, shares):
 
 
 def test_microbatches_of_a_mixture_have_the_rows_of_its_tables(tables):
-    mixture = mixtures.proportional("all", tables, 100)
+    mixture = capped(tables, 100)
     streams = [Stream(mixture, 5), Stream(tables[1], 6)]
     cut = microbatches.choose(streams, 8, 64, 4)
     made = microbatches.make(streams, [0, 1], 3, 8, cut)

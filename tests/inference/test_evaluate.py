@@ -1,5 +1,6 @@
 """Stored prompts on splits: one program for many, two ways to answer, the command."""
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -104,6 +105,15 @@ def test_ranking_takes_the_label_of_least_loss(prompts, tables, backbone):
             )
             losses.append(float(token_loss(logits, targets)))
         assert given[row] == str(int(np.argmin(losses)))
+
+
+def test_a_prompt_of_a_mixture_goes_with_all_its_tasks(prompts):
+    [entry] = [prompts.read("mrpc/dtvg-seed0")]
+    metadata = dataclasses.replace(entry.metadata, task="dtvg_generation")
+    found = {"dtvg_generation/stage1-seed0": entry._replace(metadata=metadata)}
+    planned = stored_prompts.plan_trials(found, (), False)
+    assert [trial.task for trial in planned] == ["e2e", "common_gen", "web_nlg"]
+    assert len(stored_prompts.plan_trials(found, ["e2e"], False)) == 1
 
 
 def test_prompts_go_with_their_own_tasks(prompts):

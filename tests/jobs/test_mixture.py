@@ -39,9 +39,9 @@ def test_stage_1_learns_a_prompt_of_the_mixture_for_each_seed():
 @pytest.mark.parametrize(
     "changes, said",
     [
-        ({"mixture": None}, "combined_sources starts from the prompt of a mixture: set"),
-        ({"mixture": "dtvg_source"}, "unknown mixture 'dtvg_source': did you mean 'dtv"),
-        ({"mixture": "mine", "tasks_module": "absent_module"}, "there is no such module"),
+        ({"mixture": None}, "combined_sources starts from the prompt of a mix"),
+        ({"mixture": "dtvg_source"}, "unknown mixture 'dtvg_source': did you me"),
+        ({"mixture": "mine", "tasks_module": "absent_mod"}, "there is no such mod"),
     ],
 )  # fmt: skip
 def test_a_mixture_that_is_missing_is_refused(changes, said):

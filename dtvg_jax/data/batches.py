@@ -53,7 +53,7 @@ def next_rows(
     epochs, places = np.divmod(np.arange(drawn, drawn + count), len(table))
     rows = np.empty(count, np.int32)
     for epoch in np.unique(epochs).tolist():
-        order = row_order(n, table.name, table.split, seed, epoch)
+        order = row_order(len(table), table.name, table.split, seed, epoch)
         rows[epochs == epoch] = order[places[epochs == epoch]]
     return rows
 

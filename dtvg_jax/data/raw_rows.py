@@ -40,6 +40,8 @@ def form(task: str, label_style: str, tasks_module: str) -> Form:
     Raises InputError where its rows cannot be sent as fields of a line.
     """
     info = catalogue.known().get(task)
+    if task in catalogue.mixtures():
+        raise InputError(f'{task} is a mixture: name the line\'s own "task"')
     if info is None and tasks_module == catalogue.ALL:
         raise InputError(
             f'{task} is a task of your own: give "inputs", the text, or name its '

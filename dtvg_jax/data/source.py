@@ -160,7 +160,9 @@ def inputs(task: Task, rows: Dataset) -> list[str]:
     """
     import seqio
 
-    given = seqio.FunctionDataSource(lambda split, shuffle_files: rows, ["rows"])
+    given = seqio.FunctionDataSource(
+        lambda split, shuffle_files, seed=None: rows, ["rows"]
+    )
     try:
         made = _untokenised(task).replace(source=given)
         dataset = made.get_dataset(None, "rows", shuffle=False, **_AS_STORED)

@@ -186,8 +186,8 @@ def _tokens(
     for lengths in dict.fromkeys(of_row):
         mine = [i for i, own in enumerate(of_row) if own == lengths]
         found = _encode(model, [good[i].text or "" for i in mine], lengths)
-        for i, *one in zip(mine, *found, strict=True):
-            ids[i], truncated[i] = one
+        for i, tokens, is_long in zip(mine, *found, strict=True):
+            ids[i], truncated[i] = tokens, is_long
     return ids, truncated
 
 

@@ -44,7 +44,7 @@ def test_ten_thousand_rows_are_drawn_in_the_stated_shares(
     rows = steps * batch_size
     assert sum(counts.values()) == rows
     for count, share in zip(counts.values(), shares, strict=True):
-        assert abs(count - share * rows) < 3
+        assert abs(count - share * rows) < 2
 
 
 def test_each_table_is_drawn_in_its_own_order(tables):

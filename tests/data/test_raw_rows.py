@@ -67,6 +67,11 @@ def test_a_missing_field_is_named_with_those_of_the_task():
     )
 
 
+def test_rows_of_a_mixture_are_of_one_of_its_tasks():
+    with pytest.raises(InputError, match="dtvg_glue is a mixture: name the line's own"):
+        raw_rows.form("dtvg_glue", "digits", catalogue.ALL)
+
+
 OWN = """
 import seqio
 import tensorflow as tf

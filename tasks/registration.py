@@ -51,12 +51,14 @@ def describe(
         raise ValueError(
             f"describe: there is no SeqIO task {task!r}: register it first"
         )
-    texts = None if labels is None else tuple(labels)
-    if texts is not None and (len(texts) < 2 or len(set(texts)) < len(texts)):
-        raise ValueError(
-            f"describe: labels of {task!r} must be several texts, not {texts}"
-        )
-    DESCRIBED[task] = Described(tuple(fields), texts)
+    shown, texts = tuple(fields), None if labels is None else tuple(labels)
+    if not shown:
+        raise ValueError(f"describe: {task!r} needs at least one field")
+    if texts is not None and not (
+        len(set(texts)) == len(texts) > 1 and all(isinstance(t, str) for t in texts)
+    ):
+        raise ValueError(f"describe: labels of {task!r} must be several texts: {texts}")
+    DESCRIBED[task] = Described(shown, texts)
 
 
 class Convention(NamedTuple):

@@ -50,7 +50,7 @@ def open_task(name: str, tasks_module: str, tfds_data_dir: Path | None) -> Task:
     """
     import seqio
 
-    _import(tasks_module)
+    import_tasks(tasks_module)
     task = _registered(seqio.TaskRegistry, "task", name, tasks_module)
     if tfds_data_dir is not None:
         seqio.set_tfds_data_dir_override(os.fspath(tfds_data_dir))
@@ -67,7 +67,7 @@ def mixture_rates(name: str, tasks_module: str) -> dict[str, float]:
     """
     import seqio
 
-    _import(tasks_module)
+    import_tasks(tasks_module)
     mixture = _registered(seqio.MixtureRegistry, "mixture", name, tasks_module)
     rates = {}
     for task in mixture.tasks:

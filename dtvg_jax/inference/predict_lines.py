@@ -8,7 +8,7 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from dtvg_jax.data import catalogue, tokenise
+from dtvg_jax.data import catalogue, source, tokenise
 from dtvg_jax.data.buckets import bucket
 from dtvg_jax.errors import InputError
 from dtvg_jax.inference import decoding, request_lines
@@ -78,9 +78,11 @@ def predict(
     """Answers lines (see `request_lines.parse`) with stored prompts, or without any.
 
     Yields an answer per line, in order. Raises InputError for a store that is empty or
-    holds prompts that cannot be batched, and for a module that is absent.
+    holds prompts that cannot be batched, and for a module that cannot be imported.
     """
-    catalogue.check_module(settings.tasks_module)
+    if settings.tasks_module != catalogue.ALL:
+        catalogue.check_module(settings.tasks_module)
+        source.import_tasks(settings.tasks_module)
     found = _read(backbone, learned)
     # An imported prompt has no style: it takes that of the others.
     said = (entry.metadata.label_style for entry in found.values())

@@ -5,8 +5,9 @@ import sys
 import pytest
 from task_cases import CASES, REFERENCE
 
-from dtvg_jax.data import catalogue, raw_rows
+from dtvg_jax.data import catalogue, raw_rows, source
 from dtvg_jax.errors import InputError
+from tasks import registration
 
 STYLES = ("digits", "words", "reference")
 
@@ -93,6 +94,7 @@ for name, steps in {
     "own_whole": [texts],
     "own_described": [texts],
     "own_wrong": [texts],
+    "own_typo": [texts],
     "own_dropped": [
         lambda rows: rows.filter(lambda row: row["title"] != "drop"), texts
     ],
@@ -130,6 +132,30 @@ def test_rows_of_an_own_task_of_any_source(own_module):
     assert raw_rows.inputs(whole, [row]) == ["a title: a body"]
     with pytest.raises(InputError, match="'body' lacks 'words'"):
         raw_rows.row(whole, {"title": "", "body": {"text": ""}, "answer": ""})
+
+
+@pytest.mark.parametrize(
+    "arguments, said",
+    [
+        (("absent", ["x"]), "there is no SeqIO task 'absent': register it first"),
+        (("own_whole", []), "'own_whole' needs at least one field"),
+        (("own_whole", ["title"], ["yes"]), "must be several texts: ('yes',)"),
+        (("own_whole", ["title"], ["no", "no"]), "must be several texts"),
+        (("own_whole", ["title"], [0, 1]), "must be several texts: (0, 1)"),
+    ],
+)
+def test_a_description_is_checked(own_module, arguments, said):
+    source.import_tasks(own_module)
+    with pytest.raises(ValueError) as error:
+        registration.describe(*arguments)
+    assert said in str(error.value) and "own_whole" not in registration.DESCRIBED
+
+
+def test_a_described_field_is_one_of_the_rows(own_module):
+    source.import_tasks(own_module)
+    registration.describe("own_typo", ["titel"])
+    with pytest.raises(InputError, match="'titel' is none of the rows of own_typo, wh"):
+        raw_rows.form("own_typo", "digits", own_module)
 
 
 def test_a_description_that_leaves_a_field_out_is_noticed(own_module):

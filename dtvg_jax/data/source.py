@@ -86,7 +86,8 @@ def mixture_rates(name: str, tasks_module: str) -> dict[str, float]:
     return rates
 
 
-def _import(tasks_module: str) -> None:
+def import_tasks(tasks_module: str) -> None:
+    """Imports a module that registers tasks; raises InputError where it fails."""
     import tensorflow as tf
 
     with contextlib.suppress(RuntimeError):  # raised where TensorFlow already runs

@@ -71,7 +71,8 @@ def test(
     Prompts of mixtures are there to start from, and not tested.
     """
     tested = [evaluator.parts(run.task) == [run.task] for run in runs]
-    runs, learned = (list(itertools.compress(one, tested)) for one in (runs, learned))
+    runs = list(itertools.compress(runs, tested))
+    learned = list(itertools.compress(learned, tested))
     if not runs:
         return []
     prompts = np.stack([entry.arrays["prompt"] for entry in learned])

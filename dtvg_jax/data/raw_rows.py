@@ -105,13 +105,9 @@ def inputs(of: Form, rows: Sequence[Row]) -> list[str]:
         name: _column([row[name] for row in rows], spec)
         for name, spec in of.fields.items()
     }
-    dataset = tf.data.Dataset.from_tensor_slices(columns)
-    # A function of tf.data makes tensors of what it returns.
-    made = [
-        source.inputs(of.task, dataset.map(lambda row, more=more: row | more))
-        for more in ([_stand_ins(of.others, k) for k in (0, 1)] if of.others else [{}])
-    ]
-    if made[0] != made[-1]:
+    given = tf.data.Dataset.from_tensor_slices(columns)
+    made = [source.inputs(of.task, _filled(given, of.others, kind)) for kind in (0, 1)]
+    if made[0] != made[1]:
         raise InputError(
             f"the input of {of.name} is made of more than {', '.join(of.fields)}: "
             "describe all its fields (docs/own_task.md)"
@@ -169,6 +165,12 @@ def _column(values: Sequence[Any], spec: Any) -> Any:
     if spec.shape.rank == 0:
         return tf.constant(values, spec.dtype)
     return tf.ragged.constant(values, spec.dtype, ragged_rank=1)
+
+
+def _filled(rows: source.Dataset, others: source.RowSpec, kind: int) -> source.Dataset:
+    """Adds the other fields to rows: tf.data makes tensors of stand-ins."""
+    more = _stand_ins(others, kind)
+    return rows.map(lambda row: row | more)
 
 
 def _stand_ins(spec: Any, kind: int) -> Any:

@@ -174,7 +174,10 @@ def inputs(task: Task, rows: Dataset) -> list[str]:
     except Exception as error:  # whatever a preprocessor or TensorFlow raise
         raise InputError(f"{task.name} cannot format it: {_said(error)}") from error
     if len(texts) != (count := int(rows.cardinality())):
-        raise InputError(f"{task.name} makes {len(texts)} inputs of {count}")
+        raise InputError(
+            f"{task.name} makes {len(texts)} inputs of {count} rows: its preprocessors "
+            "drop or repeat some"
+        )
     return texts
 
 

@@ -10,6 +10,7 @@ import json
 import math
 import os
 import pathlib
+import re
 import socket
 import stat
 import sys
@@ -31,17 +32,25 @@ DEEPEST = 100  # levels of JSON
 TOO_DEEP = f"it has more than {DEEPEST} levels"
 MOST_DIGITS = 40
 
+_ADDRESS = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://")
+
 WAIT = 0.2  # seconds between two looks at a lock that another process holds
 
 
 def expand(path: str | os.PathLike[str]) -> pathlib.Path:
     """Makes a path of what a user gave; `~` is the home folder.
 
-    Raises InputError for what is no path, and for nothing: no folder is meant by it.
+    Raises InputError for what is no path, for nothing: no folder is meant by it, and
+    for an address such as gs://bucket/x, which would become the local folder "gs:".
     """
     if not isinstance(path, str | os.PathLike) or not os.fspath(path):
         raise InputError(
             f"{path!r} is no path: give a file or folder ('.' is this one)"
+        )
+    if address := _ADDRESS.match(str(os.fspath(path))):
+        raise InputError(
+            f"{path} is an address, and {address['scheme']}:// is not supported: give "
+            "the path of a local or mounted folder"
         )
     return pathlib.Path(path).expanduser()
 

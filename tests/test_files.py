@@ -234,6 +234,19 @@ def test_a_held_lock_is_refused_or_waited_for(tmp_path):
         pass
 
 
+@pytest.mark.parametrize("scheme", ["gs", "s3", "az", "hf", "file", "http", "GS"])
+def test_an_address_is_no_local_folder(scheme):
+    with pytest.raises(
+        InputError, match=f"{scheme}:// is not supported: give the path"
+    ):
+        files.expand(f"{scheme}://bucket/x")
+
+
+@pytest.mark.parametrize("path", ["gs:/b", "a/gs://b", "c:x", "://x", "./s3://b"])
+def test_a_path_with_a_colon_is_one(path):
+    assert files.expand(path) == pathlib.Path(path)
+
+
 def test_the_home_folder_is_expanded(monkeypatch):
     monkeypatch.setenv("HOME", "/home/someone")
     assert files.expand("~/store") == pathlib.Path("/home/someone/store")

@@ -33,6 +33,7 @@ _NO_SUCH = re.compile(
 _NOT_IMPORTED = re.compile(r"'(\w+)' was not provided by an import")
 _NO_MODULE = re.compile(r"No module named '(\S+)'")
 _NO_MACRO = re.compile(r"No bindings specified for '(\S+)/gin.macro'")
+_REQUIRED = re.compile(r"(\S+?)(?:/macro\.value)? set to `%gin\.REQUIRED`")
 _MISSING = re.compile(r"missing \d+ required .*?: (.*)")
 _NO_VALUE = re.compile(r"Failed to parse token '(.*)'")
 
@@ -209,6 +210,10 @@ def _gin_sentence(message: str, place: str, lines: Sequence[Line]) -> tuple[str,
         macros = [line.name for line in lines if line.name and "." not in line.name]
         near = _nearest(found[1], macros)
         return users[-1] if users else "", f"the macro {found[1]} is never set{near}"
+    if found := _REQUIRED.search(message):
+        at = _position(found[1], lines)
+        name = lines[at].name
+        return lines[at].place, f"{name} is required: give --gin.{name}=VALUE"
     if found := _MISSING.search(message):
         return _missing(found[1], message, lines)
     if found := _PARAMETER.search(message):
@@ -272,14 +277,16 @@ def _scope(line: Line) -> str:
 
 
 def _position(name: str, lines: Sequence[Line]) -> int:
-    """Finds the last line that binds a name, which may be written in short there."""
+    """Finds the last line that binds a name; either may have it in short."""
     scope, _, selector = name.rpartition("/")
     at = [
         i
         for i, line in enumerate(lines)
         if _scope(line) == scope
         and (short := line.name.rpartition("/")[2])
-        and f".{selector}".endswith(f".{short}")
+        and (
+            f".{selector}".endswith(f".{short}") or f".{short}".endswith(f".{selector}")
+        )
     ]
     return at[-1] if at else -1
 

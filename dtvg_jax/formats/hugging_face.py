@@ -14,9 +14,9 @@ import safetensors
 from safetensors import numpy as safetensors_numpy
 
 from dtvg_jax import files
-from dtvg_jax.errors import InputError, shown
-from dtvg_jax.formats import tensors
-from dtvg_jax.formats.families import BY_MODEL_TYPE, t5
+from dtvg_jax.errors import InputError
+from dtvg_jax.formats import families, tensors
+from dtvg_jax.formats.families import t5
 from dtvg_jax.formats.tensors import Box, Checkpoint, Tensor
 from dtvg_jax.models.t5 import T5Config
 from dtvg_jax.shapes import Params
@@ -40,13 +40,7 @@ def open_checkpoint(folder: pathlib.Path) -> Checkpoint:
     Raises InputError, naming the tensors or attributes that do not fit.
     """
     attributes = files.read_json(folder / "config.json", REMEDY)
-    kind = attributes.get("model_type")
-    family = BY_MODEL_TYPE.get(kind) if isinstance(kind, str) else None
-    if family is None:
-        raise InputError(
-            f"{folder}/config.json: model_type is {shown(kind)}; known are "
-            f"{', '.join(BY_MODEL_TYPE)}."
-        )
+    family = families.of(attributes, f"{folder}/config.json")
     paths = weight_files(folder)
     weights = _open_weights(paths)
     try:
@@ -54,10 +48,10 @@ def open_checkpoint(folder: pathlib.Path) -> Checkpoint:
     except InputError as error:
         raise InputError(f"{folder / 'config.json'}: {error}") from None
     for name in names.keys() & weights.keys():
-        transposed = not _as_is(names[name])
+        transposed = not _as_is(names[name].path)
         weights[name] = weights[name]._replace(transposed=transposed)
     tensors.check(folder, config, names, weights)
-    ours = {path: weights[name] for name, path in names.items()}
+    ours = {slot: weights[name] for name, slot in names.items()}
     return Checkpoint(config, ours, tuple(paths))
 
 
@@ -110,9 +104,9 @@ def write_t5(folder: str | pathlib.Path, config: T5Config, params: Params) -> No
     folder.mkdir(parents=True, exist_ok=True)
     leaves = tensors.by_path(jax.device_get(params))
     arrays = {}
-    for name, path in t5.tensor_names(config).items():
-        leaf = np.asarray(leaves[path])
-        arrays[name] = np.ascontiguousarray(leaf if _as_is(path) else leaf.T)
+    for name, slot in t5.tensor_names(config).items():
+        leaf = np.asarray(tensors.at(leaves, slot))
+        arrays[name] = np.ascontiguousarray(leaf if _as_is(slot.path) else leaf.T)
     dtype = str(arrays[t5.EMBEDDINGS[0]].dtype)
     text = json.dumps(t5.attributes(config, dtype), indent=2) + "\n"
     (folder / "config.json").write_text(text, encoding="utf-8")

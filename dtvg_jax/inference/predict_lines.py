@@ -6,12 +6,13 @@ from typing import NamedTuple, TypedDict
 
 import jax
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Int
 
 from dtvg_jax.data import catalogue, source, tokenise
 from dtvg_jax.data.buckets import bucket
 from dtvg_jax.errors import InputError
 from dtvg_jax.inference import decoding, request_lines
+from dtvg_jax.methods.row_prompts import RowPrompt
 from dtvg_jax.models.backbone import Backbone
 from dtvg_jax.shapes import Params
 from dtvg_jax.store import entries
@@ -58,12 +59,13 @@ class Answered(TypedDict, total=False):
 
 
 Lengths = tuple[int, int]
-Answer = Callable[[Params, np.ndarray, np.ndarray, int], decoding.Decoded]
+Answer = Callable[[Params, np.ndarray | RowPrompt, np.ndarray, int], decoding.Decoded]
 
 
 class _Model(NamedTuple):
     backbone: Backbone
     prompts: dict[str | None, np.ndarray]
+    looking: dict[str | None, RowPrompt]  # of `prompts` those that look at rows
     lengths: dict[str | None, Lengths]
     answer: Answer
     settings: PredictSettings
@@ -98,11 +100,16 @@ def predict(
         raise InputError(f"there is no prompt {settings.prompt!r} in the store")
     width = backbone.embedding(backbone.params).shape[1]
     prompts = prompts or {None: np.zeros((0, width), np.float32)}
-    lengths = {
-        name: _lengths(found[name] if name else None, settings) for name in prompts
-    }
-    model = _Model(backbone, prompts, lengths, _make_answer(backbone), settings)
     [style] = styles or {"digits"}
+    looking = {name: entries.row_prompt_of(entry) for name, entry in found.items()}
+    model = _Model(
+        backbone,
+        prompts,
+        {name: one for name, one in looking.items() if one is not None},
+        {name: _lengths(found[name] if name else None, settings) for name in prompts},
+        _make_answer(backbone),
+        settings,
+    )
     defaults = request_lines.Defaults(
         settings.prompt,
         _by_task(found, settings),
@@ -214,12 +221,14 @@ def _batched(
     """Groups the places of rows that have tokens, of like length, into batches.
 
     Answers of a batch may be equally long. A decoder-only model's rows of a batch share
-    a prompt, whose keys and values are then computed once.
+    a prompt, whose keys and values are then computed once; so do rows whose prompts are
+    made of them.
     """
 
     def shared(i: int) -> tuple[int, str]:
-        prompt = (good[i].entry or "") if model.backbone.decoder_only else ""
-        return model.lengths[good[i].entry][1], prompt
+        entry = good[i].entry
+        apart = model.backbone.decoder_only or entry in model.looking
+        return model.lengths[entry][1], (entry or "") if apart else ""
 
     size = model.settings.batch_size
     order = sorted(
@@ -241,8 +250,9 @@ def _batch(
     inputs = np.full((count, length), -1, np.int32)
     for row, tokens in enumerate(ids):
         inputs[row, : len(tokens)] = tokens
-    prompt = model.prompts[entries[0]]
-    if not model.backbone.decoder_only:
+    first = entries[0]
+    prompt = model.looking.get(first, model.prompts[first])
+    if not (model.backbone.decoder_only or first in model.looking):
         filled = [*entries, *entries[:1] * (count - len(entries))]
         prompt = np.stack([model.prompts[entry] for entry in filled])
     answers = model.lengths[entries[0]][1]
@@ -251,13 +261,10 @@ def _batch(
 
 
 def _make_answer(backbone: Backbone) -> Answer:
-    """Builds answer(params, prompt [P, H] or [B, P, H], inputs [B, T], length)."""
+    """Builds answer(params, prompt, inputs [B, T], length)."""
 
     def answer(
-        params: Params,
-        prompt: Float[Array, "P H"] | Float[Array, "B P H"],
-        inputs: Int[Array, "B T"],
-        length: int,
+        params: Params, prompt: decoding.Prompt, inputs: Int[Array, "B T"], length: int
     ) -> decoding.Decoded:
         return decoding.greedy(backbone, params, prompt, inputs, length)
 

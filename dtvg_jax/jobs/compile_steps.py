@@ -1,9 +1,11 @@
 """The programs of a job compiled for a TPU slice that is not here."""
 
 from dtvg_jax.files import JsonObject
+from dtvg_jax.formats import families
 from dtvg_jax.formats.load import open_source
 from dtvg_jax.jobs import plan, taken_prompts, token_tables
 from dtvg_jax.jobs.job import Job
+from dtvg_jax.models.backbone import Config
 from dtvg_jax.training import compile_ahead
 
 
@@ -12,10 +14,16 @@ def compile_steps(job: Job, topology: str) -> JsonObject:
 
     Returns figures of each program: see `compile_ahead.compile_steps`.
     """
-    config = open_source(job.backbone).checkpoint.config
+    config = _config(job)
     programs = plan.programs(job, taken_prompts.find(job))
     steps = {program.name: _step(job, program) for program in programs}
     return compile_ahead.compile_steps(topology, config, steps, dtype=job.dtype)
+
+
+def _config(job: Job) -> Config:
+    if job.config is None:
+        return open_source(job.backbone).checkpoint.config
+    return families.of(job.config, "config").said(job.config)
 
 
 def _step(job: Job, program: plan.Program) -> compile_ahead.Step:

@@ -1,16 +1,18 @@
 """The settings of a job."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from dtvg_jax import methods
 from dtvg_jax.data import catalogue
 from dtvg_jax.errors import InputError, check_field_types, refuse_repeats
+from dtvg_jax.jobs.search import Search
 from dtvg_jax.methods import Method, Start
 from dtvg_jax.training.stages import Stage
 
 # Where a job's files lie and how much is decoded at once changes no result.
-PLACES = ("backbone", "data_dir", "download", "cache_dir", "evaluation_batch_size")
+PLACES = ("backbone", "config", "data_dir", "download", "cache_dir")
+PLACES += ("evaluation_batch_size",)
 COUNTS = ("prompt_length", "inputs_length", "targets_length", "validation_rows")
 COUNTS += ("test_rows", "shots", "evaluation_batch_size")
 CHOICES = {
@@ -26,6 +28,8 @@ class Job:
 
     Attributes:
       backbone: a Hugging Face folder, or "miniature", the one in the package.
+      config: attributes of the backbone's config.json; `--compile_only` takes them
+        instead of the folder's, which need not be there.
       sources: tasks whose task prompt vectors are transferred.
       targets: tasks they are transferred to; without any, the job is stage 1 only.
       stage1: how the prompts of sources and targets are learned.
@@ -37,6 +41,8 @@ class Job:
         with settings of their own; without any, the job is stage 1 only.
       method_settings: what the methods that are named take instead of the defaults of
         their class: [@dtvg.Grouped()].
+      search: what is tried of every method in stage 2, to choose from by validation;
+        None: stage 2 as it is.
       prompts_from: stores of other jobs, or of imported prompts, that have the prompts
         of sources; only what they lack is learned.
       mixture: of SeqIO, such as "dtvg_sources", of which stage 1 learns one prompt, to
@@ -69,6 +75,7 @@ class Job:
     methods: Sequence[str | Method] = ("prompt_tuning", "spot", "dtvg")
     ceiling: Stage | None = None
     method_settings: Sequence[Method] = ()
+    search: Search | None = None
     prompts_from: Sequence[str] = ()
     mixture: str | None = None
     seeds: Sequence[int] = (42,)
@@ -86,6 +93,7 @@ class Job:
     test_rows: int | None = None
     evaluation_batch_size: int = 32
     cache_dir: str = "~/.cache/dtvg_jax"
+    config: Mapping[str, object] | None = None
 
     def __post_init__(self) -> None:
         for name in ("stage1", "stage2"):
@@ -131,6 +139,9 @@ class Job:
                     f"{method.full_name} starts from the prompt of a mixture: set "
                     "mixture = 'dtvg_sources', say"
                 )
+        if self.search is not None:
+            compared = [method.name for method in resolved if self.targets]
+            self.search.check(compared, self.stage2)
 
     def resolved_methods(self) -> list[Method]:
         """Gives the methods of stage 2, those that are named with their settings."""

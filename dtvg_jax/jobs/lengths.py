@@ -13,6 +13,8 @@ from dtvg_jax.models import backbone as backbones
 from dtvg_jax.training import placement, programs
 from dtvg_jax.training.runs import Run
 
+COUNTED = 64  # steps whose tokens are counted
+
 _HEAD: tuple[str, ...] = ("task", "inputs: mean", "longest", "at most", "truncated")
 _HEAD += ("targets: longest", "at most", "truncated")
 
@@ -41,10 +43,11 @@ def describe(job: Job, taken: Collection[Run] = ()) -> str:
         cut = programs.choose_cut(
             streams, size, decoder_only, job.prompt_length, placement.make()
         )
-        padding = microbatches.padding(streams, size, cut)
+        padding = microbatches.padding(streams, size, cut, COUNTED)
         shapes = ", ".join(f"{b.rows} x {b.inputs}" for b in cut.buckets)
         lines.append(
             f"{program.name}: microbatches of {shapes} tokens; "
+            f"{padding.real / COUNTED:,.0f} input tokens a step, and "
             f"{1 - padding.real / padding.positions:.0%} of their inputs is padding"
         )
     return "\n".join(lines)

@@ -24,7 +24,7 @@ from dtvg_jax import files
 from dtvg_jax.errors import InputError, shown, unknown
 from dtvg_jax.files import JsonObject
 from dtvg_jax.training import events, runs
-from dtvg_jax.training.runs import Run
+from dtvg_jax.training.runs import Run, Trial
 
 FILE, SEAL_FILE = "metrics.jsonl", "metrics.seal.json"
 REMEDY = "restore it, or give another folder"
@@ -51,11 +51,14 @@ class LaneRecord:
     seed: int
     step: int
     variant: str = ""
+    trial: Trial | None = None
 
     @property
     def run(self) -> Run:
         """The run that the lane trains."""
-        return Run(self.stage, self.task, self.method, self.seed, self.variant)
+        return Run(
+            self.stage, self.task, self.method, self.seed, self.variant, self.trial
+        )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -126,6 +129,14 @@ class MetricsLog:
         with files.naming(self._path):
             self._file.flush()
 
+    def write_curves(
+        self, program: str, step: int, values: Mapping[str, float]
+    ) -> None:
+        """Adds points for TensorBoard alone, such as times, which no two runs share."""
+        writer = self._writers.get(program) or self._open(program, step)
+        for tag, value in values.items():
+            events.write_scalar(writer, tag, value, step)
+
     def position(self) -> int:
         """Returns the length in bytes, once all of it is on the disk.
 
@@ -180,10 +191,8 @@ class MetricsLog:
         self.close()
 
     def _write_scalars(self, record: JsonObject) -> None:
-        program, step = str(record["program"]), int(str(record["step"]))
-        writer = self._writers.get(program) or self._open(program, step)
-        for tag, value in scalars(record).items():
-            events.write_scalar(writer, f"{record['lane']}/{tag}", value, step)
+        points = {f"{record['lane']}/{t}": x for t, x in scalars(record).items()}
+        self.write_curves(str(record["program"]), int(str(record["step"])), points)
 
     def _open(self, program: str, step: int) -> EventsWriter:
         folder = self._folder / "tensorboard" / program

@@ -3,13 +3,19 @@
 import contextlib
 import time
 from collections.abc import Callable, Iterator
+from typing import Protocol, runtime_checkable
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
-Report = Callable[[int, float], None]
-
 SECONDS_BETWEEN_LINES = 5.0
+
+
+@runtime_checkable  # tests check the types of arguments
+class Report(Protocol):
+    """Shows the steps that are done, the loss of the last one, and a note."""
+
+    def __call__(self, step: int, loss: float, note: str = "") -> None: ...
 
 
 @contextlib.contextmanager
@@ -20,7 +26,7 @@ def progress(
     console: Console | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> Iterator[Report]:
-    """Yields `report(step, loss)`: steps done of `total`, and the loss of the last one.
+    """Yields a `Report` on `total` steps.
 
     The rate counts from the first report on, so compilation is not in it; pauses for
     validation are. Redirected, a line comes at most every 5 seconds and at the end.
@@ -31,14 +37,14 @@ def progress(
     first: tuple[int, float] | None = None
     last: tuple[int, float] | None = None
 
-    def text(step: int, loss: float) -> str:
+    def text(step: int, loss: float, note: str) -> str:
         assert first is not None
         seconds = clock() - first[1]
         rate = (step - first[0]) / seconds if seconds > 0 else 0.0
         parts = [f"step {step}/{total}", f"loss {loss:.4g}"]
         if rate > 0:
             parts += [rate_text(rate), f"{duration(max(total - step, 0) / rate)} left"]
-        return "  ".join(parts)
+        return "  ".join([*parts, note] if note else parts)
 
     with (
         _live(console, total, label)
@@ -46,11 +52,11 @@ def progress(
         else _lines(console, label, clock) as show
     ):
 
-        def report(step: int, loss: float) -> None:
+        def report(step: int, loss: float, note: str = "") -> None:
             nonlocal first, last
             first = first or (step, clock())
             last = (step, loss)
-            show(step, text(step, loss))
+            show(step, text(step, loss, note))
 
         yield report
     if last is not None:

@@ -10,7 +10,9 @@ import time
 def main() -> int:
     """Writes the miniature unless it is there, and says which."""
     parser = argparse.ArgumentParser(prog="python -m tasks.miniature")
-    parser.add_argument("--out", required=True, help="folder of the TFDS data")
+    parser.add_argument(
+        "--out", type=_local, required=True, help="folder of the TFDS data"
+    )
     parser.add_argument("--seed", type=int, default=0, help="seed of the world")
     args = parser.parse_args()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -26,6 +28,15 @@ def main() -> int:
     seconds = time.monotonic() - start
     print(f"{args.out}: " + (f"written in {seconds:.0f} s" if written else "complete"))
     return 0
+
+
+def _local(folder: str) -> str:
+    """Gives the folder, or refuses what would be written below "gs:" here."""
+    if "://" in folder:
+        raise argparse.ArgumentTypeError(
+            f"{folder} is an address: give the path of a local or mounted folder"
+        )
+    return folder
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """The command line: sentences for mistakes, layers of settings, flags."""
 
 import pathlib
+import re
 
 import jaxtyping
 import pytest
@@ -166,6 +167,18 @@ def test_a_mistake_in_a_file_is_named_with_its_line(run, tmp_path, old, new, ans
             "the macro SEEDS is never set: did you mean 'SEED'?",
         ),
         (
+            SEEDS,
+            "SEEDS = %gin.REQUIRED\njob.Job.seeds = %SEEDS",
+            SEEDS,
+            "SEEDS is required: give --gin.SEEDS=VALUE",
+        ),
+        (
+            SEEDS,
+            "job.Job.seeds = %gin.REQUIRED",
+            SEEDS,
+            "job.Job.seeds is required: give --gin.job.Job.seeds=VALUE",
+        ),
+        (
             IMPORT,
             "",
             "job.Job.stage1 = @stage1/stages.Stage()",
@@ -279,7 +292,7 @@ def configured(run, *given: str) -> job.Job:
 def test_later_layers_override_earlier_ones(run, tmp_path, caplog):
     (tmp_path / "base.gin").write_text(
         f"from __gin__ import dynamic_registration\n{IMPORT}\n"
-        "SEEDS = [3]\nstages.Stage.log_every = 7\nstages.Stage.warmup = 1\n"
+        "SEEDS = [3]\nstages.Stage.log_every = 7\nstages.Stage.remat = True\n"
     )
     (tmp_path / "top.gin").write_text(
         "include 'base.gin'\n" + TEXT.replace("[0, 1]", "%SEEDS")
@@ -287,10 +300,11 @@ def test_later_layers_override_earlier_ones(run, tmp_path, caplog):
     given = ["--gin_file=top.gin", f"--gin_search_paths=nowhere,{tmp_path}"]
     made = configured(run, *given)
     assert made.seeds == [3]
-    assert (made.stage1.log_every, made.stage1.warmup, made.stage2.warmup) == (2, 1, 1)
-    again = configured(run, *given, "--gin.SEEDS=[4]", "--gin.stage2/Stage.warmup=2")
+    stages = made.stage1, made.stage2
+    assert [(one.log_every, one.remat) for one in stages] == [(2, True)] * 2
+    again = configured(run, *given, "--gin.SEEDS=[4]", "--gin.stage2/Stage.remat=False")
     assert again.seeds == [4] and again.stage1 == made.stage1
-    assert again.stage2.warmup == 2
+    assert again.stage2.remat is False
     assert not caplog.records  # gin would tell of each folder that lacks the file
 
 
@@ -307,6 +321,7 @@ def test_the_operative_config_makes_the_same_job(run, tmp_path):
     assert made.stage2 == Stage(
         steps=9,
         learning_rate=0.1,
+        warmup=0,
         batch_size=4,
         validate_every=3,
         log_every=2,
@@ -322,6 +337,10 @@ def test_a_dry_run_shows_the_plan_and_writes_nothing(run, tmp_path, cache):
     assert code == 0 and not any(tmp_path.iterdir())
     assert "stage1: 8 lanes of 4 rows, 12 steps, validated every 4" in out
     assert "stage2-prompt_tuning-spot: 8 lanes" in out and "mrpc by spot" in out
+    # Of every task, two seeds of four rows.
+    means = re.findall(r"^(?:sst2|qnli|mrpc|superglue-cb) +([\d.]+)", out, re.M)
+    [tokens] = re.findall(r"stage1: microbatches .* tokens; (\d+) input tokens", out)
+    assert int(tokens) == pytest.approx(8 * sum(map(float, means)), rel=0.05)
 
 
 def test_a_folder_that_cannot_be_written_is_no_cache(tmp_path):

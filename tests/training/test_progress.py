@@ -37,6 +37,14 @@ def test_redirected_lines_come_every_five_seconds_and_at_the_end():
     ]
 
 
+def test_a_note_comes_last():
+    console, clock = redirected(), Clock()
+    with progress(100, "stage1", console=console, clock=clock) as report:
+        report(1, 0.5, "150 tokens/s")
+    first, _ = console.file.getvalue().splitlines()
+    assert first == "stage1  step 1/100  loss 0.5  150 tokens/s"
+
+
 def test_a_resumed_loop_counts_its_own_steps_only():
     console, clock = redirected(), Clock()
     with progress(1000, "stage2", console=console, clock=clock) as report:

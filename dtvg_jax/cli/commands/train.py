@@ -63,6 +63,14 @@ DOWNLOAD = flags.DEFINE_bool(
     flag_values=FLAGS,
 )
 
+PROFILE = flags.DEFINE_integer(
+    "profile",
+    None,
+    "Write a trace of so many training steps of each program into the job's folder.",
+    1,
+    flag_values=FLAGS,
+)
+
 
 def main(words: list[str], received: signals.Signals) -> None:
     """Reads the settings and does what the flags say."""
@@ -91,8 +99,8 @@ def main(words: list[str], received: signals.Signals) -> None:
         return
     if JOB_DIR.value is None:
         raise InputError("no folder for the job: give --job_dir=DIR")
-    compilation_cache.enable(config.cache_dir)
     folder = files.expand(JOB_DIR.value)
+    compilation_cache.enable(config.cache_dir)
     with received.between_steps() as check:
         results = pipeline.run(
             config,
@@ -100,6 +108,7 @@ def main(words: list[str], received: signals.Signals) -> None:
             check=check,
             config_gin=gin_settings.operative_config(),
             command=sys.argv,
+            profile=PROFILE.value,
         )
     report.print_table(results, folder)
 

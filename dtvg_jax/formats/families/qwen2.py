@@ -33,4 +33,8 @@ def full_attention(attributes: Attributes) -> dict[str, object]:
     return {k: v for k, v in attributes.items() if k not in WINDOWS}
 
 
-FAMILY = Family(("qwen2",), functools.partial(llama.read, config_of=config))
+FAMILY = Family(
+    ("qwen2",),
+    functools.partial(llama.read, config_of=config),
+    functools.partial(llama.said, config_of=config),
+)

@@ -18,4 +18,8 @@ def config(attributes: Attributes, vocabulary: int) -> LlamaConfig:
     return dataclasses.replace(said, qk_norm=True)
 
 
-FAMILY = Family(("qwen3",), functools.partial(llama.read, config_of=config))
+FAMILY = Family(
+    ("qwen3",),
+    functools.partial(llama.read, config_of=config),
+    functools.partial(llama.said, config_of=config),
+)

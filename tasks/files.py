@@ -98,6 +98,8 @@ class _RowSource(seqio.FileDataSource):
         known = {name: tuple(map(_plain, texts)) for name, texts in classes.items()}
         names = [*fields, *known]
         signature = {name: tf.TensorSpec([None], tf.string) for name in names}
+        # Of a row, for those who need to know its fields before there is any file.
+        self.element_spec = {name: tf.TensorSpec([], tf.string) for name in names}
 
         def rows(file: str) -> Iterator[Row]:
             for place, record in read(file):

@@ -16,7 +16,7 @@ def _register(name: str, opening: str, feature: str, separator: str = "") -> Non
         feature=feature,
         separator=separator,
     )
-    register(name, digits=Convention((texts,)))
+    register(name, digits=Convention((texts,), (feature,)))
 
 
 _register("e2e", "meaning_representation", "meaning_representation")

@@ -23,7 +23,7 @@ def _stsb(steps: int, rounded: tf.DType) -> Convention:
     texts = functools.partial(
         formats.similarity, prefix="stsb", steps=steps, rounded=rounded
     )
-    return Convention((texts,))
+    return Convention((texts,), _SENTENCES)
 
 
 # Targets are rounded to 0.2, as in T5, and scored against the similarities themselves.

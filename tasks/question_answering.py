@@ -12,11 +12,12 @@ from .registration import Convention, register
 
 def _register(name: str, features: tuple[str, ...] | None = None) -> None:
     form = formats.question_of_structure if name == "squad" else formats.question
+    asked = ("question", "context")
     register(
         name,
-        digits=Convention((functools.partial(formats.question, task=name),)),
-        words=Convention((formats.question_t5,)),
-        reference=Convention((functools.partial(form, task=name),)),
+        digits=Convention((functools.partial(formats.question, task=name),), asked),
+        words=Convention((formats.question_t5,), asked),
+        reference=Convention((functools.partial(form, task=name),), asked),
         features=features,
     )
 

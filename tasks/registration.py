@@ -5,7 +5,7 @@ shortcuts (docs/tasks.md), which is that of digits for most tasks.
 """
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import seqio
@@ -23,14 +23,54 @@ FEATURES = {
 }
 
 
+class Described(NamedTuple):
+    """What a SeqIO task does not say of itself.
+
+    fields: of a raw row, those that its input is made of.
+    labels: the texts that its target can be; None where answers are free.
+    """
+
+    fields: tuple[str, ...]
+    labels: tuple[str, ...] | None = None
+
+
+DESCRIBED: dict[str, Described] = {}  # by the name of the SeqIO task
+
+
+def describe(
+    task: str, fields: Iterable[str], labels: Iterable[str] | None = None
+) -> None:
+    """Describe a SeqIO task that is registered; see `Described`.
+
+    A line for `predict` then has these fields only, and answers can be ranked.
+
+    Raises:
+      ValueError: where there is no such task, no field, or no choice of labels.
+    """
+    if task not in seqio.TaskRegistry.names():
+        raise ValueError(
+            f"describe: there is no SeqIO task {task!r}: register it first"
+        )
+    shown, texts = tuple(fields), None if labels is None else tuple(labels)
+    if not shown:
+        raise ValueError(f"describe: {task!r} needs at least one field")
+    if texts is not None and not (
+        len(set(texts)) == len(texts) > 1 and all(isinstance(t, str) for t in texts)
+    ):
+        raise ValueError(f"describe: labels of {task!r} must be several texts: {texts}")
+    DESCRIBED[task] = Described(shown, texts)
+
+
 class Convention(NamedTuple):
     """How a task is formatted.
 
     texts: makes texts of raw rows, one preprocessor or several.
+    fields: see `Described`.
     train_map: see `tasks.splits.SplitSource`.
     """
 
     texts: tuple[Preprocessor, ...]
+    fields: tuple[str, ...]
     train_map: Preprocessor | None = None
 
 
@@ -70,6 +110,7 @@ def register(
             postprocess_fn=scored.postprocess,
             metric_fns=list(scored.metrics),
         )
+        describe(info.seqio_name + suffix, form.fields, scored.labels)
 
 
 def register_labels(
@@ -90,21 +131,20 @@ def register_labels(
         alphabetical order.
       reference_fields: what the reference shows, where that is a bug.
     """
-    words = KNOWN[name].labels
-    assert words is not None
-    numbers = [str(digit) for digit in range(len(words))]
 
-    def convention(
-        prefix: str, fields: formats.Fields, labels: Sequence[str]
-    ) -> Convention:
+    def convention(style: str, prefix: str, fields: formats.Fields) -> Convention:
         texts = functools.partial(
-            formats.label, prefix=prefix, fields=fields, labels=labels
+            formats.label,
+            prefix=prefix,
+            fields=fields,
+            labels=scoring.labels(KNOWN[name], style) or (),
         )
-        return Convention((texts,))
+        shown = fields.values() if isinstance(fields, Mapping) else fields
+        return Convention((texts,), tuple(dict.fromkeys(shown)))
 
     register(
         name,
-        digits=convention(name, fields, numbers),
-        words=convention(words_prefix or name, words_fields or sorted(fields), words),
-        reference=convention(name, reference_fields or fields, numbers),
+        digits=convention("digits", name, fields),
+        words=convention("words", words_prefix or name, words_fields or sorted(fields)),
+        reference=convention("reference", name, reference_fields or fields),
     )

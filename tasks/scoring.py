@@ -15,10 +15,19 @@ class Scoring(NamedTuple):
 
     postprocess: one of `tasks.postprocess`.
     metrics: SeqIO metric functions, of (targets, predictions).
+    labels: the texts that a target can be; None where answers are free.
     """
 
     postprocess: Callable
     metrics: tuple[Callable, ...]
+    labels: tuple[str, ...] | None = None
+
+
+def labels(info: TaskInfo, convention: str) -> tuple[str, ...] | None:
+    """Give the label texts of a task in a convention; None where answers are free."""
+    if info.labels is None or convention == "words":
+        return info.labels
+    return tuple(str(digit) for digit in range(len(info.labels)))
 
 
 def scoring(info: TaskInfo, convention: str) -> Scoring:
@@ -35,11 +44,13 @@ def scoring(info: TaskInfo, convention: str) -> Scoring:
         return Scoring(answers, (texts.bleu, texts.rouge, texts.meteor))
     if info.metrics == SPAN and info.labels is None:
         return Scoring(answers, (metrics.squad,))
+    texts_of_labels = labels(info, convention)
     if info.metrics == SPAN:  # labels of answers, several to a question
         if reference:  # one by one: no exact match over those of a question
-            return Scoring(postprocess.label, (metrics.f1,))
-        return Scoring(postprocess.grouped_label, (metrics.multirc,))
+            return Scoring(postprocess.label, (metrics.f1,), texts_of_labels)
+        return Scoring(postprocess.grouped_label, (metrics.multirc,), texts_of_labels)
     # STS-B's gold answers are the similarities; the reference's are rounded.
     rounded = info.labels is not None or reference
     label = postprocess.label if rounded else postprocess.number
-    return Scoring(label, tuple(getattr(metrics, name) for name in info.metrics))
+    functions = tuple(getattr(metrics, name) for name in info.metrics)
+    return Scoring(label, functions, texts_of_labels)

@@ -26,9 +26,12 @@ register_labels(
 )
 
 
+_QUERY = ("query", "entities", "passage")
+
+
 def _record(prefix: str) -> Convention:
     texts = functools.partial(formats.record, prefix=prefix)
-    return Convention((texts,), formats.row_per_answer)
+    return Convention((texts,), _QUERY, formats.row_per_answer)
 
 
 # Training has a row for every answer; evaluation one for every query, with all answers.
@@ -41,14 +44,15 @@ register(
         (
             formats.row_per_answer,
             functools.partial(formats.record, prefix="superglue-record record query:"),
-        )
+        ),
+        _QUERY,
     ),
 )
 
 
 def _multirc(prefix: str, labels: Sequence[str]) -> Convention:
     texts = functools.partial(formats.multirc, prefix=prefix, labels=labels)
-    return Convention((texts,))
+    return Convention((texts,), ("question", "answer", "paragraph"))
 
 
 for _name in ("superglue-multirc", "superglue-multirc-by-paragraph"):
@@ -61,7 +65,8 @@ for _name in ("superglue-multirc", "superglue-multirc-by-paragraph"):
 
 def _coreference(prefix: str, labels: Sequence[str]) -> Convention:
     texts = functools.partial(formats.coreference, prefix=prefix, labels=labels)
-    return Convention((texts,))
+    spans = ("span1_text", "span1_index", "span2_text", "span2_index")
+    return Convention((texts,), ("text", *spans))
 
 
 register(

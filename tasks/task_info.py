@@ -194,3 +194,15 @@ VARIANTS: dict[str, TaskInfo] = {
 KNOWN = TASKS | VARIANTS
 CONVENTIONS = {"digits": "", "words": "_words", "reference": "_reference"}
 SPLITS = ("train", "validation", "test")
+
+# Mixtures of tasks, in which each is drawn by its training rows, up to MIXTURE_CAP,
+# T5's K. Behind the name comes the convention, as for tasks: "dtvg_glue_words".
+MIXTURES: dict[str, list[TaskInfo]] = {
+    "dtvg_sources": [info for info in _ROWS if info.role == "source"],
+    "dtvg_targets": [info for info in _ROWS if info.role == "target"],
+    "dtvg_all": list(_ROWS),
+} | {
+    f"dtvg_{family}": [info for info in _ROWS if info.family == family]
+    for family in dict.fromkeys(info.family for info in _ROWS)
+}
+MIXTURE_CAP = 2**19

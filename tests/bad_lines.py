@@ -86,8 +86,15 @@ BAD: list[tuple[bytes, str]] = [
         b'{"prompt": "sst2/dtvg-seed1", "inputs": "x"}',
         "there is no prompt 'sst2/dtvg-seed1' in the store",
     ),
-    (b'{"task": "sst2"}', "the field 'sentence' is missing"),
-    (b'{"task": "sst2", "Sentence": "x"}', "the field 'sentence' is missing"),
+    (b'{"task": "sst2"}', "the field 'sentence' is missing: sst2 takes sentence"),
+    (
+        b'{"task": "sst2", "Sentence": "x"}',
+        "the field 'sentence' is missing: sst2 takes sentence",
+    ),
+    (
+        b'{"task": "mrpc", "sentence1": "x"}',
+        "the field 'sentence2' is missing: mrpc takes sentence1, sentence2",
+    ),
     (
         b'{"task": "sst2", "sentence": null}',
         "the field 'sentence' is None: it must be text",
@@ -106,6 +113,7 @@ BAD: list[tuple[bytes, str]] = [
     ),
     (
         b'{"prompt": "own/dtvg-seed0", "review": "x"}',
-        'own is a task of your own: give "inputs", the text',
+        'own is a task of your own: give "inputs", the text, or name its module by '
+        "--tasks_module",
     ),
 ]

@@ -118,7 +118,12 @@ def _untrained(work: Work) -> Found:
         for task in world.TASKS
     ]
     found = _test(work, cases)
-    labels = {task: stored_prompts.label_texts(task, "digits") for task in chance()}
+    labels = {
+        task: stored_prompts.label_texts(
+            work.tables[task, "test"], work.backbone.vocabulary
+        )
+        for task in chance()
+    }
     pairs = [
         split_decoding.Pair(k, work.tables[task, "test"])
         for k in p_init

@@ -43,12 +43,17 @@ def batch_rows(
     table: TokenTable, seed: int, step: int, batch_size: int
 ) -> Int[np.ndarray, " B"]:
     """Chooses the rows of one step; epochs follow each other without a gap."""
-    n = len(table)
-    positions = np.arange(step * batch_size, (step + 1) * batch_size)
-    epochs, places = np.divmod(positions, n)
-    rows = np.empty(batch_size, np.int32)
-    for epoch in range(epochs[0], epochs[-1] + 1):
-        order = row_order(n, table.name, table.split, seed, epoch)
+    return next_rows(table, seed, step * batch_size, batch_size)
+
+
+def next_rows(
+    table: TokenTable, seed: int, drawn: int, count: int
+) -> Int[np.ndarray, " B"]:
+    """Chooses the next rows of a table of which so many were `drawn` before."""
+    epochs, places = np.divmod(np.arange(drawn, drawn + count), len(table))
+    rows = np.empty(count, np.int32)
+    for epoch in np.unique(epochs).tolist():
+        order = row_order(len(table), table.name, table.split, seed, epoch)
         rows[epochs == epoch] = order[places[epochs == epoch]]
     return rows
 

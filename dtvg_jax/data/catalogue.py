@@ -45,17 +45,29 @@ class TaskInfo(Protocol):
     def targets_length(self) -> int: ...
 
 
+@runtime_checkable
+class Described(Protocol):
+    """What a task does not say of itself; see `tasks.registration.Described`."""
+
+    @property
+    def fields(self) -> tuple[str, ...]: ...
+    @property
+    def labels(self) -> tuple[str, ...] | None: ...
+
+
 class Scoring(NamedTuple):
     """How predictions on a task are scored.
 
     metrics: functions of (gold answers, predictions) that give values by name.
     postprocess: makes a prediction of a text; None where the text is one.
     metric_names: the values that count, primary metric first; None: all.
+    labels: the texts that a target can be; None where answers are free.
     """
 
     metrics: tuple[Callable[..., Any], ...]
     postprocess: Callable[..., Any] | None = None
     metric_names: tuple[str, ...] | None = None
+    labels: tuple[str, ...] | None = None
 
 
 def module(name: str) -> types.ModuleType:
@@ -66,6 +78,26 @@ def module(name: str) -> types.ModuleType:
 def known() -> Mapping[str, TaskInfo]:
     """Gives the tasks of the catalogue by name."""
     return module("task_info").KNOWN
+
+
+def mixtures() -> Mapping[str, list[str]]:
+    """Gives the tasks of each mixture of the catalogue."""
+    found = module("task_info").MIXTURES
+    return {name: [info.name for info in tasks] for name, tasks in found.items()}
+
+
+def mixture_cap() -> int:
+    """Gives the most rows that count for the share of a task in these mixtures."""
+    return module("task_info").MIXTURE_CAP
+
+
+def check_mixture(name: str, tasks_module: str = ALL) -> None:
+    """Raises InputError as `check_task` does, for a mixture of tasks."""
+    if name in mixtures():
+        return
+    if tasks_module == ALL:
+        raise errors.unknown("mixture", name, mixtures())
+    check_module(tasks_module)
 
 
 def check_label_style(label_style: str) -> None:
@@ -82,8 +114,8 @@ def seqio_name(info: TaskInfo, label_style: str) -> str:
 
 def scoring(info: TaskInfo, label_style: str) -> Scoring:
     """Gives the functions that score a task of the catalogue; SeqIO is not needed."""
-    functions = module("scoring").scoring(info, label_style)
-    return Scoring(functions.metrics, functions.postprocess, info.metrics)
+    made = module("scoring").scoring(info, label_style)
+    return Scoring(made.metrics, made.postprocess, info.metrics, made.labels)
 
 
 def check_task(name: str, tasks_module: str = ALL) -> None:
@@ -94,7 +126,15 @@ def check_task(name: str, tasks_module: str = ALL) -> None:
     if tasks_module == ALL:
         if name not in known():
             raise errors.unknown("task", name, known())
-    elif tasks_module.endswith(".py") or not _exists(tasks_module.partition(".")[0]):
+    else:
+        check_module(tasks_module)
+
+
+def check_module(tasks_module: str) -> None:
+    """Raises InputError where there is no such module; nothing is imported."""
+    if tasks_module == ALL:
+        return
+    if tasks_module.endswith(".py") or not _exists(tasks_module.partition(".")[0]):
         raise errors.InputError(
             f"tasks_module = {tasks_module!r}: there is no such module in the working "
             "directory or on PYTHONPATH (it is named without folder and without .py)"

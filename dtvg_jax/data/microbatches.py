@@ -12,7 +12,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
-from dtvg_jax.data import batches
+from dtvg_jax.data import batches, mixtures
+from dtvg_jax.data.mixtures import Mixture
 from dtvg_jax.data.token_table import TokenTable
 
 MOST_BUCKETS = 8  # and so programs of a step
@@ -21,10 +22,26 @@ MULTIPLE = 8  # of tokens; vector units are filled
 
 
 class Stream(NamedTuple):
-    """The rows of one lane: a table in the order that a seed gives."""
+    """The rows of one lane: a table, or a mixture, in the order that a seed gives."""
 
-    table: TokenTable
+    table: TokenTable | Mixture
     seed: int
+
+    @property
+    def shares(self) -> list[tuple[TokenTable, float]]:
+        """Its tables, each with its share of the rows."""
+        if isinstance(self.table, Mixture):
+            return list(zip(self.table.tables, self.table.shares, strict=True))
+        return [(self.table, 1.0)]
+
+    def batch(
+        self, step: int, batch_size: int
+    ) -> list[tuple[TokenTable, Int[np.ndarray, " B"]]]:
+        """Chooses the rows of a step, table by table."""
+        if isinstance(self.table, Mixture):
+            return mixtures.batch(self.table, self.seed, step, batch_size)
+        rows = batches.batch_rows(self.table, self.seed, step, batch_size)
+        return [(self.table, rows)]
 
 
 class Bucket(NamedTuple):
@@ -78,11 +95,7 @@ def make(
     """
     if not running:
         return []
-    chosen = [
-        batches.batch_rows(streams[k].table, streams[k].seed, step, batch_size)
-        for k in running
-    ]
-    pairs = [(streams[k].table, rows) for k, rows in zip(running, chosen, strict=True)]
+    pairs = [part for k in running for part in streams[k].batch(step, batch_size)]
     sizes = np.concatenate([table.input_lengths[rows] for table, rows in pairs])
     counts = np.concatenate([table.target_lengths[rows] for table, rows in pairs])
     longest = int(sizes.max()), int(counts.max(initial=1))
@@ -160,10 +173,9 @@ def padding(
     for step in range(steps):
         sizes = np.concatenate(
             [
-                s.table.input_lengths[
-                    batches.batch_rows(s.table, s.seed, step, batch_size)
-                ]
-                for s in streams
+                table.input_lengths[rows]
+                for stream in streams
+                for table, rows in stream.batch(step, batch_size)
             ]
         )
         real += int(sizes.sum())
@@ -173,17 +185,21 @@ def padding(
 
 def _shares(streams: Sequence[Stream]) -> Float[np.ndarray, " lengths"]:
     """Gives the share of each input length among a step's rows, in the long run."""
-    tables = [s.table.input_lengths for s in streams]
-    count = 1 + max(int(lengths.max()) for lengths in tables)
-    each = [np.bincount(lengths, minlength=count) / len(lengths) for lengths in tables]
-    return np.mean(each, axis=0)
+    parts = [part for stream in streams for part in stream.shares]
+    count = 1 + max(int(table.input_lengths.max()) for table, _ in parts)
+    each = [
+        share * np.bincount(table.input_lengths, minlength=count) / len(table)
+        for table, share in parts
+    ]
+    return np.sum(each, axis=0) / len(streams)
 
 
 def _longest_target(streams: Sequence[Stream], edge: int) -> int:
     """Finds the longest target among the rows whose inputs are at most `edge` long."""
     found = [
-        s.table.target_lengths[s.table.input_lengths <= edge].max(initial=1)
-        for s in streams
+        table.target_lengths[table.input_lengths <= edge].max(initial=1)
+        for stream in streams
+        for table, _ in stream.shares
     ]
     return int(max(found))
 

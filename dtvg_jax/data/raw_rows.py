@@ -1,47 +1,183 @@
-"""Rows as users send them, formatted by the task's own preprocessor."""
+"""Rows as users send them, formatted by the task's own preprocessors.
+
+A line has the fields that an input is made of. A row has more, such as the answer, and
+preprocessors read them all: they are filled with stand-ins, of which two kinds have to
+give the same input.
+"""
 
 import functools
-import importlib
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from dtvg_jax.data import catalogue
-from dtvg_jax.errors import InputError
+from dtvg_jax.data import catalogue, source
+from dtvg_jax.errors import InputError, shown
+from dtvg_jax.files import JsonObject
+
+Row: TypeAlias = dict[str, object]
+
+
+class Form(NamedTuple):
+    """What raw rows of a task are.
+
+    task: SeqIO's.
+    name: what the user calls it.
+    fields: the type of each field that a line has to have.
+    others: that of the other fields of a row.
+    """
+
+    task: source.Task
+    name: str
+    fields: source.RowSpec
+    others: source.RowSpec
 
 
 @functools.cache
-def preprocessor(
-    task: str, label_style: str
-) -> tuple[Callable[..., Any], tuple[str, ...]]:
-    """Gives the preprocessor of a task of labels, and the fields of a row it shows.
+def form(task: str, label_style: str, tasks_module: str) -> Form:
+    """Opens the form of a task's rows; its data need not be there.
 
-    Raises InputError where a task's rows are not plain texts and a label: such a line
-    has to bring its own "inputs".
+    Raises InputError where its rows cannot be sent as fields of a line.
     """
-    seqio = importlib.import_module("seqio")
-    catalogue.module("all")
     info = catalogue.known().get(task)
-    if info is None:
-        raise InputError(f'{task} is a task of your own: give "inputs", the text')
-    name = catalogue.seqio_name(info, label_style)
-    first = seqio.TaskRegistry.get(name).preprocessors[0]
-    shown = getattr(first, "keywords", {}).get("fields")
-    if info.labels is None or shown is None:
-        raise InputError(f'rows of {task} are not plain texts: give "inputs", the text')
-    fields = shown.values() if isinstance(shown, Mapping) else shown
-    return first, tuple(fields)
+    if task in catalogue.mixtures():
+        raise InputError(f'{task} is a mixture: name the line\'s own "task"')
+    if info is None and tasks_module == catalogue.ALL:
+        raise InputError(
+            f'{task} is a task of your own: give "inputs", the text, or name its '
+            "module by --tasks_module"
+        )
+    opened = (
+        source.open_task(task, tasks_module, None)
+        if info is None
+        else source.open_task(
+            catalogue.seqio_name(info, label_style), catalogue.ALL, None
+        )
+    )
+    spec = source.row_spec(opened)
+    described = source.described(opened)
+    wanted = described.fields if described else tuple(spec)
+    for name in wanted:
+        if name not in spec:
+            raise InputError(
+                f"the described field {name!r} is none of the rows of {task}, which "
+                f"have {', '.join(spec)}"
+            )
+    others = {name: spec[name] for name in spec if name not in wanted}
+    return Form(opened, task, {name: spec[name] for name in wanted}, others)
 
 
-def texts(task: str, label_style: str, rows: Sequence[Mapping[str, str]]) -> list[str]:
-    """Formats rows as training did; every row has all fields of `preprocessor`."""
+def row(of: Form, given: JsonObject) -> Row:
+    """Takes the fields of a row from a line, in the types that they have in rows.
+
+    Raises InputError that names the field.
+    """
+    for name in of.fields:
+        if name not in given:
+            raise InputError(
+                f"the field {name!r} is missing: {of.name} takes {', '.join(of.fields)}"
+            )
+    return {
+        name: _value(given[name], spec, f"the field {name!r}")
+        for name, spec in of.fields.items()
+    }
+
+
+def text(value: object, what: str) -> str:
+    """Takes a text from JSON; raises InputError, which begins with `what`."""
+    if not isinstance(value, str):
+        raise InputError(f"{what} is {shown(value)}: it must be text")
+    if "\0" in value:
+        at = value.index("\0") + 1
+        raise InputError(f"{what} has a NUL at character {at}: it is not text")
+    return value
+
+
+def inputs(of: Form, rows: Sequence[Row]) -> list[str]:
+    """Formats rows as training did.
+
+    Raises InputError where the task cannot, or where an input depends on more than
+    the fields of a line.
+    """
     import tensorflow as tf
 
-    preprocess, fields = preprocessor(task, label_style)
     columns: Any = {  # TensorFlow types no nested structure
-        name: [row[name] for row in rows] for name in fields
+        name: _column([row[name] for row in rows], spec)
+        for name, spec in of.fields.items()
     }
-    columns["label"] = np.zeros(len(rows), np.int64)
-    dataset = preprocess(tf.data.Dataset.from_tensor_slices(columns))
-    return [row["inputs"].decode() for row in dataset.as_numpy_iterator()]
+    given = tf.data.Dataset.from_tensor_slices(columns)
+    made = [source.inputs(of.task, _filled(given, of.others, kind)) for kind in (0, 1)]
+    if made[0] != made[1]:
+        raise InputError(
+            f"the input of {of.name} is made of more than {', '.join(of.fields)}: "
+            "describe all its fields (docs/own_task.md)"
+        )
+    return made[0]
+
+
+def _value(given: object, spec: Any, what: str) -> object:
+    """Checks a value of JSON against the type of a field."""
+    if isinstance(spec, Mapping):
+        if not isinstance(given, dict):
+            raise InputError(f"{what} is {shown(given)}: it must be an object")
+        for name in spec:
+            if name not in given:
+                raise InputError(f"{what} lacks {name!r}")
+        return {n: _value(given[n], one, f"{what}, {n!r}") for n, one in spec.items()}
+    rank = spec.shape.rank
+    if rank == 0:
+        return _scalar(given, spec.dtype, what)
+    if rank != 1:
+        raise InputError(f'{what} is no text, number or list: give "inputs", the text')
+    if not isinstance(given, list):
+        raise InputError(f"{what} is {shown(given)}: it must be a list")
+    return [
+        _scalar(one, spec.dtype, f"{what}, item {i}") for i, one in enumerate(given, 1)
+    ]
+
+
+def _scalar(given: object, dtype: Any, what: str) -> object:
+    """Checks a text, number, true or false; `dtype` is TensorFlow's."""
+    if dtype.name == "string":
+        return text(given, what)
+    kinds: dict[str, tuple[tuple[type, ...], str]] = {
+        "b": ((bool,), "true or false"),
+        "i": ((int,), "a whole number"),
+        "u": ((int,), "a whole number"),
+        "f": ((int, float), "a number"),
+    }
+    kind = np.dtype(dtype.as_numpy_dtype).kind
+    types, called = kinds.get(kind, ((), "left out, which its task does not allow"))
+    fits = isinstance(given, types) and (isinstance(given, bool) == (kind == "b"))
+    if fits and kind in "iu":
+        fits = dtype.min <= given <= dtype.max  # pyright: ignore[reportOperatorIssue]
+    if not fits:
+        raise InputError(f"{what} is {shown(given)}: it must be {called}")
+    return given
+
+
+def _column(values: Sequence[Any], spec: Any) -> Any:
+    """Makes a column of a field's values: a tensor, ragged for lists, or several."""
+    import tensorflow as tf
+
+    if isinstance(spec, Mapping):
+        return {n: _column([v[n] for v in values], one) for n, one in spec.items()}
+    if spec.shape.rank == 0:
+        return tf.constant(values, spec.dtype)
+    return tf.ragged.constant(values, spec.dtype, ragged_rank=1)
+
+
+def _filled(rows: source.Dataset, others: source.RowSpec, kind: int) -> source.Dataset:
+    """Adds the other fields to rows: tf.data makes tensors of stand-ins."""
+    more = _stand_ins(others, kind)
+    return rows.map(lambda row: row | more)
+
+
+def _stand_ins(spec: Any, kind: int) -> Any:
+    """Fills fields: with 0, "" and lists of one of these, or with 1 and "1"."""
+    if isinstance(spec, Mapping):
+        return {name: _stand_ins(one, kind) for name, one in spec.items()}
+    shape = [size or 1 for size in spec.shape]
+    if spec.dtype.name == "string":
+        return np.full(shape, ("", "1")[kind])
+    return np.full(shape, kind, spec.dtype.as_numpy_dtype)

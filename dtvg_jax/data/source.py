@@ -7,9 +7,10 @@ a process that finds its token tables made never pays for them.
 import contextlib
 import glob
 import json
+import math
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -21,7 +22,11 @@ from dtvg_jax.errors import InputError
 Path = str | os.PathLike[str]
 Task: TypeAlias = Any  # SeqIO's, which is imported late
 Row: TypeAlias = dict[str, Any]  # of NumPy values, as tf.data gives them
+RowSpec: TypeAlias = Mapping[str, Any]  # of tf.TensorSpec by field, nested
+Dataset: TypeAlias = Any  # of tf.data
 Shots = tuple[str, int, int]  # rule, k, seed, as in `tasks.few_shot.Shots`
+# What `get_dataset` is told besides the split: nothing is drawn, kept or cut.
+_AS_STORED: Any = {"seed": 0, "try_in_mem_cache": False, "trim_output_features": False}
 
 
 def check_present(task: Task, split: str, tfds_data_dir: Path | None) -> None:
@@ -44,6 +49,45 @@ def open_task(name: str, tasks_module: str, tfds_data_dir: Path | None) -> Task:
       InputError: where the module or the task in it is missing.
     """
     import seqio
+
+    import_tasks(tasks_module)
+    task = _registered(seqio.TaskRegistry, "task", name, tasks_module)
+    if tfds_data_dir is not None:
+        seqio.set_tfds_data_dir_override(os.fspath(tfds_data_dir))
+        if loader := getattr(task.source, "tfds_dataset", None):
+            loader.override_data_dir(os.fspath(tfds_data_dir))
+    return task
+
+
+def mixture_rates(name: str, tasks_module: str) -> dict[str, float]:
+    """Gives the rates of a SeqIO mixture by task.
+
+    Raises InputError where the module or the mixture is missing, or a rate is no number
+    that can be drawn by.
+    """
+    import seqio
+
+    import_tasks(tasks_module)
+    mixture = _registered(seqio.MixtureRegistry, "mixture", name, tasks_module)
+    rates = {}
+    for task in mixture.tasks:
+        try:
+            rates[task.name] = float(mixture.get_rate(task))
+        except Exception as error:  # whatever a function of rates raises
+            raise InputError(
+                f"The rate of {task.name} in the mixture {name!r} cannot be had: "
+                f"{errors.said(error)}."
+            ) from error
+        if not 0 < rates[task.name] < math.inf:
+            raise InputError(
+                f"The rate of {task.name} in the mixture {name!r} is "
+                f"{rates[task.name]}: it must be a number > 0."
+            )
+    return rates
+
+
+def import_tasks(tasks_module: str) -> None:
+    """Imports a module that registers tasks; raises InputError where it fails."""
     import tensorflow as tf
 
     with contextlib.suppress(RuntimeError):  # raised where TensorFlow already runs
@@ -55,18 +99,16 @@ def open_task(name: str, tasks_module: str, tfds_data_dir: Path | None) -> Task:
             f"The module '{tasks_module}' that should register SeqIO tasks cannot be "
             f"imported: {errors.said(error)}."
         ) from error
-    names = list(seqio.TaskRegistry.names())
+
+
+def _registered(registry: Any, what: str, name: str, tasks_module: str) -> Any:
+    names = list(registry.names())
     if name not in names:
         raise InputError(
-            f"The module '{tasks_module}' registers no SeqIO task "
+            f"The module '{tasks_module}' registers no SeqIO {what} "
             f"{name!r}{errors.nearest(name, names, 0.0)}"
         )
-    task = seqio.TaskRegistry.get(name)
-    if tfds_data_dir is not None:
-        seqio.set_tfds_data_dir_override(os.fspath(tfds_data_dir))
-        if loader := getattr(task.source, "tfds_dataset", None):
-            loader.override_data_dir(os.fspath(tfds_data_dir))
-    return task
+    return registry.get(name)
 
 
 def scoring(task: Task) -> catalogue.Scoring:
@@ -80,7 +122,63 @@ def scoring(task: Task) -> catalogue.Scoring:
             f"Task '{task.name}' has no metric function of (targets, predictions): "
             "give it one, metric objects and scores are not used."
         )
-    return catalogue.Scoring(tuple(task.predict_metric_fns), task.postprocessor)
+    metrics = tuple(task.predict_metric_fns)
+    known = described(task)
+    return catalogue.Scoring(
+        metrics, task.postprocessor, labels=known.labels if known else None
+    )
+
+
+def described(task: Task) -> catalogue.Described | None:
+    """Gives what the catalogue, or a user's module by `describe`, says of a task."""
+    return catalogue.module("registration").DESCRIBED.get(task.name)
+
+
+def row_spec(task: Task) -> RowSpec:
+    """Gives the type of a raw row, field by field; data need not be there.
+
+    Raises InputError where it cannot be known, or rows have no fields.
+    """
+    try:
+        if loader := getattr(task.source, "tfds_dataset", None):
+            spec = loader.builder.info.features.get_tensor_spec()
+        elif (spec := getattr(task.source, "element_spec", None)) is None:
+            first = next(iter(task.splits))
+            spec = task.source.get_dataset(first, shuffle=False).element_spec
+    except Exception as error:  # whatever a source raises
+        raise InputError(
+            f"the fields of rows of {task.name} are not known: {_said(error)}"
+        ) from error
+    if not isinstance(spec, Mapping):
+        raise InputError(f"rows of {task.name} have no fields")
+    return spec
+
+
+def inputs(task: Task, rows: Dataset) -> list[str]:
+    """Formats raw rows as `text_rows` does, and gives the inputs.
+
+    Raises InputError where the task's preprocessors fail, or drop or repeat rows.
+    """
+    import seqio
+
+    given = seqio.FunctionDataSource(
+        lambda split, shuffle_files, seed=None: rows, ["rows"]
+    )
+    try:
+        made = _untokenised(task).replace(source=given)
+        dataset = made.get_dataset(None, "rows", shuffle=False, **_AS_STORED)
+        examples = list(dataset.as_numpy_iterator())
+        texts = [_decode(row, "inputs", i) for i, row in enumerate(examples, 1)]
+    except InputError:
+        raise
+    except Exception as error:  # whatever a preprocessor or TensorFlow raise
+        raise InputError(f"{task.name} cannot format it: {_said(error)}") from error
+    if len(texts) != (count := int(rows.cardinality())):
+        raise InputError(
+            f"{task.name} makes {len(texts)} inputs of {count} rows: its preprocessors "
+            "drop or repeat some"
+        )
+    return texts
 
 
 def text_rows(
@@ -104,9 +202,8 @@ def text_rows(
                 f"it has {', '.join(sorted(task.splits))}."
             )
         dataset = _untokenised(task).get_dataset(
-            None, split, shuffle=False, seed=0, try_in_mem_cache=False,
-            trim_output_features=False,
-        )  # fmt: skip
+            None, split, shuffle=False, **_AS_STORED
+        )
         for number, example in enumerate(dataset.as_numpy_iterator(), 1):
             yield _text_row(task, example, number)
     except InputError:

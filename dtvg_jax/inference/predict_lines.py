@@ -8,7 +8,7 @@ import jax
 import numpy as np
 from jaxtyping import Array, Int
 
-from dtvg_jax.data import tokenise
+from dtvg_jax.data import catalogue, source, tokenise
 from dtvg_jax.data.buckets import bucket
 from dtvg_jax.errors import InputError
 from dtvg_jax.inference import decoding, request_lines
@@ -19,6 +19,8 @@ from dtvg_jax.store import entries
 from dtvg_jax.store.entries import Entry
 from dtvg_jax.store.prompt_store import PromptStore
 
+# Most tokens of an input and of an answer, of a prompt that does not say its own.
+LENGTHS = (256, 16)
 # Sorted by length together, so that little of a batch is padding.
 CHUNK = 16  # batches that are read, sorted by length and answered together
 
@@ -28,15 +30,19 @@ class PredictSettings(NamedTuple):
 
     prompt: the entry for lines that name none; otherwise a task's entry is that of
         `method`, or else of stage 1, and of `seed`, or the smallest.
+    inputs_length, targets_length: the most tokens of an input and of an answer; None:
+        those that the prompt was learned with.
+    tasks_module: registers the tasks that are not in the catalogue.
     raw: texts are taken as they are, a Llama's without " Label : ".
     """
 
     prompt: str | None = None
     method: str = "dtvg"
     seed: int | None = None
-    inputs_length: int = 256
-    targets_length: int = 16
+    inputs_length: int | None = None
+    targets_length: int | None = None
     batch_size: int = 32
+    tasks_module: str = catalogue.ALL
     raw: bool = False
 
 
@@ -52,15 +58,16 @@ class Answered(TypedDict, total=False):
     error: str
 
 
-Answer = Callable[[Params, np.ndarray | RowPrompt, np.ndarray], decoding.Decoded]
+Lengths = tuple[int, int]
+Answer = Callable[[Params, np.ndarray | RowPrompt, np.ndarray, int], decoding.Decoded]
 
 
 class _Model(NamedTuple):
     backbone: Backbone
     prompts: dict[str | None, np.ndarray]
     looking: dict[str | None, RowPrompt]  # of `prompts` those that look at rows
+    lengths: dict[str | None, Lengths]
     answer: Answer
-    label_style: str
     settings: PredictSettings
 
 
@@ -73,8 +80,11 @@ def predict(
     """Answers lines (see `request_lines.parse`) with stored prompts, or without any.
 
     Yields an answer per line, in order. Raises InputError for a store that is empty or
-    holds prompts that cannot be batched.
+    holds prompts that cannot be batched, and for a module that cannot be imported.
     """
+    if settings.tasks_module != catalogue.ALL:
+        catalogue.check_module(settings.tasks_module)
+        source.import_tasks(settings.tasks_module)
     found = _read(backbone, learned)
     # An imported prompt has no style: it takes that of the others.
     said = (entry.metadata.label_style for entry in found.values())
@@ -90,19 +100,22 @@ def predict(
         raise InputError(f"there is no prompt {settings.prompt!r} in the store")
     width = backbone.embedding(backbone.params).shape[1]
     prompts = prompts or {None: np.zeros((0, width), np.float32)}
-    answer = _make_answer(backbone, settings.targets_length)
     [style] = styles or {"digits"}
     looking = {name: entries.row_prompt_of(entry) for name, entry in found.items()}
     model = _Model(
         backbone,
         prompts,
         {name: one for name, one in looking.items() if one is not None},
-        answer,
-        style,
+        {name: _lengths(found[name] if name else None, settings) for name in prompts},
+        _make_answer(backbone),
         settings,
     )
     defaults = request_lines.Defaults(
-        settings.prompt, _by_task(found, settings), frozenset(found), style
+        settings.prompt,
+        _by_task(found, settings),
+        frozenset(found),
+        style,
+        settings.tasks_module,
     )
     yield from _answers(model, lines, defaults)
 
@@ -114,6 +127,12 @@ def _read(backbone: Backbone, learned: PromptStore | None) -> dict[str, Entry]:
     if not names:
         raise InputError(f"{learned.folder} holds no learned prompts")
     return {name: learned.read(name, entries.fit(backbone)) for name in names}
+
+
+def _lengths(entry: Entry | None, settings: PredictSettings) -> Lengths:
+    """Gives the lengths of rows with a prompt: as set, or as it was learned with."""
+    inputs, targets = (entry.metadata.lengths if entry else None) or LENGTHS
+    return settings.inputs_length or inputs, settings.targets_length or targets
 
 
 def _by_task(names: Iterable[str], settings: PredictSettings) -> dict[str, str]:
@@ -134,7 +153,7 @@ def _answers(
     numbered = enumerate(lines, start=1)
     while chunk := list(itertools.islice(numbered, CHUNK * model.settings.batch_size)):
         parsed = [request_lines.parse(number, line, defaults) for number, line in chunk]
-        requests = request_lines.format_rows(parsed, model.label_style)
+        requests = request_lines.format_rows(parsed, defaults)
         good = [request for request in requests if request.error is None]
         answers = dict(zip((g.line for g in good), _run(model, good), strict=True))
         for request in requests:
@@ -147,7 +166,7 @@ def _refusal(line: int, error: str | None) -> Answered:
 
 def _run(model: _Model, good: Sequence[request_lines.Request]) -> list[Answered]:
     """Answers requests in batches of like length; gives them in the order they came."""
-    ids, truncated = _tokens(model, [request.text or "" for request in good])
+    ids, truncated = _tokens(model, good)
     nothing = "the text has no tokens, so there is nothing to answer"
     answers = [_refusal(request.line, nothing) for request in good]
     for mine in _batched(model, ids, good):
@@ -166,17 +185,32 @@ def _run(model: _Model, good: Sequence[request_lines.Request]) -> list[Answered]
     return answers
 
 
-def _tokens(model: _Model, texts: Sequence[str]) -> tuple[list[list[int]], list[bool]]:
+def _tokens(
+    model: _Model, good: Sequence[request_lines.Request]
+) -> tuple[list[list[int]], list[bool]]:
     """Gives the ids of each text, and whether it was truncated."""
-    vocabulary, settings = model.backbone.vocabulary, model.settings
-    if settings.raw and model.backbone.decoder_only:
+    ids: list[list[int]] = [[] for _ in good]
+    truncated = [False for _ in good]
+    of_row = [model.lengths[request.entry] for request in good]
+    for lengths in dict.fromkeys(of_row):
+        mine = [i for i, own in enumerate(of_row) if own == lengths]
+        found = _encode(model, [good[i].text or "" for i in mine], lengths)
+        for i, tokens, is_long in zip(mine, *found, strict=True):
+            ids[i], truncated[i] = tokens, is_long
+    return ids, truncated
+
+
+def _encode(
+    model: _Model, texts: Sequence[str], lengths: Lengths
+) -> tuple[list[list[int]], list[bool]]:
+    vocabulary = model.backbone.vocabulary
+    if model.settings.raw and model.backbone.decoder_only:
         # Neither " Label : " nor an end token.
-        room = settings.inputs_length - len(vocabulary.prefix_ids)
+        room = lengths[0] - len(vocabulary.prefix_ids)
         ids = vocabulary.encode(list(texts))
         truncated = [len(row) > room for row in ids]
         return [[*vocabulary.prefix_ids, *row[:room]] for row in ids], truncated
     rows = [tokenise.TextRow(text, "", None) for text in texts]
-    lengths = (settings.inputs_length, settings.targets_length)
     tokens = tokenise.tokenise(rows, vocabulary, lengths)
     return tokens.inputs, tokens.inputs_truncated
 
@@ -186,20 +220,21 @@ def _batched(
 ) -> Iterator[list[int]]:
     """Groups the places of rows that have tokens, of like length, into batches.
 
-    A decoder-only model's rows of a batch share a prompt, whose keys and values are
-    then computed once; so do rows whose prompts are made of them.
+    Answers of a batch may be equally long. A decoder-only model's rows of a batch share
+    a prompt, whose keys and values are then computed once; so do rows whose prompts are
+    made of them.
     """
 
-    def prompt(i: int) -> str:
+    def shared(i: int) -> tuple[int, str]:
         entry = good[i].entry
         apart = model.backbone.decoder_only or entry in model.looking
-        return (entry or "") if apart else ""
+        return model.lengths[entry][1], (entry or "") if apart else ""
 
     size = model.settings.batch_size
     order = sorted(
-        (i for i in range(len(good)) if ids[i]), key=lambda i: (prompt(i), len(ids[i]))
+        (i for i in range(len(good)) if ids[i]), key=lambda i: (shared(i), len(ids[i]))
     )
-    for _, group in itertools.groupby(order, prompt):
+    for _, group in itertools.groupby(order, shared):
         while mine := list(itertools.islice(group, size)):
             yield mine
 
@@ -209,7 +244,8 @@ def _batch(
 ) -> decoding.Decoded:
     """Answers a batch; its shape is one of few, so that few programs are compiled."""
     longest = max(len(row) for row in ids)
-    length = bucket(longest, model.settings.inputs_length)
+    bound = max(model.lengths[entry][0] for entry in entries)
+    length = bucket(longest, bound)
     count = min(1 << (len(ids) - 1).bit_length(), model.settings.batch_size)
     inputs = np.full((count, length), -1, np.int32)
     for row, tokens in enumerate(ids):
@@ -219,16 +255,17 @@ def _batch(
     if not (model.backbone.decoder_only or first in model.looking):
         filled = [*entries, *entries[:1] * (count - len(entries))]
         prompt = np.stack([model.prompts[entry] for entry in filled])
-    found = jax.device_get(model.answer(model.backbone.params, prompt, inputs))
+    answers = model.lengths[entries[0]][1]
+    found = jax.device_get(model.answer(model.backbone.params, prompt, inputs, answers))
     return decoding.Decoded(*(values[: len(ids)] for values in found))
 
 
-def _make_answer(backbone: Backbone, length: int) -> Answer:
-    """Builds answer(params, prompt, inputs [B, T])."""
+def _make_answer(backbone: Backbone) -> Answer:
+    """Builds answer(params, prompt, inputs [B, T], length)."""
 
     def answer(
-        params: Params, prompt: decoding.Prompt, inputs: Int[Array, "B T"]
+        params: Params, prompt: decoding.Prompt, inputs: Int[Array, "B T"], length: int
     ) -> decoding.Decoded:
         return decoding.greedy(backbone, params, prompt, inputs, length)
 
-    return jax.jit(answer)
+    return jax.jit(answer, static_argnums=3)

@@ -20,7 +20,7 @@ class Request(NamedTuple):
     entry: str | None = None  # of the store; None: without a prompt
     task: str | None = None
     text: str | None = None  # the whole input
-    row: dict[str, str] | None = None  # to be formatted by the task
+    row: raw_rows.Row | None = None  # to be formatted by the task
     error: str | None = None
 
 
@@ -31,6 +31,7 @@ class Defaults(NamedTuple):
     entries: dict[str, str]  # by task: the entry that a line of that task gets
     known: frozenset[str]  # all entries
     label_style: str
+    tasks_module: str = catalogue.ALL  # registers tasks that the catalogue lacks
 
 
 def split(file: io.BufferedIOBase) -> Iterator[bytes]:
@@ -61,7 +62,7 @@ def _decode(line: bytes) -> str:
         raise InputError(f"not UTF-8 at byte {error.start + 1}") from None
     if not text.strip():
         raise InputError("the line is empty")
-    return _without_nul("the line", text)
+    return raw_rows.text(text, "the line")
 
 
 def _parse(number: int, text: str, defaults: Defaults) -> Request:
@@ -72,15 +73,16 @@ def _parse(number: int, text: str, defaults: Defaults) -> Request:
     if task is not None:
         task = task.removeprefix("dtvg_")
         if task not in {entries.parse(name).task for name in defaults.known}:
-            catalogue.check_task(task)
+            catalogue.check_task(task, defaults.tasks_module)
     entry = _entry(_optional_text(given, "prompt"), task, defaults)
     task = task or (entries.parse(entry).task if entry else None)
     if "inputs" in given:
-        return Request(number, entry, task, _text(given, "inputs"))
+        inputs = raw_rows.text(given["inputs"], "the field 'inputs'")
+        return Request(number, entry, task, inputs)
     if task is None:
         raise InputError('the line has neither "task" nor "inputs"')
-    _, fields = raw_rows.preprocessor(task, defaults.label_style)
-    return Request(number, entry, task, None, {f: _text(given, f) for f in fields})
+    form = raw_rows.form(task, defaults.label_style, defaults.tasks_module)
+    return Request(number, entry, task, None, raw_rows.row(form, given))
 
 
 def _object(text: str) -> JsonObject | None:
@@ -113,34 +115,35 @@ def _entry(named: str | None, task: str | None, defaults: Defaults) -> str | Non
 
 
 def _optional_text(given: JsonObject, field: str) -> str | None:
-    return None if given.get(field) is None else _text(given, field)
+    value = given.get(field)
+    return None if value is None else raw_rows.text(value, f"the field {field!r}")
 
 
-def _text(given: JsonObject, field: str) -> str:
-    if field not in given:
-        raise InputError(f"the field {field!r} is missing")
-    text = given[field]
-    if not isinstance(text, str):
-        raise InputError(f"the field {field!r} is {shown(text)}: it must be text")
-    return _without_nul(f"the field {field!r}", text)
-
-
-def _without_nul(what: str, text: str) -> str:
-    if "\0" in text:
-        at = text.index("\0") + 1
-        raise InputError(f"{what} has a NUL at character {at}: it is not text")
-    return text
-
-
-def format_rows(requests: Sequence[Request], label_style: str) -> list[Request]:
+def format_rows(requests: Sequence[Request], defaults: Defaults) -> list[Request]:
     """Formats the rows among the requests as inputs, those of one task at once."""
     made = list(requests)
     rows = [i for i, request in enumerate(requests) if request.row is not None]
     for task in dict.fromkeys(requests[i].task for i in rows):
         mine = [i for i in rows if requests[i].task == task]
-        texts = raw_rows.texts(
-            str(task), label_style, [requests[i].row or {} for i in mine]
-        )
-        for i, text in zip(mine, texts, strict=True):
-            made[i] = requests[i]._replace(text=text)
+        form = raw_rows.form(str(task), defaults.label_style, defaults.tasks_module)
+        given = [requests[i].row or {} for i in mine]
+        for i, text in zip(mine, _texts(form, given), strict=True):
+            made[i] = (
+                requests[i]._replace(error=str(text))
+                if isinstance(text, InputError)
+                else requests[i]._replace(text=text)
+            )
     return made
+
+
+def _texts(
+    form: raw_rows.Form, rows: Sequence[raw_rows.Row]
+) -> Sequence[str | InputError]:
+    """Formats rows; a row that its task cannot format spoils no other."""
+    try:
+        return raw_rows.inputs(form, rows)
+    except InputError as error:
+        if len(rows) == 1:
+            return [error]
+        half = len(rows) // 2
+        return [*_texts(form, rows[:half]), *_texts(form, rows[half:])]

@@ -2,6 +2,7 @@
 
 import dataclasses
 import enum
+import itertools
 import os
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -11,12 +12,12 @@ import jax
 import numpy as np
 
 from dtvg_jax import files
-from dtvg_jax.data import catalogue, prepared, scoring, token_table
+from dtvg_jax.data import catalogue, prepared, scoring, token_table, tokenise
 from dtvg_jax.data.token_table import TokenTable
-from dtvg_jax.errors import InputError, check_field_types, refuse_repeats
+from dtvg_jax.errors import InputError, check_field_types, refuse_repeats, shown
 from dtvg_jax.inference import predictions, split_decoding
 from dtvg_jax.inference.split_decoding import Pair, Setup
-from dtvg_jax.models.backbone import Backbone
+from dtvg_jax.models.backbone import Backbone, Vocabulary
 from dtvg_jax.store import entries
 from dtvg_jax.store.entries import Entry
 from dtvg_jax.store.prompt_store import PromptStore
@@ -117,7 +118,7 @@ def evaluate(
         params=jax.device_put(backbone.params, setup.placement.params)
     )
     tables = _open_tables(trials, found, settings, shared, backbone)
-    answers = answer(trials, found, tables, setup, settings.scoring, shared.label_style)
+    answers = answer(trials, found, tables, setup, settings.scoring)
     results = [
         _result(trial, tables[trial.task], given, folder)
         for trial, given in zip(trials, answers, strict=True)
@@ -141,15 +142,21 @@ def plan_trials(
 ) -> list[Trial]:
     """Pairs prompts with tasks: each with its own, or with `matrix` each with all.
 
-    `tasks` may be empty: the prompts' own are taken then.
+    `tasks` may be empty: the prompts' own are taken then. A prompt of a mixture of the
+    catalogue has all its tasks for its own.
     """
-    own = list(dict.fromkeys(entry.metadata.task for entry in found.values()))
+    mixtures = catalogue.mixtures()
+    owned = {
+        name: mixtures.get(entry.metadata.task, [entry.metadata.task])
+        for name, entry in found.items()
+    }
+    own = list(dict.fromkeys(itertools.chain.from_iterable(owned.values())))
     wanted = list(tasks) or own
     trials = [
         Trial(name, task)
-        for name, entry in found.items()
+        for name in found
         for task in wanted
-        if matrix or task == entry.metadata.task
+        if matrix or task in owned[name]
     ]
     if not trials:
         raise InputError(
@@ -165,7 +172,6 @@ def answer(
     tables: Mapping[str, TokenTable],
     setup: Setup,
     scoring_by: Scoring,
-    label_style: str,
 ) -> list[list[str]]:
     """Answers every row of every trial."""
     names = list(found)
@@ -174,7 +180,7 @@ def answer(
     if scoring_by == Scoring.GREEDY:
         decode = split_decoding.make_decode(setup.backbone)
         return split_decoding.predict(decode, setup, prompts, pairs)
-    labels = [label_texts(trial.task, label_style) for trial in trials]
+    labels = [label_texts(pair.table, setup.backbone.vocabulary) for pair in pairs]
     ranker = split_decoding.make_rank(setup.backbone)
     scores = split_decoding.rank(ranker, setup, prompts, pairs, labels)
     return [
@@ -183,16 +189,30 @@ def answer(
     ]
 
 
-def label_texts(task: str, label_style: str) -> list[str]:
-    """Lists the label texts of a task; raises InputError where answers are free."""
-    info = catalogue.known().get(task)
-    if info is None or info.labels is None:
+def label_texts(table: TokenTable, vocabulary: Vocabulary) -> tuple[str, ...]:
+    """Lists the labels of a task.
+
+    Raises InputError where answers are free, and for a target that is no label.
+    """
+    labels = table.scoring.labels
+    if labels is None:
+        described = ", or describe its labels (docs/own_task.md)"
         raise InputError(
-            f"the answers of {task} are no fixed labels, so they cannot be ranked: use "
-            "--scoring=greedy"
+            f"the answers of {table.name} are no fixed labels, so they cannot be "
+            "ranked: use --scoring=greedy"
+            f"{'' if table.name in catalogue.known() else described}"
         )
-    digits = [str(number) for number in range(len(info.labels))]
-    return list(info.labels) if label_style == "words" else digits
+    rows = [tokenise.TextRow("", label, None) for label in labels]
+    known = tokenise.tokenise(rows, vocabulary, table.lengths).targets
+    bounds = itertools.pairwise(table.target_offsets)
+    for ids in {tuple(table.targets[first:last].tolist()) for first, last in bounds}:
+        if list(ids) not in known:
+            [text] = vocabulary.decode([list(ids)])
+            raise InputError(
+                f"a target of {table.name} {table.split} is {shown(text)}, which is "
+                f"none of its labels {', '.join(map(repr, labels))}"
+            )
+    return labels
 
 
 def _open_tables(

@@ -7,7 +7,7 @@ from dtvg_jax import methods
 from dtvg_jax.data import catalogue
 from dtvg_jax.errors import InputError, check_field_types, refuse_repeats
 from dtvg_jax.jobs.search import Search
-from dtvg_jax.methods import Method
+from dtvg_jax.methods import Method, Start
 from dtvg_jax.training.stages import Stage
 
 # Where a job's files lie and how much is decoded at once changes no result.
@@ -45,6 +45,8 @@ class Job:
         None: stage 2 as it is.
       prompts_from: stores of other jobs, or of imported prompts, that have the prompts
         of sources; only what they lack is learned.
+      mixture: of SeqIO, such as "dtvg_sources", of which stage 1 learns one prompt, to
+        start from (`combined_sources`).
       seeds: each gives a P_init, an order of the data, and lanes of its own.
       prompt_length: P.
       inputs_length: the most tokens of an input; longer ones are truncated. None: the
@@ -75,6 +77,7 @@ class Job:
     method_settings: Sequence[Method] = ()
     search: Search | None = None
     prompts_from: Sequence[str] = ()
+    mixture: str | None = None
     seeds: Sequence[int] = (42,)
     prompt_length: int = 100
     inputs_length: int | None = None
@@ -124,11 +127,18 @@ class Job:
         learned = [*self.targets, *(() if self.prompts_from else self.sources)]
         for task in learned:
             catalogue.check_task(task, self.tasks_module)
+        if self.mixture is not None:
+            catalogue.check_mixture(self.mixture, self.tasks_module)
         resolved = self.resolved_methods()
         names = [method.full_name for method in resolved]
         _check_differ("methods", names, ": give one a `variant`")
         for method in resolved:
             method.check(self.sources, self.seeds)
+            if method.start == Start.MIXTURE and self.mixture is None:
+                raise InputError(
+                    f"{method.full_name} starts from the prompt of a mixture: set "
+                    "mixture = 'dtvg_sources', say"
+                )
         if self.search is not None:
             compared = [method.name for method in resolved if self.targets]
             self.search.check(compared, self.stage2)

@@ -6,7 +6,7 @@ import numpy as np
 from dtvg_jax.jobs import plan
 from dtvg_jax.jobs.job import Job
 from dtvg_jax.jobs.stage_inputs import Prompt
-from dtvg_jax.jobs.token_tables import Tables, lengths, training_split
+from dtvg_jax.jobs.token_tables import Tables, lengths, parts, training_split
 from dtvg_jax.methods import Method, row_prompts
 from dtvg_jax.models.backbone import Backbone
 from dtvg_jax.store import entries, prompt_store
@@ -33,11 +33,6 @@ def metadata(
 ) -> Metadata:
     """Describes lane k; backbone and store fill in their own parts."""
     method = plan.method_of(job, run)
-    splits = {
-        "train": training_split(job, run.task, run.seed),
-        "validation": "validation",
-        "test": "test",
-    }
     return Metadata(
         task=run.task,
         method=run.method,
@@ -53,12 +48,21 @@ def metadata(
         sources=list(job.sources) if method.merges_sources else None,
         label_style=job.label_style,
         lengths=list(lengths(job, run.task)),
-        split_digests={
-            name: tables[run.task, split].metadata.split_digest
-            for name, split in splits.items()
-        },
+        split_digests=_split_digests(job, run, tables),
         **fit._asdict(),
     )
+
+
+def _split_digests(job: Job, run: Run, tables: Tables) -> dict[str, str]:
+    """Gives the digests of a run's splits; of a mixture's by "task/split"."""
+    found = {}
+    for task in parts(job, run.task):
+        before = "" if task == run.task else f"{task}/"
+        splits = {"train": training_split(job, task, run.seed)}
+        splits |= {"validation": "validation", "test": "test"}
+        for name, split in splits.items():
+            found[before + name] = tables[task, split].metadata.split_digest
+    return found
 
 
 def fit(backbone: Backbone, p_init: Prompt) -> Fit:

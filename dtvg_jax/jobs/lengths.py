@@ -36,8 +36,8 @@ def describe(job: Job, taken: Collection[Run] = ()) -> str:
     ]
     for program in plan.programs(job, taken):
         streams = [
-            Stream(tables[task, token_tables.training_split(job, task, seed)], seed)
-            for task, seed in ((run.task, run.seed) for run in program.runs)
+            Stream(token_tables.training_rows(job, tables, run), run.seed)
+            for run in program.runs
         ]
         size = plan.stage_of(job, program).batch_size
         cut = programs.choose_cut(

@@ -267,17 +267,14 @@ def _train(
             job, work.p_init, program, lambda run: _read(work, run), singles
         )
     tasks = [run.task for run in program.runs]
-    splits = [
-        (run.task, token_tables.training_split(job, run.task, run.seed))
-        for run in program.runs
-    ]
+    tables = work.evaluator.tables
     training = programs.Training(
         name=program.name,
         method=program.method,
         stage=plan.stage_of(job, program),
         lanes=lanes,
         context=context,
-        tables=[work.evaluator.tables[split] for split in splits],
+        tables=[token_tables.training_rows(job, tables, run) for run in program.runs],
         sources=job.sources if program.stage == 2 else (),
         halve_at=job.search.halve_at if job.search and program.stage == 2 else (),
     )
@@ -371,4 +368,5 @@ def _evaluator(
         decode=split_decoding.make_decode(backbone),
         setup=split_decoding.Setup(backbone, place, job.evaluation_batch_size, check),
         tables=token_tables.open_tables(job, backbone.vocabulary, check, taken),
+        parts=lambda name: token_tables.parts(job, name),
     )

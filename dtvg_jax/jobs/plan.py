@@ -6,6 +6,7 @@ from collections.abc import Collection, Hashable, Sequence
 from typing import NamedTuple
 
 from dtvg_jax import files
+from dtvg_jax.data import catalogue
 from dtvg_jax.files import JsonObject
 from dtvg_jax.jobs.job import PLACES, Job
 from dtvg_jax.jobs.search import Search
@@ -41,6 +42,11 @@ def tasks(job: Job) -> list[str]:
     return list(dict.fromkeys([*job.sources, *job.targets]))
 
 
+def learned(job: Job) -> list[str]:
+    """Lists what stage 1 learns a prompt of: each task, and the mixture."""
+    return [*tasks(job), *([job.mixture] if job.mixture else [])]
+
+
 def stage1_run(task: str, seed: int) -> Run:
     """Names the run of stage 1 that learns a task's own prompt."""
     return Run(1, task, STAGE1.name, seed)
@@ -69,7 +75,7 @@ def programs(job: Job, taken: Collection[Run] = ()) -> list[Program]:
     first = [
         Lane(stage1_run(task, seed), _stage1_steps(job, task), stage.warmup, rates)
         for seed in job.seeds
-        for task in tasks(job)
+        for task in learned(job)
         if stage1_run(task, seed) not in taken
     ]
     found = [Program("stage1", 1, STAGE1, tuple(first))] if first else []
@@ -170,6 +176,9 @@ def describe(job: Job, taken: Collection[Run] = ()) -> str:
         lines.append(f"targets are trained on {job.shots} rows each, {job.shot_rule}")
     if taken:
         lines.append(f"{len(taken)} prompts of stage 1 are taken from other stores")
+    mixed = catalogue.mixtures().get(job.mixture or "", ())
+    if seen := [task for task in job.targets if task in mixed]:
+        lines.append(f"the mixture {job.mixture} has rows of {', '.join(seen)} in it")
     if job.search is not None:
         lines += [_described(job, job.search)]
     for program in programs(job, taken):
@@ -205,5 +214,5 @@ def _stage2_steps(job: Job, method: Method, task: str) -> int:
 
 
 def _stage1_steps(job: Job, task: str) -> int:
-    only_target = task not in job.sources
+    only_target = task in job.targets and task not in job.sources
     return (job.stage1.target_steps if only_target else None) or job.stage1.steps

@@ -47,7 +47,7 @@ def second(
     """
     learned = {
         (task, seed): read(plan.stage1_run(task, seed))
-        for task in plan.tasks(job)
+        for task in plan.learned(job)
         for seed in job.seeds
     }
     available, starts = [], []
@@ -61,7 +61,8 @@ def second(
             if not learned[task, seed].metadata.failed
         }
         available.append([task in sources for task in job.sources])
-        own = learned[run.task, run.seed].arrays["prompt"]
+        mixed = job.mixture if method.start == Start.MIXTURE else None
+        own = learned[mixed or run.task, run.seed].arrays["prompt"]
         starts.append(
             _start(method.start, run, own, p_init[run.seed], sources, singles)
         )
@@ -94,10 +95,13 @@ def _start(
     sources: Mapping[str, Prompt],
     singles: Sequence[SingleSource],
 ) -> Prompt:
-    """Takes the prompt that a lane begins with; its own where there is no source."""
+    """Takes the prompt that a lane begins with; `own` where there is no source.
+
+    That is the target's own, or the mixture's for a method that begins there.
+    """
     if begins == Start.P_INIT:
         return p_init
-    if begins == Start.OWN or not sources:
+    if begins in (Start.OWN, Start.MIXTURE) or not sources:
         return own
     if begins == Start.MOST_SIMILAR_SOURCE:
         return sources[_most_similar(own, sources)]

@@ -2,7 +2,7 @@
 
 import itertools
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -29,6 +29,7 @@ class Evaluator(NamedTuple):
     decode: Decode
     setup: Setup
     tables: Tables
+    parts: Callable[[str], Sequence[str]]  # the tasks of a mixture; of a task, itself
 
     def predict(self, prompts: Prompts, pairs: Sequence[Pair]) -> list[list[str]]:
         """Answers the rows of each pair's table with its prompt."""
@@ -37,10 +38,26 @@ class Evaluator(NamedTuple):
     def scores(
         self, prompts: Prompts, tried: Sequence[tuple[int, str]], split: str
     ) -> Scores:
-        """Scores prompt k on a task, for each pair (k, task)."""
-        pairs = [Pair(k, self.tables[task, split]) for k, task in tried]
+        """Scores prompt k on a task or a mixture, for each pair (k, name)."""
+        tasks = [self.parts(name) for _, name in tried]
+        pairs = [
+            Pair(k, self.tables[task, split])
+            for (k, _), several in zip(tried, tasks, strict=True)
+            for task in several
+        ]
         texts = self.predict(prompts, pairs)
-        return [scoring.score(p.table, t) for p, t in zip(pairs, texts, strict=True)]
+        found = map(scoring.score, (pair.table for pair in pairs), texts)
+        return [
+            next(found)
+            if list(several) == [name]
+            else _together({task: next(found)["mean"] for task in several})
+            for (_, name), several in zip(tried, tasks, strict=True)
+        ]
+
+
+def _together(means: Mapping[str, float]) -> dict[str, float]:
+    """Scores a mixture: the mean of each task, and the mean of these."""
+    return {**means, "mean": sum(means.values()) / len(means)}
 
 
 def test(
@@ -50,7 +67,15 @@ def test(
     folder: pathlib.Path,
     sources: Sequence[str],
 ) -> list[ResultRow]:
-    """Tests stored prompts on the test split; writes predictions, returns rows."""
+    """Tests stored prompts on the test split; writes predictions, returns rows.
+
+    Prompts of mixtures are there to start from, and not tested.
+    """
+    tested = [evaluator.parts(run.task) == [run.task] for run in runs]
+    runs = list(itertools.compress(runs, tested))
+    learned = list(itertools.compress(learned, tested))
+    if not runs:
+        return []
     prompts = entries.prompts_of(learned)
     tables = [evaluator.tables[run.task, "test"] for run in runs]
     pairs = [Pair(k, table) for k, table in enumerate(tables)]

@@ -4,8 +4,11 @@ import functools
 from collections.abc import Callable, Collection
 from typing import Any
 
+import numpy as np
+
 from dtvg_jax import files
-from dtvg_jax.data import catalogue, prepared, token_table
+from dtvg_jax.data import catalogue, mixtures, prepared, token_table
+from dtvg_jax.data.mixtures import Mixture
 from dtvg_jax.data.token_table import TokenTable
 from dtvg_jax.jobs import plan
 from dtvg_jax.jobs.job import Job
@@ -14,10 +17,20 @@ from dtvg_jax.training.runs import Run
 Tables = dict[tuple[str, str], TokenTable]  # by task and split
 
 
-def lengths(job: Job, task: str) -> tuple[int, int]:
-    """Gives the most tokens of a task's inputs and targets in a job."""
-    own, bounds = catalogue.lengths(task), (job.inputs_length, job.targets_length)
-    inputs, targets = (min(n, bound or n) for n, bound in zip(own, bounds, strict=True))
+def parts(job: Job, name: str) -> list[str]:
+    """Lists the tasks of the job's mixture; of another name, itself."""
+    if name != job.mixture:
+        return [name]
+    return list(mixtures.rates(name, job.tasks_module))
+
+
+def lengths(job: Job, name: str) -> tuple[int, int]:
+    """Gives the most tokens of inputs and targets, of a task or of the mixture."""
+    own = np.array([catalogue.lengths(task) for task in parts(job, name)]).max(axis=0)
+    bounds = (job.inputs_length, job.targets_length)
+    inputs, targets = (
+        min(int(n), bound or int(n)) for n, bound in zip(own, bounds, strict=True)
+    )
     return inputs, targets
 
 
@@ -32,13 +45,14 @@ def open_tables(
     Sources whose runs of stage 1 are all `taken` from other stores need none.
 
     Splits are "train", "validation" and "test", and for targets of few shots one for
-    each seed, `training_split`.
+    each seed, `training_split`. Tasks of the mixture are among them.
 
     Raises InputError for data that are missing or that a task cannot read.
     """
     cache = files.expand(job.cache_dir)
     known = catalogue.known()
-    names = plan.measured_tasks(job, taken)
+    mixed = parts(job, job.mixture) if job.mixture else []
+    names = list(dict.fromkeys([*plan.measured_tasks(job, taken), *mixed]))
     builders = [known[task].builder for task in names if task in known]
     data_dir = prepared.folder(
         job.data_dir, cache, list(dict.fromkeys(builders)), job.download
@@ -74,6 +88,17 @@ def open_tables(
     }
 
 
+def training_rows(job: Job, tables: Tables, run: Run) -> TokenTable | Mixture:
+    """Gives what a lane is trained on."""
+    found = [
+        tables[task, training_split(job, task, run.seed)]
+        for task in parts(job, run.task)
+    ]
+    if run.task != job.mixture:
+        return found[0]
+    return mixtures.mix(run.task, job.tasks_module, found)
+
+
 def training_split(job: Job, task: str, seed: int) -> str:
     """Names the split that a lane is trained on."""
     return f"train-seed{seed}" if _few_shots(job, task) else "train"
@@ -81,4 +106,4 @@ def training_split(job: Job, task: str, seed: int) -> str:
 
 def _few_shots(job: Job, task: str) -> bool:
     """Tells whether a task has few shots: targets have, sources keep all rows."""
-    return job.shots is not None and task not in job.sources
+    return job.shots is not None and task in job.targets and task not in job.sources

@@ -46,6 +46,7 @@ class Start(enum.StrEnum):
     P_INIT = "p_init"
     MOST_SIMILAR_SOURCE = "most_similar_source"  # by the cosine of mean rows
     BEST_VALIDATED_SOURCE = "best_validated_source"  # on the target, untuned
+    MIXTURE = "mixture"  # the prompt of the job's mixture of tasks
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

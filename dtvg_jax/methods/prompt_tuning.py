@@ -26,6 +26,10 @@ _BY_START = {
         "best_source",
         "starts from the prompt of the source that validates best as it is",
     ),
+    Start.MIXTURE: (
+        "combined_sources",
+        "starts from one prompt learned on a mixture of tasks",
+    ),
 }
 
 

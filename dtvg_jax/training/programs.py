@@ -9,6 +9,7 @@ from jaxtyping import PyTree
 
 from dtvg_jax.data import microbatches
 from dtvg_jax.data.microbatches import Cut, Stream
+from dtvg_jax.data.mixtures import Mixture
 from dtvg_jax.data.token_table import TokenTable
 from dtvg_jax.methods.method import Context, Method
 from dtvg_jax.models.backbone import Backbone
@@ -27,7 +28,7 @@ class Training(NamedTuple):
     stage: Stage
     lanes: Sequence[Lane]
     context: LaneContexts
-    tables: Sequence[TokenTable]  # the train split of each lane
+    tables: Sequence[TokenTable | Mixture]  # what each lane is trained on
     sources: Sequence[str]
     halve_at: Sequence[int] = ()  # steps at which half of the trials of a search stop
 

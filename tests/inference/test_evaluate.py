@@ -1,15 +1,17 @@
 """Stored prompts on splits: one program for many, two ways to answer, the command."""
 
+import dataclasses
 import json
 import os
 import subprocess
 import sys
 
+import fake_table
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dtvg_jax.data import prepared, token_table
+from dtvg_jax.data import catalogue, prepared, token_table, tokenise
 from dtvg_jax.errors import InputError
 from dtvg_jax.formats.load import load_backbone
 from dtvg_jax.inference import stored_prompts
@@ -71,7 +73,7 @@ def entries(prompts):
 
 def answer(trials, found, tables, backbone, way):
     setup = Setup(backbone, placement.make(), 8)
-    return stored_prompts.answer(trials, found, tables, setup, way, "digits")
+    return stored_prompts.answer(trials, found, tables, setup, way)
 
 
 @pytest.mark.parametrize("way", Scoring)
@@ -105,6 +107,15 @@ def test_ranking_takes_the_label_of_least_loss(prompts, tables, backbone):
         assert given[row] == str(int(np.argmin(losses)))
 
 
+def test_a_prompt_of_a_mixture_goes_with_all_its_tasks(prompts):
+    [entry] = [prompts.read("mrpc/dtvg-seed0")]
+    metadata = dataclasses.replace(entry.metadata, task="dtvg_generation")
+    found = {"dtvg_generation/stage1-seed0": entry._replace(metadata=metadata)}
+    planned = stored_prompts.plan_trials(found, (), False)
+    assert [trial.task for trial in planned] == ["e2e", "common_gen", "web_nlg"]
+    assert len(stored_prompts.plan_trials(found, ["e2e"], False)) == 1
+
+
 def test_prompts_go_with_their_own_tasks(prompts):
     found = entries(prompts)
     own = stored_prompts.plan_trials(found, (), False)
@@ -114,14 +125,41 @@ def test_prompts_go_with_their_own_tasks(prompts):
         stored_prompts.plan_trials(found, ["rte"], False)
 
 
-def test_free_answers_are_not_ranked():
-    assert stored_prompts.label_texts("mrpc", "digits") == ["0", "1"]
-    assert stored_prompts.label_texts("mrpc", "words") == [
-        "not_equivalent",
-        "equivalent",
-    ]
-    with pytest.raises(InputError, match="answers of squad are no fixed labels"):
-        stored_prompts.label_texts("squad", "digits")
+@pytest.mark.parametrize(
+    "task, style, labels",
+    [
+        ("mrpc", "digits", ("0", "1")),
+        ("mrpc", "reference", ("0", "1")),
+        ("mrpc", "words", ("not_equivalent", "equivalent")),
+        ("superglue-multirc", "digits", ("0", "1")),
+        ("superglue-multirc", "words", ("False", "True")),
+        ("stsb", "digits", None),
+        ("squad", "words", None),
+    ],
+)
+def test_the_labels_of_the_catalogue(task, style, labels):
+    info = catalogue.known()[task]
+    assert catalogue.scoring(info, style).labels == labels
+
+
+def labelled(folder, labels, targets=("no", "perhaps"), lengths=(8, 8)):
+    rows = [tokenise.TextRow("x", target, target) for target in targets]
+    how = catalogue.Scoring((), labels=labels)
+    table = fake_table.make(folder, rows, lengths=lengths, scoring=how)
+    return stored_prompts.label_texts(table, fake_table.ByteVocabulary())
+
+
+def test_targets_are_among_the_labels_that_are_ranked(tmp_path):
+    labels = ("no", "perhaps", "yes")
+    assert labelled(tmp_path / "all", labels) == labels
+    # Truncated alike, "per" and the end.
+    assert labelled(tmp_path / "short", labels, lengths=(8, 4)) == labels
+    with pytest.raises(
+        InputError, match="is 'perhaps', .* none of its labels 'no', 'y"
+    ):
+        labelled(tmp_path / "fewer", ("no", "yes"))
+    with pytest.raises(InputError, match="no fixed labels.*or describe its labels"):
+        labelled(tmp_path / "none", None)
 
 
 def command(*flags: str) -> subprocess.CompletedProcess[str]:

@@ -16,7 +16,7 @@ from bad_lines import BAD, LONG, STORED
 from dtvg_jax import methods
 from dtvg_jax.cli import command
 from dtvg_jax.cli.commands import predict as predict_command
-from dtvg_jax.data import raw_rows, tokenise
+from dtvg_jax.data import tokenise
 from dtvg_jax.errors import InputError
 from dtvg_jax.formats.load import load_backbone
 from dtvg_jax.inference import predict_lines, request_lines
@@ -78,7 +78,7 @@ def test_lines_are_answered_in_order_and_bad_ones_named(folder, cache):
     assert [answer["line"] for answer in answers] == list(range(1, 41))
     bad = {answer["line"]: answer["error"] for answer in answers if "error" in answer}
     assert bad == {
-        4: "the field 'sentence' is missing",
+        4: "the field 'sentence' is missing: sst2 takes sentence",
         18: "not UTF-8 at byte 1",
         31: "the line is not JSON (Expecting value: column 30 (char 29))",
     }
@@ -94,17 +94,6 @@ def test_lines_are_answered_in_order_and_bad_ones_named(folder, cache):
     assert alone["prediction"] == answers[0]["prediction"]
     assert alone["score"] == pytest.approx(answers[0]["score"], abs=1e-3)
     assert alone["prompt"] == "sst2/dtvg-seed0"
-
-
-def test_rows_are_worded_as_in_training():
-    rows = [{"sentence1": "a b", "sentence2": "c"}, {"sentence1": "d", "sentence2": ""}]
-    assert raw_rows.texts("mrpc", "digits", rows) == [
-        "mrpc sentence1: a b sentence2: c",
-        "mrpc sentence1: d sentence2: ",
-    ]
-    assert raw_rows.preprocessor("mrpc", "digits")[1] == ("sentence1", "sentence2")
-    with pytest.raises(InputError, match='rows of squad are not plain texts: give "in'):
-        raw_rows.preprocessor("squad", "digits")
 
 
 @pytest.mark.parametrize(

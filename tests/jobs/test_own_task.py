@@ -1,5 +1,6 @@
 """docs/own_task.md, executed; and what is said of a user's files that are bad."""
 
+import json
 import re
 import sys
 
@@ -9,8 +10,10 @@ import pytest
 from own_task_rows import ANSWERS, DOC, REVIEWS
 
 import dtvg_jax as dtvg
+from dtvg_jax.data import raw_rows, source
 from dtvg_jax.data.token_table import TableSettings, token_table
 from dtvg_jax.errors import InputError
+from dtvg_jax.inference import request_lines
 from dtvg_jax.inference.predict_lines import PredictSettings
 from tasks import metrics
 from tasks.miniature import datasets
@@ -65,6 +68,36 @@ def test_json_lines(folder, tmp_path):
         assert fake_table.text_of(table.targets) == "bad|good|"
         assert table.golds == ["bad", "good"]
         assert table.scoring.metrics == (metrics.accuracy,)
+
+
+@pytest.mark.parametrize(
+    "task, module, line, text, labels",
+    [
+        (
+            "reviews", "my_tasks", {"review": "the meal was dull"},
+            "sentence: the meal was dull", ("bad", "good"),
+        ),
+        ("answers", "my_csv_tasks", {"text": "Ann lives in Rome"},
+            "Ann lives in Rome", None),
+        (
+            "follows", "my_tfds_tasks", {"sentence1": "a b", "sentence2": "c"},
+            "follows text: a b claim: c", ("yes", "no"),
+        ),
+    ],
+)  # fmt: skip
+def test_lines_by_name_and_labels(folder, task, module, line, text, labels):
+    form = raw_rows.form(task, "digits", module)
+    assert raw_rows.inputs(form, [raw_rows.row(form, line)]) == [text]
+    assert source.scoring(form.task).labels == labels
+    request = request_lines.parse(
+        1,
+        json.dumps({"task": task} | line).encode(),
+        request_lines.Defaults(None, {task: "x"}, frozenset(), "digits", module),
+    )
+    [made] = request_lines.format_rows(
+        [request], request_lines.Defaults(None, {}, frozenset(), "digits", module)
+    )
+    assert (made.error, made.text) == (None, text)
 
 
 def test_few_shots_of_json_lines(folder, tmp_path):

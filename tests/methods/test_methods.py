@@ -15,7 +15,7 @@ from dtvg_jax.errors import InputError
 from dtvg_jax.methods import dtvg
 
 S, P, H = 4, 3, 6
-PLAIN = ("prompt_tuning", "from_p_init", "spot", "best_source")
+PLAIN = ("prompt_tuning", "from_p_init", "spot", "best_source", "combined_sources")
 GROUPED = [
     name for name, one in methods.METHODS.items() if isinstance(one, dtvg.Grouped)
 ]

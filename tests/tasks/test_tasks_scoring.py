@@ -43,9 +43,9 @@ SIMILARITY = (metrics.pearson, metrics.spearmanr)
 )
 def test_functions_by_hand(task, digits, reference):
     info = task_info.KNOWN[task]
-    assert scoring.scoring(info, "digits") == digits
-    assert scoring.scoring(info, "words") == digits
-    assert scoring.scoring(info, "reference") == reference
+    assert scoring.scoring(info, "digits")[:2] == digits
+    assert scoring.scoring(info, "words")[:2] == digits
+    assert scoring.scoring(info, "reference")[:2] == reference
 
 
 @pytest.mark.parametrize("style", task_info.CONVENTIONS)

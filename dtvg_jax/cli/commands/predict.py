@@ -2,9 +2,10 @@
 
 Answers lines with stored prompts. A line is a JSON object with the fields of its task,
 such as {"task": "sst2", "sentence": "a good film"}, or with "inputs", the whole text;
-or it is plain text. "prompt" names an entry of the store; otherwise --prompt does, or
-it is the entry of the task with --method and --seed. Answers are JSON lines, in order;
-a faulty line is answered with its number and what is wrong with it.
+or it is plain text. --tasks_module names the module of tasks of your own. "prompt"
+names an entry of the store; otherwise --prompt does, or it is the entry of the task
+with --method and --seed. Answers are JSON lines, in order; a faulty line is answered
+with its number and what is wrong with it.
 """
 
 import io
@@ -42,11 +43,24 @@ MODEL = model_flags.define(FLAGS)
 FILES = flags.DEFINE_multi_string(
     "file", [], "File of lines; may be repeated. Standard input by default.", FLAGS
 )
+TASKS_MODULE = flags.DEFINE_string(
+    "tasks_module", "tasks.all", "Python module that registers the tasks.", FLAGS
+)
 INPUTS = flags.DEFINE_integer(
-    "inputs_length", 256, "Inputs are truncated to so many tokens.", 2, None, FLAGS
+    "inputs_length",
+    None,
+    "Inputs are truncated to so many tokens; as the prompt was learned by default.",
+    2,
+    None,
+    FLAGS,
 )
 TARGETS = flags.DEFINE_integer(
-    "targets_length", 16, "Most tokens of an answer.", 1, None, FLAGS
+    "targets_length",
+    None,
+    "Most tokens of an answer; as the prompt was learned by default.",
+    1,
+    None,
+    FLAGS,
 )
 RAW = flags.DEFINE_bool(
     "raw", False, 'Take texts as they are: for a Llama, without " Label : ".', FLAGS
@@ -74,6 +88,7 @@ def main(words: list[str], received: signals.Signals) -> None:
         inputs_length=INPUTS.value,
         targets_length=TARGETS.value,
         batch_size=MODEL.batch_size.value,
+        tasks_module=TASKS_MODULE.value,
         raw=RAW.value,
     )
     start, count = time.monotonic(), 0

@@ -29,6 +29,7 @@ from dtvg_jax.files import JsonObject
 from dtvg_jax.inference import split_decoding
 from dtvg_jax.jobs.job import Job
 from dtvg_jax.methods import initial_prompt
+from dtvg_jax.methods.row_prompts import Prompts
 from dtvg_jax.training import placement
 
 ROWS = {"sst2": 500, "squad": 200}
@@ -53,7 +54,7 @@ def measure(task: str, flags: argparse.Namespace, cache: str) -> JsonObject:
     seconds = []
     for _ in range(2):
         start = time.perf_counter()
-        split_decoding.predict(decode, setup, np.asarray(prompts), pairs)
+        split_decoding.predict(decode, setup, Prompts(prompts), pairs)
         seconds.append(round(time.perf_counter() - start, 2))
     return {
         "rows": len(table),

@@ -86,7 +86,7 @@ def training_of(
     """Describes the lanes to the training loop: an epoch to warm up, one to time."""
     steps = 2 * case.steps
     rates = {"prompt": 0.3}
-    lanes = [Lane(plan.stage1_run(task, SEED), steps, rates) for task in case.tasks]
+    lanes = [Lane(plan.stage1_run(task, SEED), steps, 0, rates) for task in case.tasks]
     embedding = backbone.embedding(backbone.params)
     p_init = {SEED: initial_prompt.p_init(embedding, case.prompt_length, SEED)}
     return programs.Training(

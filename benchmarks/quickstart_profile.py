@@ -27,6 +27,7 @@ from dtvg_jax.formats.load import load_backbone
 from dtvg_jax.inference import split_decoding
 from dtvg_jax.jobs import job, plan, stage_inputs, token_tables
 from dtvg_jax.methods import METHODS, initial_prompt
+from dtvg_jax.methods.row_prompts import Prompts
 from dtvg_jax.models.backbone import Backbone
 from dtvg_jax.training import lanes, optimisers, placement, programs
 from dtvg_jax.training import step as train_step
@@ -105,7 +106,7 @@ def answering(
         placement.make(),
         settings.evaluation_batch_size,
     )
-    stacked = jnp.stack([jnp.asarray(start)] * len(lanes_of))
+    stacked = Prompts(jnp.stack([jnp.asarray(start)] * len(lanes_of)))
 
     def answer() -> None:
         split_decoding.predict(decode, setup, stacked, pairs)

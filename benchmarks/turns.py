@@ -70,6 +70,7 @@ def prompt_turn(
         sources=jnp.asarray(noise, jnp.float32),
         start=jnp.tile(p_init + 0.1, (count, 1, 1)),
         available=jnp.ones((count, sources), bool),
+        seed=jnp.zeros(1, jnp.uint32),
     )
     rule = METHODS[method]
     state = lanes.init(rule, optimiser, context)

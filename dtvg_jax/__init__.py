@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from dtvg_jax.jobs.pipeline import run as run
     from dtvg_jax.jobs.python_api import learn as learn
     from dtvg_jax.jobs.python_api import transfer as transfer
+    from dtvg_jax.jobs.search import Search as Search
     from dtvg_jax.methods import METHODS as METHODS
     from dtvg_jax.store.prompt_store import PromptStore as PromptStore
     from dtvg_jax.training.stages import Stage as Stage
@@ -59,6 +60,7 @@ _SURFACE = {
     "METHODS": "methods:METHODS",
     "PredictSettings": "inference.predict_lines:PredictSettings",
     "PromptStore": "store.prompt_store:PromptStore",
+    "Search": "jobs.search:Search",
     "Stage": "training.stages:Stage",
     "evaluate": "inference.stored_prompts:evaluate",
     "learn": "jobs.python_api:learn",

@@ -85,6 +85,14 @@ _WORDS = {
 }
 
 
+_MANY = {
+    int: " of whole numbers",
+    float: " of numbers",
+    str: " of texts",
+    collections.abc.Sequence: " of lists",
+}
+
+
 def check_field_types(made: object, path: str = "") -> None:
     """Raises InputError for the first field that is not of its declared type.
 
@@ -150,8 +158,16 @@ def _words(hint: object) -> str:
         return " ".join([_words(inner[0]), *map(str, inner[1:])])
     if dataclasses.is_dataclass(origin):
         return "an object"
-    of = {int: " of whole numbers", float: " of numbers", str: " of texts"}
-    return _WORDS.get(origin, str(hint)) + (of.get(inner[0], "") if inner else "")
+    held = inner[origin is collections.abc.Mapping] if inner else None
+    return _WORDS.get(origin, str(hint)) + _of(held)
+
+
+def _of(held: object) -> str:
+    """Says what a list or object holds: " of numbers of at least 0"."""
+    kind, inner = typing.get_origin(held) or held, typing.get_args(held)
+    if kind is typing.Annotated:
+        return " ".join([_of(inner[0]), *map(str, inner[1:])])
+    return _MANY.get(kind, "") + (_of(inner[0]) if inner and kind in _MANY else "")
 
 
 def said(error: BaseException) -> str:

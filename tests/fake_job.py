@@ -96,6 +96,25 @@ def small() -> Json:
     )  # fmt: skip
 
 
+def trial(task: str, seed: int, score: float, rate: float, **other: Any) -> Json:
+    """A trial of results.json: of dtvg, not chosen, unless `other` says so."""
+    made = {
+        "task": task,
+        "method": "dtvg",
+        "variant": "",
+        "trial": {"rate": rate, "warmup": None},
+        "seed": seed,
+        "validation": {"accuracy": score, "mean": score},
+        "best_step": 100,
+        "stopped": None,
+        "failed": None,
+        "entry": f"store/{task}/dtvg@{rate}-seed{seed}",
+        "prompt_digest": "0" * 64,
+        "chosen": False,
+    }
+    return made | other
+
+
 def grouped(step: int, seed: int, group: list[int], method: str = "dtvg") -> Json:
     """A record of a step whose group was this mask over `sources`."""
     return {

@@ -35,6 +35,10 @@ def load(name: str, eos_id: int = -7) -> backbone.Backbone:
     words = dataclasses.replace(WORDLESS, eos_id=eos_id)
     params = opened.params("float32")
     b = backbone.build(name, opened.config, params, words, opened.digest())
+    return jitted(b)
+
+
+def jitted(b: backbone.Backbone) -> backbone.Backbone:
     return b._replace(
         logits=jax.jit(b.logits),
         prefill=jax.jit(b.prefill, static_argnums=3),

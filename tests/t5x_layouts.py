@@ -13,13 +13,24 @@ import tensorstore as ts
 from flax import serialization, traverse_util
 
 from dtvg_jax.formats import t5x
+from dtvg_jax.shapes import Params
 
 Leaves = dict[str, np.ndarray]
 
 
 def leaves_of(name: str) -> Leaves:
-    flat = traverse_util.flatten_dict(golden.load(name).params, sep="/")
-    return {path: np.asarray(leaf) for path, leaf in flat.items()}
+    return unstacked(golden.load(name).params)
+
+
+def unstacked(params: Params) -> Leaves:
+    """Gives parameters by the names that T5X has for them, each layer by itself."""
+    found = {}
+    for path, leaf in traverse_util.flatten_dict(params, sep="/").items():
+        stack, layers, rest = path.partition("/layers/")
+        for i, part in enumerate(leaf if layers else [leaf]):
+            own = f"{stack}/layers_{i}/{rest}" if layers else path
+            found[own] = np.asarray(part)
+    return found
 
 
 def model_folder(folder: pathlib.Path, name: str = "t5_v1_1") -> pathlib.Path:

@@ -12,6 +12,7 @@ from jaxtyping import Float
 from benchmarks.promptable import training, world
 from dtvg_jax.inference import split_decoding, stored_prompts
 from dtvg_jax.methods import initial_prompt
+from dtvg_jax.methods.row_prompts import Prompts
 from dtvg_jax.models.backbone import Backbone
 from dtvg_jax.training import placement
 
@@ -127,7 +128,7 @@ def _untrained(work: Work) -> Found:
     values = split_decoding.rank(
         split_decoding.make_rank(work.backbone),
         setup,
-        np.stack(list(p_init.values())),
+        Prompts(np.stack(list(p_init.values()))),
         pairs,
         [labels[pair.table.name] for pair in pairs],
     )
@@ -223,8 +224,8 @@ def _test(work: Work, cases: Sequence[Case]) -> Found:
         split_decoding.Pair(k, work.tables[case.task, "test"])
         for k, case in enumerate(cases)
     ]
-    array = np.stack([case.prompt for case in cases])
-    texts = work.answer(work.backbone, array, pairs)
+    prompts = Prompts(np.stack([case.prompt for case in cases]))
+    texts = work.answer(work.backbone, prompts, pairs)
     found: Found = {}
     for case, pair, answers in zip(cases, pairs, texts, strict=True):
         score = training.primary_score(pair.table, answers)

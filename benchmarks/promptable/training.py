@@ -16,6 +16,7 @@ from dtvg_jax import methods
 from dtvg_jax.data import batches, scoring
 from dtvg_jax.data.token_table import TokenTable
 from dtvg_jax.inference import split_decoding
+from dtvg_jax.methods.row_prompts import Prompts
 from dtvg_jax.models.backbone import Backbone, token_loss
 from dtvg_jax.shapes import Params
 from dtvg_jax.training import lanes, loop, placement, programs, runs, stages
@@ -27,9 +28,7 @@ VALIDATE_EVERY = 100  # steps
 PROMPT_RATE = 0.2  # as gin/runs/quickstart.gin
 WEIGHTS_RATE = 3e-3  # the best of 3e-4, 1e-3, 3e-3 on most tasks, seed 0
 
-Answer = Callable[
-    [Backbone, split_decoding.Prompts, Sequence[split_decoding.Pair]], list[list[str]]
-]
+Answer = Callable[[Backbone, Prompts, Sequence[split_decoding.Pair]], list[list[str]]]
 
 
 class Tuning(NamedTuple):
@@ -49,7 +48,7 @@ def make_answer(backbone: Backbone, lengths: tuple[int, int]) -> Answer:
 
     def answer(
         backbone: Backbone,
-        prompts: split_decoding.Prompts,
+        prompts: Prompts,
         pairs: Sequence[split_decoding.Pair],
     ) -> list[list[str]]:
         setup = split_decoding.Setup(backbone, where, ROWS_AT_ONCE)
@@ -89,6 +88,7 @@ def tune(
             runs.Lane(
                 runs.Run(1, one.task, one.kind, one.seed),
                 steps,
+                0,
                 {"prompt": PROMPT_RATE},
             )
             for one in tunings
@@ -98,13 +98,14 @@ def tune(
             sources=none,
             start=jnp.asarray(np.stack([one.start for one in tunings])),
             available=jnp.zeros((len(tunings), 0), bool),
+            seed=jnp.asarray(list(p_init), jnp.uint32),
         ),
         tables=[one.train for one in tunings],
         sources=(),
     )
     pairs = [split_decoding.Pair(k, one.validation) for k, one in enumerate(tunings)]
 
-    def validate(prompts: loop.Prompts, due: Sequence[int]) -> loop.Scores:
+    def validate(prompts: Prompts, due: Sequence[int]) -> loop.Scores:
         tried = [pairs[k] for k in due]
         texts = answer(backbone, prompts, tried)
         return [scoring.score(p.table, t) for p, t in zip(tried, texts, strict=True)]
@@ -164,7 +165,7 @@ def make_fine_tune(
             state = advance(state, prompt, many, key)
             tuned = backbone._replace(params=state[0])
             pair = split_decoding.Pair(0, tuning.validation)
-            [texts] = answer(tuned, tuning.start[None], [pair])
+            [texts] = answer(tuned, Prompts(tuning.start[None]), [pair])
             score = scoring.score(tuning.validation, texts)["mean"]
             if score > best_score:
                 best, best_score = jax.tree.map(jnp.copy, state[0]), score

@@ -48,10 +48,10 @@ def open_checkpoint(folder: pathlib.Path) -> Checkpoint:
     except InputError as error:
         raise InputError(f"{folder / 'config.json'}: {error}") from None
     for name in names.keys() & weights.keys():
-        transposed = not _as_is(names[name])
+        transposed = not _as_is(names[name].path)
         weights[name] = weights[name]._replace(transposed=transposed)
     tensors.check(folder, config, names, weights)
-    ours = {path: weights[name] for name, path in names.items()}
+    ours = {slot: weights[name] for name, slot in names.items()}
     return Checkpoint(config, ours, tuple(paths))
 
 
@@ -104,9 +104,9 @@ def write_t5(folder: str | pathlib.Path, config: T5Config, params: Params) -> No
     folder.mkdir(parents=True, exist_ok=True)
     leaves = tensors.by_path(jax.device_get(params))
     arrays = {}
-    for name, path in t5.tensor_names(config).items():
-        leaf = np.asarray(leaves[path])
-        arrays[name] = np.ascontiguousarray(leaf if _as_is(path) else leaf.T)
+    for name, slot in t5.tensor_names(config).items():
+        leaf = np.asarray(tensors.at(leaves, slot))
+        arrays[name] = np.ascontiguousarray(leaf if _as_is(slot.path) else leaf.T)
     dtype = str(arrays[t5.EMBEDDINGS[0]].dtype)
     text = json.dumps(t5.attributes(config, dtype), indent=2) + "\n"
     (folder / "config.json").write_text(text, encoding="utf-8")

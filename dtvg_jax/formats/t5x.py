@@ -26,7 +26,7 @@ from dtvg_jax.errors import InputError
 from dtvg_jax.files import JsonObject
 from dtvg_jax.formats import t5x_files, t5x_gin, tensors
 from dtvg_jax.formats.families import t5 as t5_files
-from dtvg_jax.formats.tensors import Box, Checkpoint, Tensor
+from dtvg_jax.formats.tensors import Box, Checkpoint, Slot, Tensor
 from dtvg_jax.models import backbone, t5
 from dtvg_jax.shapes import Params
 
@@ -76,7 +76,7 @@ def open_checkpoint(folder: pathlib.Path) -> Checkpoint:
         tied_head=config.scale_outputs,
         bias_per_layer=any(re.search(rf"layers_\d+/{BIAS}$", path) for path in leaves),
     )
-    names = {path: path for path in t5_files.tensor_names(config).values()}
+    names = {_name(slot): slot for slot in t5_files.tensor_names(config).values()}
     tensors.check(found, config, names, leaves)
     state = t5x_files.state_folder(found)
     parts = sorted(
@@ -84,7 +84,8 @@ def open_checkpoint(folder: pathlib.Path) -> Checkpoint:
         for path in state.rglob("*")
         if path.is_file() and not path.relative_to(state).parts[0].startswith(IGNORED)
     )
-    return Checkpoint(config, leaves, tuple(parts))
+    ours = {slot: leaves[name] for name, slot in names.items()}
+    return Checkpoint(config, ours, tuple(parts))
 
 
 def write(
@@ -99,8 +100,8 @@ def write(
     """
     folder = pathlib.Path(folder)
     target = folder / f"checkpoint_{step}"
-    leaves = tensors.by_path(params)
-    described = _descriptions(_writable(config), str(leaves[t5x_files.EMBEDDING].dtype))
+    known, leaves = _writable(config), tensors.by_path(params)
+    described = _descriptions(known, str(leaves[t5x_files.EMBEDDING].dtype))
     paths = {folder / name: content for name, content in described.items()}
     there = [
         p for p, content in paths.items() if p.exists() and p.read_bytes() != content
@@ -112,7 +113,10 @@ def write(
         )
     beside = folder / f"{target.name}.tmp-{int(time.time())}"
     beside.mkdir(parents=True)
-    specs = {path: _write_array(beside, path, leaf) for path, leaf in leaves.items()}
+    specs = {
+        _name(slot): _write_array(beside, _name(slot), tensors.at(leaves, slot))
+        for slot in t5_files.tensor_names(known).values()
+    }
     # As T5X's reader asks for it: the step is an array, and parameters without an
     # optimizer's state have no `param_states` at all.
     state = {"step": np.array(step, np.int32)}
@@ -122,6 +126,13 @@ def write(
     for path, content in paths.items():
         files.write_bytes(path, content)
     return beside.rename(target)
+
+
+def _name(slot: Slot) -> str:
+    """Gives T5X's name of a parameter, where layers are not scanned."""
+    if slot.layer is None:
+        return slot.path
+    return slot.path.replace("/layers/", f"/layers_{slot.layer}/")
 
 
 def _writable(config: backbone.Config) -> t5.T5Config:
@@ -181,11 +192,11 @@ def _attributes(checkpoint: pathlib.Path) -> tuple[pathlib.Path, JsonObject]:
 
 
 def _unscanned(folder: pathlib.Path, leaves: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Gives scanned layers (axis 1 of each array) and split heads our shapes."""
+    """Gives a tensor to each scanned layer (axis 1 of an array), and joins heads."""
     kept: dict[Tensor, np.ndarray] = {}
 
     def whole(tensor: Tensor) -> np.ndarray:
-        # Layers of one array are read one after the other, so one is kept.
+        # Layers of one array fill one leaf, one after the other, so one is kept.
         if tensor not in kept:
             kept.clear()
             kept[tensor] = tensor.read(())
@@ -201,20 +212,18 @@ def _unscanned(folder: pathlib.Path, leaves: dict[str, Tensor]) -> dict[str, Ten
         if len(tensor.shape) < 2:
             raise InputError(f"{folder}: {path} should have its layers along axis 1.")
         for i in range(tensor.shape[1]):
-            layer = _layer(tensor, i, path, whole)
+            layer = _layer(tensor, i, whole)
             found[f"{stack}/layers_{i}/{rest}"] = _joined(path, layer)
     return _shared_biases(found)
 
 
-def _layer(
-    tensor: Tensor, i: int, path: str, whole: Callable[[Tensor], np.ndarray]
-) -> Tensor:
+def _layer(tensor: Tensor, i: int, whole: Callable[[Tensor], np.ndarray]) -> Tensor:
     shape = (tensor.shape[0], *tensor.shape[2:])
 
     def read(box: Box) -> np.ndarray:
         return whole(tensor)[:, i][box]
 
-    return Tensor(shape, tensor.dtype, read, shape[0], source=path)
+    return Tensor(shape, tensor.dtype, read, shape[0])
 
 
 def _joined(path: str, tensor: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 A tensor is read in chunks, in the order of its file, into the memory that it keeps.
 With the largest first, loading needs hardly more memory than the parameters do.
+The layers of a stack are tensors of their own in most files and one leaf in our tree.
 """
 
 import functools
@@ -10,7 +11,7 @@ import json
 import math
 import pathlib
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import numpy as np
@@ -34,8 +35,7 @@ class Tensor(NamedTuple):
     """A tensor in a file: shape and dtype there, and a reader of any box of it.
 
     `step` rows are the least that is read at once without reading any twice.  A
-    `transposed` one is a matrix whose transpose is the parameter.  Those of one
-    `source` are read one after the other.
+    `transposed` one is a matrix whose transpose is the parameter.
     """
 
     shape: tuple[int, ...]
@@ -43,7 +43,6 @@ class Tensor(NamedTuple):
     read: Callable[[Box], np.ndarray]
     step: int = 1
     transposed: bool = False
-    source: str = ""
 
     def chunks(self, box: Box) -> Iterator[tuple[slice, np.ndarray]]:
         """Reads a box piece by piece; yields the piece's rows within it, and values."""
@@ -56,14 +55,25 @@ class Tensor(NamedTuple):
             yield slice(start - first, stop - first), piece
 
 
+class Slot(NamedTuple):
+    """A place in our tree: a leaf, or a layer of a leaf that a stack's layers share."""
+
+    path: str
+    layer: int | None = None
+
+
+# A leaf of our tree, as files have it: a tensor, or one for each layer of a stack.
+Leaf: TypeAlias = Tensor | list[Tensor]
+
+
 class Checkpoint(NamedTuple):
-    """A checkpoint that is open: tensors by their path in our tree, nothing read yet.
+    """A checkpoint that is open: tensors by their place in our tree, nothing read yet.
 
     `files` hold the parameters.
     """
 
     config: backbone.Config
-    tensors: dict[str, Tensor]
+    tensors: dict[Slot, Tensor]
     files: tuple[pathlib.Path, ...]
 
     def digest(self) -> str:
@@ -80,17 +90,17 @@ class Checkpoint(NamedTuple):
         return total.hexdigest()
 
     def params(self, dtype: str, shardings: Shardings | None = None) -> Params:
-        """Reads all tensors into a tree of `dtype`, each right into its sharding."""
+        """Reads all tensors into a tree of `dtype`, each leaf right in its sharding."""
         wanted = shardings(self.config) if shardings is not None else {}
         places = by_path(wanted)
         leaves: dict[str, Array] = {}
         # What is needed besides a leaf while it is read grows with it, so the largest
         # come first.
-        for path, tensor in sorted(
-            self.tensors.items(),
-            key=lambda item: (-math.prod(item[1].shape), item[1].source, item[0]),
+        for path, stored in sorted(
+            _leaves(self.tensors).items(),
+            key=lambda item: (-math.prod(_shape(item[1])), item[0]),
         ):
-            leaf = _place(tensor, np.dtype(dtype), places.get(path))
+            leaf = _place(stored, np.dtype(dtype), places.get(path))
             leaves[path] = leaf.block_until_ready()
         return traverse_util.unflatten_dict(leaves, sep="/")
 
@@ -100,13 +110,19 @@ def by_path(tree: Params) -> dict[str, Any]:
     return traverse_util.flatten_dict(tree, sep="/")
 
 
+def at(leaves: Mapping[str, Array | np.ndarray], slot: Slot) -> Array | np.ndarray:
+    """Takes what lies in a place."""
+    leaf = leaves[slot.path]
+    return leaf if slot.layer is None else leaf[slot.layer]
+
+
 def check(
     where: pathlib.Path,
     config: backbone.Config,
-    names: Mapping[str, str],
+    names: Mapping[str, Slot],
     tensors: Mapping[str, Tensor],
 ) -> None:
-    """Compares tensors with a config; `names` maps each name in the file to our path.
+    """Compares tensors with a config; `names` maps each name in the file to our place.
 
     Raises InputError with all that is missing, unexpected, misshapen or no float.
     """
@@ -118,7 +134,8 @@ def check(
         problems.append(f"unexpected: {', '.join(unexpected)}")
     misshapen, strange = [], []
     for name in sorted(names.keys() & tensors.keys()):
-        tensor, want = tensors[name], shapes[names[name]]
+        tensor, want = tensors[name], shapes[names[name].path]
+        want = want if names[name].layer is None else want[1:]
         want = want[::-1] if tensor.transposed else want
         if want != tensor.shape:
             misshapen.append(f"{name} is {list(tensor.shape)}, should be {list(want)}")
@@ -151,27 +168,52 @@ def _shapes(config: backbone.Config) -> dict[str, tuple[int, ...]]:
     return {path: leaf.shape for path, leaf in shapes.items()}
 
 
+def _leaves(tensors: Mapping[Slot, Tensor]) -> dict[str, Leaf]:
+    found: dict[str, Leaf] = {}
+    stacks: dict[str, dict[int, Tensor]] = {}
+    for slot, tensor in tensors.items():
+        if slot.layer is None:
+            found[slot.path] = tensor
+        else:
+            stacks.setdefault(slot.path, {})[slot.layer] = tensor
+    return found | {p: [s[i] for i in sorted(s)] for p, s in stacks.items()}
+
+
+def _shape(leaf: Leaf) -> tuple[int, ...]:
+    if isinstance(leaf, list):
+        return len(leaf), *_shape(leaf[0])
+    return leaf.shape[::-1] if leaf.transposed else leaf.shape
+
+
 def _place(
-    tensor: Tensor, dtype: np.dtype, sharding: jax.sharding.Sharding | None
+    leaf: Leaf, dtype: np.dtype, sharding: jax.sharding.Sharding | None
 ) -> Array:
-    shape = tensor.shape[::-1] if tensor.transposed else tensor.shape
+    shape = _shape(leaf)
     if sharding is None:
-        return jax.device_put(_read(tensor, dtype, (slice(None),) * len(shape)))
+        return jax.device_put(_read(leaf, dtype, (slice(None),) * len(shape)))
     return jax.make_array_from_callback(
-        shape, sharding, lambda box: _read(tensor, dtype, box or ())
+        shape, sharding, lambda box: _read(leaf, dtype, box or ())
     )
 
 
-def _read(tensor: Tensor, dtype: np.dtype, box: Box) -> np.ndarray:
+def _read(leaf: Leaf, dtype: np.dtype, box: Box) -> np.ndarray:
     """Reads a box of the parameter into memory of its own that JAX can take over."""
-    box = box[::-1] if tensor.transposed else box
-    ranges = [range(*s.indices(n)) for s, n in zip(box, tensor.shape, strict=True)]
-    shape = tuple(len(r) for r in ranges)
-    array = _aligned(shape[::-1] if tensor.transposed else shape, dtype)
-    target = array.T if tensor.transposed else array
-    for rows, values in tensor.chunks(tuple(slice(r.start, r.stop) for r in ranges)):
-        target[rows] = values
+    ranges = [range(*s.indices(n)) for s, n in zip(box, _shape(leaf), strict=True)]
+    box = tuple(slice(r.start, r.stop) for r in ranges)
+    array = _aligned(tuple(len(r) for r in ranges), dtype)
+    if isinstance(leaf, list):
+        for target, tensor in zip(array, leaf[box[0]], strict=True):
+            _fill(target, tensor, box[1:])
+    else:
+        _fill(array, leaf, box)
     return array
+
+
+def _fill(target: np.ndarray, tensor: Tensor, box: Box) -> None:
+    if tensor.transposed:
+        target, box = target.T, box[::-1]
+    for rows, values in tensor.chunks(box):
+        target[rows] = values
 
 
 def _aligned(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:

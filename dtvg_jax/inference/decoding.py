@@ -1,13 +1,18 @@
 """Greedy decoding with a cache, scored as it goes, stopping when all rows are done."""
 
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from dtvg_jax.methods.row_prompts import RowPrompt
+from dtvg_jax.models import backbone as backbones
 from dtvg_jax.models.backbone import Backbone, Cache
 from dtvg_jax.shapes import Params
+
+# For all rows, for each row, or to be made for each row.
+Prompt: TypeAlias = Float[Array, "P H"] | Float[Array, "B P H"] | RowPrompt
 
 
 class Decoded(NamedTuple):
@@ -25,10 +30,19 @@ class _State(NamedTuple):
     cache: Cache
 
 
+def before_rows(
+    params: Params, prompt: Prompt, inputs: Int[Array, "B T"]
+) -> Float[Array, "P H"] | Float[Array, "B P H"]:
+    """Makes the prompt of each row where it is made of the row."""
+    if isinstance(prompt, RowPrompt):
+        return prompt.of_rows(backbones.embedded(params, inputs), inputs >= 0)
+    return prompt
+
+
 def greedy(
     backbone: Backbone,
     params: Params,
-    prompt: Float[Array, "P H"] | Float[Array, "B P H"],
+    prompt: Prompt,
     inputs: Int[Array, "B T"],
     length: int,
 ) -> Decoded:
@@ -59,7 +73,8 @@ def greedy(
         return note(state._replace(cache=cache), logits)
 
     rows = inputs.shape[0]
-    logits, cache = backbone.prefill(params, prompt, inputs, length)
+    before = before_rows(params, prompt, inputs)
+    logits, cache = backbone.prefill(params, before, inputs, length)
     nothing = Decoded(jnp.full((rows, length), -1, jnp.int32), jnp.zeros(rows))
     padding = jnp.all(inputs < 0, axis=-1)
     start = _State(

@@ -6,12 +6,13 @@ from typing import NamedTuple, TypedDict
 
 import jax
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Int
 
 from dtvg_jax.data import tokenise
 from dtvg_jax.data.buckets import bucket
 from dtvg_jax.errors import InputError
 from dtvg_jax.inference import decoding, request_lines
+from dtvg_jax.methods.row_prompts import RowPrompt
 from dtvg_jax.models.backbone import Backbone
 from dtvg_jax.shapes import Params
 from dtvg_jax.store import entries
@@ -51,12 +52,13 @@ class Answered(TypedDict, total=False):
     error: str
 
 
-Answer = Callable[[Params, np.ndarray, np.ndarray], decoding.Decoded]
+Answer = Callable[[Params, np.ndarray | RowPrompt, np.ndarray], decoding.Decoded]
 
 
 class _Model(NamedTuple):
     backbone: Backbone
     prompts: dict[str | None, np.ndarray]
+    looking: dict[str | None, RowPrompt]  # of `prompts` those that look at rows
     answer: Answer
     label_style: str
     settings: PredictSettings
@@ -90,7 +92,15 @@ def predict(
     prompts = prompts or {None: np.zeros((0, width), np.float32)}
     answer = _make_answer(backbone, settings.targets_length)
     [style] = styles or {"digits"}
-    model = _Model(backbone, prompts, answer, style, settings)
+    looking = {name: entries.row_prompt_of(entry) for name, entry in found.items()}
+    model = _Model(
+        backbone,
+        prompts,
+        {name: one for name, one in looking.items() if one is not None},
+        answer,
+        style,
+        settings,
+    )
     defaults = request_lines.Defaults(
         settings.prompt, _by_task(found, settings), frozenset(found), style
     )
@@ -177,11 +187,13 @@ def _batched(
     """Groups the places of rows that have tokens, of like length, into batches.
 
     A decoder-only model's rows of a batch share a prompt, whose keys and values are
-    then computed once.
+    then computed once; so do rows whose prompts are made of them.
     """
 
     def prompt(i: int) -> str:
-        return (good[i].entry or "") if model.backbone.decoder_only else ""
+        entry = good[i].entry
+        apart = model.backbone.decoder_only or entry in model.looking
+        return (entry or "") if apart else ""
 
     size = model.settings.batch_size
     order = sorted(
@@ -202,8 +214,9 @@ def _batch(
     inputs = np.full((count, length), -1, np.int32)
     for row, tokens in enumerate(ids):
         inputs[row, : len(tokens)] = tokens
-    prompt = model.prompts[entries[0]]
-    if not model.backbone.decoder_only:
+    first = entries[0]
+    prompt = model.looking.get(first, model.prompts[first])
+    if not (model.backbone.decoder_only or first in model.looking):
         filled = [*entries, *entries[:1] * (count - len(entries))]
         prompt = np.stack([model.prompts[entry] for entry in filled])
     found = jax.device_get(model.answer(model.backbone.params, prompt, inputs))
@@ -211,12 +224,10 @@ def _batch(
 
 
 def _make_answer(backbone: Backbone, length: int) -> Answer:
-    """Builds answer(params, prompt [P, H] or [B, P, H], inputs [B, T])."""
+    """Builds answer(params, prompt, inputs [B, T])."""
 
     def answer(
-        params: Params,
-        prompt: Float[Array, "P H"] | Float[Array, "B P H"],
-        inputs: Int[Array, "B T"],
+        params: Params, prompt: decoding.Prompt, inputs: Int[Array, "B T"]
     ) -> decoding.Decoded:
         return decoding.greedy(backbone, params, prompt, inputs, length)
 

@@ -1,7 +1,7 @@
 """Prompts on splits: greedy answers of many (prompt, split) pairs, rows pooled."""
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -12,18 +12,19 @@ from dtvg_jax.data import batches
 from dtvg_jax.data.token_table import TokenTable
 from dtvg_jax.inference import blocks, decoding
 from dtvg_jax.inference.blocks import Block
+from dtvg_jax.inference.decoding import Prompt
+from dtvg_jax.methods.row_prompts import Prompts
 from dtvg_jax.models.backbone import Backbone, token_log_probabilities
 from dtvg_jax.shapes import Params
 from dtvg_jax.training.placement import Placement
 
-Prompts = Float[np.ndarray, "K P H"] | Float[Array, "K P H"]
-Decode = Callable[[Params, Array, Array, int], Array]
-Rank = Callable[[Params, Array, Array, Array], Array]
-Call = Callable[[Array, Array, np.ndarray], Array]
+Decode = Callable[[Params, Prompt, Array, int], Array]
+Rank = Callable[[Params, Prompt, Array, Array], Array]
+Call = Callable[[Prompt, Array, np.ndarray], Array]
 
 
 class Pair(NamedTuple):
-    """A prompt, by its place in an array of prompts, and what it is tried on."""
+    """A prompt, by its place among others, and what it is tried on."""
 
     prompt: int
     table: TokenTable
@@ -43,11 +44,11 @@ class Setup(NamedTuple):
 
 
 def make_decode(backbone: Backbone) -> Decode:
-    """Builds decode(params, prompt [P, H] or [B, P, H], inputs [B, T], L) -> [B, L]."""
+    """Builds decode(params, prompt, inputs [B, T], L) -> [B, L]."""
 
     def decode(
         params: Params,
-        prompt: Float[Array, "P H"] | Float[Array, "B P H"],
+        prompt: Prompt,
         inputs: Int[Array, "B T"],
         length: int,
     ) -> Int[Array, "B {length}"]:
@@ -65,11 +66,12 @@ def make_rank(backbone: Backbone) -> Rank:
 
     def one(
         params: Params,
-        prompt: Float[Array, "P H"] | Float[Array, "B P H"],
+        prompt: Prompt,
         inputs: Int[Array, "B T"],
         targets: Int[Array, "B L"],
     ) -> Float[Array, " B"]:
-        logits = backbone.logits(params, prompt, inputs, targets, None)
+        before = decoding.before_rows(params, prompt, inputs)
+        logits = backbone.logits(params, before, inputs, targets, None)
         total = jnp.sum(token_log_probabilities(logits, targets), axis=-1)
         return jnp.where(jnp.any(targets >= 0, axis=-1), total, -jnp.inf)
 
@@ -81,7 +83,7 @@ def predict(
 ) -> list[list[str]]:
     """Decodes every row of every pair's split; texts come in row order."""
 
-    def call(prompt: Array, inputs: Array, numbers: np.ndarray) -> Array:
+    def call(prompt: Prompt, inputs: Array, numbers: np.ndarray) -> Array:
         length = pairs[numbers[0]].table.lengths[1]
         return decode(setup.backbone.params, prompt, inputs, length)
 
@@ -103,7 +105,7 @@ def rank(
     """
     ids = _label_ids(setup, labels)
 
-    def call(prompt: Array, inputs: Array, numbers: np.ndarray) -> Array:
+    def call(prompt: Prompt, inputs: Array, numbers: np.ndarray) -> Array:
         placed = jax.device_put(ids[numbers], inputs.sharding)
         return ranker(setup.backbone.params, prompt, inputs, placed)
 
@@ -138,8 +140,9 @@ def _over_blocks(
     A block is laid out and started while the one before it runs.
     """
     setup.placement.check_rows("evaluation_batch_size", setup.batch_size)
-    placed = jax.device_put(prompts, setup.placement.params)
-    planned = _blocks(setup, prompts.shape[1], pairs)
+    arrays = jax.device_put(prompts.arrays, setup.placement.params)
+    placed = prompts._replace(arrays=arrays)
+    planned = _blocks(setup, prompts, pairs)
     found: list[np.ndarray] = []
     running: list[Array] = []
     # Two programs of several CPU devices at once may wait for each other's threads.
@@ -156,21 +159,23 @@ def _over_blocks(
     return _by_pair(planned, found, pairs)
 
 
-def _blocks(setup: Setup, prompt_length: int, pairs: Sequence[Pair]) -> list[Block]:
+def _blocks(setup: Setup, prompts: Prompts, pairs: Sequence[Pair]) -> list[Block]:
     """Plans blocks over the pairs whose answers may be equally long.
 
     For a decoder-only model they are those of one prompt, too: the rows of a block then
-    share the keys and values of their prompt.
+    share the keys and values of their prompt. So are those of a prompt that is made for
+    each row: what it is made of is then there once.
     """
     limits = blocks.Limits(
         rows=setup.batch_size,
         devices=setup.placement.mesh.size,
         bound=max(pair.table.lengths[0] for pair in pairs),
-        prompt_length=prompt_length,
+        prompt_length=prompts.arrays.shape[1],
     )
     groups: dict[tuple[int, int], dict[int, TokenTable]] = {}
     for number, pair in enumerate(pairs):
-        prompt = pair.prompt if setup.backbone.decoder_only else 0
+        apart = setup.backbone.decoder_only or pair.prompt in prompts.looking
+        prompt = pair.prompt if apart else -1
         groups.setdefault((prompt, pair.table.lengths[1]), {})[number] = pair.table
     return blocks.plan(list(groups.values()), setup.backbone.config, limits)
 
@@ -187,12 +192,16 @@ def _inputs(block: Block, pairs: Sequence[Pair]) -> Int[np.ndarray, "B T"]:
 
 
 def _prompt(
-    block: Block, setup: Setup, prompts: Float[Array, "K P H"], pairs: Sequence[Pair]
-) -> Float[Array, "P H"] | Float[Array, "B P H"]:
+    block: Block, setup: Setup, prompts: Prompts, pairs: Sequence[Pair]
+) -> Prompt:
     """Picks a block's prompts on the device."""
+    arrays = cast(Array, prompts.arrays)
+    first = pairs[block.pairs[0]].prompt
+    if first in prompts.looking:
+        return jax.device_put(prompts.looking[first], setup.placement.params)
     if setup.backbone.decoder_only:
-        return prompts[pairs[block.pairs[0]].prompt]
-    return prompts[np.array([pairs[number].prompt for number in block.pairs])]
+        return arrays[first]
+    return arrays[np.array([pairs[number].prompt for number in block.pairs])]
 
 
 def _by_pair(

@@ -169,7 +169,7 @@ def answer(
 ) -> list[list[str]]:
     """Answers every row of every trial."""
     names = list(found)
-    prompts = np.stack([found[name].arrays["prompt"] for name in names])
+    prompts = entries.prompts_of([found[name] for name in names])
     pairs = [Pair(names.index(trial.entry), tables[trial.task]) for trial in trials]
     if scoring_by == Scoring.GREEDY:
         decode = split_decoding.make_decode(setup.backbone)

@@ -15,6 +15,7 @@ from dtvg_jax.jobs import measurements
 from dtvg_jax.jobs.job import Job
 from dtvg_jax.jobs.testing import Evaluator
 from dtvg_jax.jobs.token_tables import training_split
+from dtvg_jax.methods.row_prompts import Prompts
 from dtvg_jax.report.records import Ceiling
 from dtvg_jax.shapes import Params
 from dtvg_jax.training import all_weights
@@ -54,7 +55,7 @@ def _measured(
         """Scores weights without a prompt."""
         tuned = setup._replace(backbone=setup.backbone._replace(params=params))
         width = setup.backbone.embedding(params).shape[1]
-        nothing = np.zeros((1, 0, width), np.float32)
+        nothing = Prompts(np.zeros((1, 0, width), np.float32))
         [given] = evaluator._replace(setup=tuned).scores(nothing, [(0, task)], split)
         return dict(given)
 

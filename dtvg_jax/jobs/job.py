@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dtvg_jax import methods
 from dtvg_jax.data import catalogue
 from dtvg_jax.errors import InputError, check_field_types, refuse_repeats
+from dtvg_jax.jobs.search import Search
 from dtvg_jax.methods import Method
 from dtvg_jax.training.stages import Stage
 
@@ -40,6 +41,8 @@ class Job:
         with settings of their own; without any, the job is stage 1 only.
       method_settings: what the methods that are named take instead of the defaults of
         their class: [@dtvg.Grouped()].
+      search: what is tried of every method in stage 2, to choose from by validation;
+        None: stage 2 as it is.
       prompts_from: stores of other jobs, or of imported prompts, that have the prompts
         of sources; only what they lack is learned.
       seeds: each gives a P_init, an order of the data, and lanes of its own.
@@ -70,6 +73,7 @@ class Job:
     methods: Sequence[str | Method] = ("prompt_tuning", "spot", "dtvg")
     ceiling: Stage | None = None
     method_settings: Sequence[Method] = ()
+    search: Search | None = None
     prompts_from: Sequence[str] = ()
     seeds: Sequence[int] = (42,)
     prompt_length: int = 100
@@ -125,6 +129,9 @@ class Job:
         _check_differ("methods", names, ": give one a `variant`")
         for method in resolved:
             method.check(self.sources, self.seeds)
+        if self.search is not None:
+            compared = [method.name for method in resolved if self.targets]
+            self.search.check(compared, self.stage2)
 
     def resolved_methods(self) -> list[Method]:
         """Gives the methods of stage 2, those that are named with their settings."""

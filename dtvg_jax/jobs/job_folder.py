@@ -20,8 +20,8 @@ from dtvg_jax.jobs.token_tables import Tables
 from dtvg_jax.training.runs import Run
 
 # Of plan.json; 2 had no digests in measured/ and results.json, 3 had rates of methods
-# in stages.
-FORMAT = 4
+# in stages, 4 had no trials.
+FORMAT = 5
 BEGUN = ("checkpoints", "measured")  # written after the plan only
 PACKAGES = ("dtvg_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 PACKAGES += ("seqio", "tensorflow-datasets", "safetensors")
@@ -60,7 +60,7 @@ def planned(job: Job, taken: Collection[Run], facts: JsonObject) -> JsonObject:
             "name": program.name,
             "stage": program.stage,
             "lanes": [
-                lane.run._asdict() | {"steps": lane.steps} for lane in program.lanes
+                lane.run.as_json() | {"steps": lane.steps} for lane in program.lanes
             ],
         }
         for program in plan.programs(job, taken)

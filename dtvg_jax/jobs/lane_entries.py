@@ -7,7 +7,7 @@ from dtvg_jax.jobs import plan
 from dtvg_jax.jobs.job import Job
 from dtvg_jax.jobs.stage_inputs import Prompt
 from dtvg_jax.jobs.token_tables import Tables, lengths, training_split
-from dtvg_jax.methods import Method
+from dtvg_jax.methods import Method, row_prompts
 from dtvg_jax.models.backbone import Backbone
 from dtvg_jax.store import entries, prompt_store
 from dtvg_jax.store.entries import Arrays, Fit, Metadata
@@ -23,7 +23,9 @@ def arrays(method: Method, trained: Trained, k: int, p_init: Prompt) -> Arrays:
     lane = (trained.best.trainables, trained.best.method_state)
     trainables, method_state = jax.tree.map(lambda x: np.asarray(x[k]), lane)
     made = {"prompt": prompt, "tpv": prompt - p_init}
-    return made | method.saved(trainables, method_state)
+    looking = trained.prompts.looking.get(k)
+    of_rows = {} if looking is None else row_prompts.as_arrays(looking)
+    return made | of_rows | method.saved(trainables, method_state)
 
 
 def metadata(
@@ -40,6 +42,8 @@ def metadata(
         task=run.task,
         method=run.method,
         variant=run.variant,
+        trial=run.trial,
+        stopped=trained.stopped[k],
         settings=method.settings,
         stage=run.stage,
         seed=run.seed,

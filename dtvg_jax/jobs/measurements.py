@@ -29,7 +29,7 @@ SOURCES = "sources"
 
 @dataclasses.dataclass(frozen=True)
 class Tested:
-    """The tested prompts of a program; seconds of training (if here) and of tests.
+    """The tested prompts of a program, none before the tests; seconds of its parts.
 
     `lane_step` is as in `loop.Validated`.
     """

@@ -10,7 +10,7 @@ import dataclasses
 import os
 import pathlib
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import jax
@@ -21,6 +21,7 @@ from dtvg_jax.formats.load import load_backbone
 from dtvg_jax.inference import split_decoding
 from dtvg_jax.jobs import (
     ceiling,
+    choice,
     job_folder,
     lane_entries,
     measurements,
@@ -39,7 +40,7 @@ from dtvg_jax.models.backbone import Backbone
 from dtvg_jax.report import health
 from dtvg_jax.report.records import Cost, JobFacts, Report, Results, SingleSource
 from dtvg_jax.store import entries
-from dtvg_jax.store.entries import Entry
+from dtvg_jax.store.entries import Entry, Metadata
 from dtvg_jax.store.prompt_store import PromptStore
 from dtvg_jax.training import loop, metrics_log, placement, profiling, programs
 from dtvg_jax.training.metrics_log import MetricsLog
@@ -141,10 +142,16 @@ def _begin(
 def _run(work: _Work) -> Results:
     """Learns and measures what is missing, and gathers all that was measured."""
     job, programs = work.job, plan.programs(work.job, work.taken)
-    first = [_learn(work, one, ()) for one in programs if one.stage == 1]
+    first = [
+        _test(work, one, _learn(work, one, ())) for one in programs if one.stage == 1
+    ]
     compared = _compare_sources(work)
     singles = compared.single_source
-    second = [_learn(work, one, singles) for one in programs if one.stage == 2]
+    # A search compares programs, so all of stage 2 is learned before any is tested.
+    learned = [(one, _learn(work, one, singles)) for one in programs if one.stage == 2]
+    trials = choice.tried({run: m for _, found in learned for run, m in found.items()})
+    left_out = {one.run for one in trials if not one.chosen}
+    second = [_test(work, one, found, left_out) for one, found in learned]
     ceilings = ceiling.measure(job, work.evaluator, work.folder, work.check)
     seconds = [one.seconds for one in (*first, compared, *second)]
     return Results(
@@ -161,13 +168,15 @@ def _run(work: _Work) -> Results:
         similarity=compared.similarity,
         log_digest=metrics_log.digest(work.folder),
         ceilings=ceilings,
+        trials=trials,
     )
 
 
 def _facts(work: _Work, seconds: dict[str, float], costs: dict[str, Cost]) -> JobFacts:
     """Says of the job what the report shows."""
     job = work.job
-    used = {m.full_name: m for m in job.resolved_methods() if job.targets}
+    used = plan.compared(job)
+    given = job.resolved_methods() if job.targets else ()
     return JobFacts(
         backbone=work.backbone.name,
         backbone_digest=work.backbone.digest,
@@ -178,7 +187,7 @@ def _facts(work: _Work, seconds: dict[str, float], costs: dict[str, Cost]) -> Jo
         targets=list(job.targets),
         methods=list(used),
         descriptions={name: described(method) for name, method in used.items()},
-        method_settings={name: method.settings for name, method in used.items()},
+        method_settings={method.full_name: method.settings for method in given},
         seconds=seconds,
         taken=taken_prompts.as_json(work.taken),
         costs=costs,
@@ -188,44 +197,61 @@ def _facts(work: _Work, seconds: dict[str, float], costs: dict[str, Cost]) -> Jo
 def _costs(work: _Work, tested: Sequence[Tested]) -> dict[str, Cost]:
     """Says what each method of stage 2 costs."""
     job, shape = work.job, next(iter(work.p_init.values())).shape
-    step_of = {row.run.full_method: one.lane_step for one in tested for row in one.rows}
+    step_of = {
+        row.run.shown_method: one.lane_step for one in tested for row in one.rows
+    }
     return {
-        method.full_name: Cost(
-            trained_numbers(method, len(job.sources), *shape),
-            step_of.get(method.full_name),
-        )
-        for method in job.resolved_methods()
-        if job.targets
+        name: Cost(trained_numbers(method, len(job.sources), *shape), step_of.get(name))
+        for name, method in plan.compared(job).items()
     }
 
 
 def _learn(
     work: _Work, program: plan.Program, singles: Sequence[SingleSource]
-) -> Tested:
-    """Trains the lanes of a program, stores their prompts, and tests them."""
-    seconds, lane_step = {}, None
+) -> dict[Run, Metadata]:
+    """Trains the lanes of a program and stores their prompts, if they are not there."""
     stored = set(work.store.names())
-    if not {str(entries.name_of(run)) for run in program.runs} <= stored:
-        trained = _train(work, program, singles)
+    there = {str(entries.name_of(run)) for run in program.runs} <= stored
+    trained = None if there else _train(work, program, singles)
+    if trained is not None:
         for k, run in enumerate(program.runs):
             _store(work, run, trained, k)
-        seconds[program.name] = round(trained.seconds, 1)
-        lane_step = trained.lane_step
-    learned = [_read(work, run) for run in program.runs]
-    prompts = _digests(learned)
-    measured = measurements.read(work.folder, program.name, Tested, prompts)
-    if measured is not None:
+    learned = {run: _read(work, run).metadata for run in program.runs}
+    if trained is not None:
+        seconds = {program.name: round(trained.seconds, 1)}
+        measured = Tested([], seconds, trained.lane_step)
+        digests = _digests(learned.values())
+        measurements.write(work.folder, program.name, measured, digests)
+    return learned
+
+
+def _test(
+    work: _Work,
+    program: plan.Program,
+    learned: Mapping[Run, Metadata],
+    left_out: Collection[Run] = (),
+) -> Tested:
+    """Tests the stored prompts of a program, but for those that are left out."""
+    runs = [run for run in learned if run not in left_out]
+    prompts = _digests(learned.values())
+    found = measurements.read(work.folder, program.name, Tested, prompts)
+    measured = found or Tested([], {})
+    if measured.rows or not runs:
         return measured
-    print(f"{program.name}  testing {len(program.lanes)} prompts", flush=True)
+    print(f"{program.name}  testing {len(runs)} prompts", flush=True)
     start = time.monotonic()
     rows = testing.test(
-        program.runs, learned, work.evaluator, work.folder, work.job.sources
+        runs,
+        [_read(work, run) for run in runs],
+        work.evaluator,
+        work.folder,
+        work.job.sources,
     )
-    seconds[f"tests of {program.name}"] = round(time.monotonic() - start, 1)
+    tests = {f"tests of {program.name}": round(time.monotonic() - start, 1)}
     records = metrics_log.read(work.folder / metrics_log.FILE)
     for problem in health.problems(rows, records):
         print(f"{program.name}  {health.sentence(problem)}", flush=True)
-    measured = Tested(rows, seconds, lane_step)
+    measured = Tested(rows, {**measured.seconds, **tests}, measured.lane_step)
     measurements.write(work.folder, program.name, measured, prompts)
     return measured
 
@@ -253,6 +279,7 @@ def _train(
         context=context,
         tables=[work.evaluator.tables[split] for split in splits],
         sources=job.sources if program.stage == 2 else (),
+        halve_at=job.search.halve_at if job.search and program.stage == 2 else (),
     )
     traces = work.folder / "profile" / program.name
     with profiling.traced(work.check, traces, work.profile) as check:
@@ -277,7 +304,7 @@ def _compare_sources(work: _Work) -> Compared:
         for task in plan.tasks(job)
         for seed in job.seeds
     }
-    digests = _digests(entries_read.values())
+    digests = _digests(entry.metadata for entry in entries_read.values())
     measured = measurements.read(work.folder, part, Compared, digests)
     if measured is not None:
         return measured
@@ -323,9 +350,9 @@ def _read(work: _Work, run: Run) -> Entry:
     return work.store.read(str(entries.name_of(run)), fit)
 
 
-def _digests(learned: Iterable[Entry]) -> dict[str, str]:
+def _digests(learned: Iterable[Metadata]) -> dict[str, str]:
     """Gives the digests of prompts by the names of their entries."""
-    return {str(e.metadata.name): e.metadata.prompt_digest for e in learned}
+    return {str(one.name): one.prompt_digest for one in learned}
 
 
 def _shared_starts(job: Job, backbone: Backbone) -> dict[int, Prompt]:

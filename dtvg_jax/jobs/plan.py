@@ -1,13 +1,16 @@
 """What a job does: its programs, and the lanes in each."""
 
 import dataclasses
+import json
 from collections.abc import Collection, Hashable, Sequence
 from typing import NamedTuple
 
+from dtvg_jax import files
 from dtvg_jax.files import JsonObject
 from dtvg_jax.jobs.job import PLACES, Job
+from dtvg_jax.jobs.search import Search
 from dtvg_jax.methods import METHODS, Method, Start
-from dtvg_jax.training.runs import Lane, Run
+from dtvg_jax.training.runs import Lane, Run, Trial
 from dtvg_jax.training.stages import Stage
 
 STAGE1 = METHODS["prompt_tuning"]
@@ -62,9 +65,9 @@ def programs(job: Job, taken: Collection[Run] = ()) -> list[Program]:
 
     The runs of stage 1 that are `taken` from other stores have no lanes.
     """
-    rates = STAGE1.rates(job.stage1.learning_rate)
+    stage, rates = job.stage1, STAGE1.rates(job.stage1.learning_rate)
     first = [
-        Lane(stage1_run(task, seed), _stage1_steps(job, task), rates)
+        Lane(stage1_run(task, seed), _stage1_steps(job, task), stage.warmup, rates)
         for seed in job.seeds
         for task in tasks(job)
         if stage1_run(task, seed) not in taken
@@ -79,17 +82,45 @@ def programs(job: Job, taken: Collection[Run] = ()) -> list[Program]:
 def _second(job: Job, together: Sequence[Method]) -> Program:
     """Makes the program of methods of one structure."""
     lanes = tuple(
-        Lane(
-            Run(2, task, method.name, seed, method.variant),
-            _stage2_steps(job, method, task),
-            method.rates(job.stage2.learning_rate),
-        )
+        _second_lane(job, method, trial, task, seed)
         for seed in job.seeds
         for method in together
+        for trial in _trials(job, method)
         for task in job.targets
     )
     name = "-".join(["stage2", *(method.full_name for method in together)])
     return Program(name, 2, together[0], lanes)
+
+
+def _second_lane(
+    job: Job, method: Method, trial: Trial | None, task: str, seed: int
+) -> Lane:
+    """Makes a lane of stage 2, with what a trial has in place of the stage's."""
+    rate, warmup = job.stage2.learning_rate, job.stage2.warmup
+    if trial is not None:
+        rate = trial.rate
+        warmup = warmup if trial.warmup is None else trial.warmup
+    return Lane(
+        Run(2, task, method.name, seed, method.variant, trial),
+        _stage2_steps(job, method, task),
+        warmup,
+        method.rates(rate),
+    )
+
+
+def _trials(job: Job, method: Method) -> Sequence[Trial | None]:
+    return [None] if job.search is None else job.search.trials(method.name)
+
+
+def compared(job: Job) -> dict[str, Method]:
+    """Gives the methods that the report compares: the variants of a search are one."""
+    found: dict[str, Method] = {}
+    for method in job.resolved_methods() if job.targets else ():
+        if job.search is None:
+            found[method.full_name] = method
+        else:
+            found.setdefault(method.name, dataclasses.replace(method, variant=""))
+    return found
 
 
 def method_of(job: Job, run: Run) -> Method:
@@ -106,7 +137,8 @@ def settings(job: Job) -> JsonObject:
     for name in (*PLACES, *IN_OTHER_WORDS):
         del plain[name]
     plain["methods"] = {m.full_name: m.settings for m in job.resolved_methods()}
-    return {k: list(v) if isinstance(v, tuple) else v for k, v in plain.items()}
+    # As a plan that is read has it: with lists for tuples.
+    return json.loads(files.json_bytes(plain))
 
 
 def differences(was: object, now: object, name: str = "") -> list[str]:
@@ -138,6 +170,8 @@ def describe(job: Job, taken: Collection[Run] = ()) -> str:
         lines.append(f"targets are trained on {job.shots} rows each, {job.shot_rule}")
     if taken:
         lines.append(f"{len(taken)} prompts of stage 1 are taken from other stores")
+    if job.search is not None:
+        lines += [_described(job, job.search)]
     for program in programs(job, taken):
         stage = stage_of(job, program)
         steps = max(lane.steps for lane in program.lanes)
@@ -145,9 +179,19 @@ def describe(job: Job, taken: Collection[Run] = ()) -> str:
             f"{program.name}: {len(program.lanes)} lanes of {stage.batch_size} rows, "
             f"{steps} steps, validated every {stage.validate_every}"
         )
-        names = dict.fromkeys((run.task, run.full_method) for run in program.runs)
+        names = dict.fromkeys((run.task, run.setting) for run in program.runs)
         lines += [f"  {task} by {method}" for task, method in names]
     return "\n".join(lines)
+
+
+def _described(job: Job, search: Search) -> str:
+    names = [method.name for method in job.resolved_methods()]
+    count = names.count(names[0]) * len(search.trials(names[0]))
+    halved = ", ".join(map(str, search.halve_at))
+    return (
+        f"search: {count} settings of each method on each target, chosen by validation"
+        + (f", halved at step {halved}" if halved else "")
+    )
 
 
 def _stage2_steps(job: Job, method: Method, task: str) -> int:

@@ -29,6 +29,7 @@ def first(p_init: Starts, lanes: Sequence[Lane]) -> LaneContexts:
         sources=jnp.zeros((count, 0, *shape)),
         start=jnp.asarray(starts),
         available=jnp.zeros((len(lanes), 0), bool),
+        seed=jnp.asarray([lane.run.seed for lane in lanes], jnp.uint32),
     )
 
 
@@ -72,6 +73,7 @@ def second(
         sources=jnp.asarray(vectors).reshape(groups, len(job.sources), *shape),
         start=jnp.stack(starts),
         available=jnp.asarray(available, bool).reshape(-1, len(job.sources)),
+        seed=jnp.asarray(job.seeds, jnp.uint32),
     )
 
 

@@ -11,9 +11,10 @@ from jaxtyping import Float
 from dtvg_jax.data import scoring
 from dtvg_jax.data.token_table import TokenTable
 from dtvg_jax.inference import predictions, split_decoding
-from dtvg_jax.inference.split_decoding import Decode, Pair, Prompts, Setup
+from dtvg_jax.inference.split_decoding import Decode, Pair, Setup
 from dtvg_jax.jobs.job import Job
 from dtvg_jax.jobs.token_tables import Tables
+from dtvg_jax.methods.row_prompts import Prompts
 from dtvg_jax.report import health
 from dtvg_jax.report.records import ResultRow, SimilarityMatrix, SingleSource
 from dtvg_jax.store import entries
@@ -50,7 +51,7 @@ def test(
     sources: Sequence[str],
 ) -> list[ResultRow]:
     """Tests stored prompts on the test split; writes predictions, returns rows."""
-    prompts = np.stack([entry.arrays["prompt"] for entry in learned])
+    prompts = entries.prompts_of(learned)
     tables = [evaluator.tables[run.task, "test"] for run in runs]
     pairs = [Pair(k, table) for k, table in enumerate(tables)]
     texts = evaluator.predict(prompts, pairs)
@@ -78,6 +79,7 @@ def _row(
         task=run.task,
         method=run.method,
         variant=run.variant,
+        trial=run.trial,
         seed=run.seed,
         split=table.split,
         examples=len(table),
@@ -122,10 +124,10 @@ def single_sources(
     ]
     if not cases:
         return []
-    array = np.stack([prompts[source, seed] for _, source, seed in cases])
+    stacked = Prompts(np.stack([prompts[source, seed] for _, source, seed in cases]))
     tried = [(k, target) for k, (target, _, _) in enumerate(cases)]
-    validation = evaluator.scores(array, tried, "validation")
-    tested = evaluator.scores(array, tried, "test")
+    validation = evaluator.scores(stacked, tried, "validation")
+    tested = evaluator.scores(stacked, tried, "test")
     return [
         SingleSource(
             task=target,

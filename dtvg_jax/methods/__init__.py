@@ -4,9 +4,26 @@ import dataclasses
 import importlib
 from collections.abc import Sequence
 
+from dtvg_jax import files
 from dtvg_jax.errors import InputError, unknown
-from dtvg_jax.methods import controls, dtvg, merges, mpt, prompt_tuning, subset
-from dtvg_jax.methods.method import PER_LANE, Context, Method, Start, described
+from dtvg_jax.files import JsonObject
+from dtvg_jax.methods import (
+    attempt,
+    controls,
+    dtvg,
+    merges,
+    mpt,
+    prompt_tuning,
+    subset,
+)
+from dtvg_jax.methods.method import (
+    PER_LANE,
+    Context,
+    Method,
+    Start,
+    compiled_in,
+    described,
+)
 
 __all__ = [
     "METHODS",
@@ -16,6 +33,7 @@ __all__ = [
     "Start",
     "by_name",
     "described",
+    "of_settings",
     "resolve",
 ]
 
@@ -28,6 +46,7 @@ METHODS: dict[str, Method] = {
         controls.METHODS,
         merges.METHODS,
         mpt.METHODS,
+        attempt.METHODS,
     )
     for method in methods
 }
@@ -63,6 +82,30 @@ def resolve(given: str | Method, settings: Sequence[Method] = ()) -> Method:
             }
             method = dataclasses.replace(method, **fields)
     return method
+
+
+def of_settings(settings: JsonObject) -> Method:
+    """Makes the method of an entry's settings, without what is not compiled in.
+
+    Nothing is imported for it, since an entry is data: raises InputError where the
+    class is neither of this package nor imported, or has other fields.
+    """
+    found: list[type[Method]] = [Method]
+    for cls in found:
+        found += cls.__subclasses__()
+    named = {f"{cls.__module__}:{cls.__qualname__}": cls for cls in found}
+    path = str(settings.get("class"))
+    if path not in named:
+        raise InputError(
+            f"the method {path!r} is not of this package: import its module first"
+        )
+    known = {field.name for field in dataclasses.fields(named[path])}
+    if other := sorted(set(settings) - known - {"class"}):
+        raise InputError(
+            f"the method {path!r} has no field {other[0]!r} in this version"
+        )
+    compiled = compiled_in(settings, named[path])
+    return files.record(named[path], compiled, f"the method {path!r}")
 
 
 def _imported(path: str) -> Method:

@@ -9,7 +9,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from typing import ClassVar, NamedTuple, TypeAlias
 
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int, PyTree
+from jaxtyping import Array, Bool, Float, Int, PyTree, UInt
 
 from dtvg_jax.errors import InputError, check_field_types, unknown
 from dtvg_jax.files import JsonObject
@@ -36,6 +36,7 @@ class Context(NamedTuple):
     sources: Float[Array, "S P H"]  # task prompt vectors, frozen; S may be 0
     start: Float[Array, "P H"]  # the prompt that training starts from
     available: Bool[Array, " S"]  # False: not for this lane (it is the target itself)
+    seed: UInt[Array, ""]  # of the lane, for what `init` draws
 
 
 class Start(enum.StrEnum):
@@ -69,6 +70,8 @@ class Method(abc.ABC):
     about: ClassVar[str] = ""
     # Whether source vectors enter the prompt: an entry then names its sources.
     merges_sources: ClassVar[bool] = False
+    # Whether each row has a prompt of its own, which `row_prompt` makes.
+    looks_at_rows: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
@@ -107,6 +110,22 @@ class Method(abc.ABC):
         step: Int[Array, ""],
     ) -> tuple[Float[Array, "P H"], MethodState, Diagnostics]:
         """Makes what stands in front of the tokens at a step, and what is logged."""
+
+    def row_prompt(
+        self,
+        prompt: Float[Array, "P H"],
+        trainables: Trainables,
+        context: Context,
+        tokens: Float[Array, "T H"],
+        real: Bool[Array, " T"],
+    ) -> Float[Array, "P H"]:
+        """Makes of the lane's `prompt` that of one row; called if `looks_at_rows`.
+
+        `tokens` is the row's embedded input, `real` says which of them are no padding:
+        the result must not depend on the others.
+        """
+        del trainables, context, tokens, real
+        return prompt
 
     def rates(self, learning_rate: float) -> dict[str, float]:
         """Gives the peak rate of each array that is trained, by the stage's rate."""
@@ -161,13 +180,13 @@ class Method(abc.ABC):
     @property
     def structure(self) -> Hashable:
         """What is compiled: methods of one structure share a program."""
-        per_lane = {
-            field.name
-            for field in dataclasses.fields(self)
-            if field.metadata.get("per_lane")
-        }
-        fixed = {k: v for k, v in self.settings.items() if k not in per_lane}
-        return type(self), json.dumps(fixed)
+        return type(self), json.dumps(compiled_in(self.settings, type(self)))
+
+
+def compiled_in(settings: JsonObject, cls: type[Method]) -> JsonObject:
+    """Leaves out of a method's settings what lanes of one program may differ in."""
+    per_lane = {f.name for f in dataclasses.fields(cls) if f.metadata.get("per_lane")}
+    return {name: x for name, x in settings.items() if name not in per_lane}
 
 
 def _with_tuples(value: object) -> object:

@@ -17,7 +17,7 @@ from dtvg_jax.shapes import Params
 Config: TypeAlias = t5.T5Config | llama.LlamaConfig
 Cache: TypeAlias = t5.Cache | llama.Cache
 Prompt: TypeAlias = Float[Array, "P H"] | Float[Array, "B P H"]
-Prefix: TypeAlias = Float[Array, "#B P H"] | list[list[layers.Segment]]
+Prefix: TypeAlias = Float[Array, "#B P H"] | layers.Stacked
 
 
 class Architecture(NamedTuple):
@@ -208,6 +208,11 @@ def functions(config: Config, remat: bool = False) -> Functions:
 def embedding(params: Params) -> Float[Array, "V H"]:
     """Gives the input embedding, which every architecture keeps in the same place."""
     return params["token_embedder"]["embedding"]
+
+
+def embedded(params: Params, tokens: Int[Array, "B T"]) -> Float[Array, "B T H"]:
+    """Gives the input embedding of tokens; that of padding is any row's."""
+    return jnp.take(embedding(params), tokens, axis=0, mode="clip")
 
 
 def init_params(config: Config, key: Key[Array, ""]) -> Params:

@@ -5,13 +5,13 @@ and logits are float32.  Heads come first, `[N, B, ...]`, so that keys shared by
 rows and keys of one row give scores of one layout without a transpose.
 """
 
-from collections.abc import Sequence
-from typing import NamedTuple, cast
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, TypeVar, cast
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, PyTree, Shaped
 
 ACTIVATIONS = {
     "relu": nn.relu,
@@ -20,8 +20,18 @@ ACTIVATIONS = {
     "linear": lambda x: x,
 }
 
+# Stacks of up to so many layers are unrolled, which bounds their program's size too:
+# as a loop, a step of the miniature takes 1.3 times as long (docs/performance.md).
+UNROLLED = 4
 
-KeysValues = tuple[Float[Array, "N r _ D"], Float[Array, "N r _ D"]]
+# Of one row where all rows share them.
+KeysValues = tuple[Float[Array, "N _ _ D"], Float[Array, "N _ _ D"]]
+# The same of all layers of a stack.
+Stacked = tuple[Float[Array, "layers N _ _ D"], Float[Array, "layers N _ _ D"]]
+
+Layer = TypeVar("Layer", bound=nn.Module)
+# A layer, x and what it is given for itself -> x and what is kept of the layer.
+Body = Callable[[Layer, Array, PyTree], tuple[Array, PyTree]]
 
 
 class Segment(NamedTuple):
@@ -110,6 +120,44 @@ def parameter(
     return cast(
         Array, module.param(name, nn.with_logical_partitioning(init, axes), shape)
     )
+
+
+def row(
+    square: Shaped[Array, "n k k"], index: Int[Array, ""] | None
+) -> Shaped[Array, "n q k"]:
+    """Takes one query's row of a mask or bias, with no index all: `index` is traced."""
+    if index is None:
+        return square
+    return jnp.take(square, index[None], axis=1, mode="clip")
+
+
+def run(
+    body: Body[Layer],
+    layer: Layer,
+    count: int,
+    x: Array,
+    given: PyTree[Array] | None = None,
+    *,
+    remat: bool = False,
+) -> tuple[Array, PyTree[Array]]:
+    """Runs a stack: one body for `count` layers, whose parameters are `[count, ...]`.
+
+    `given` and what is kept of the layers are `[count, ...]` too.  With `remat` a
+    layer's inner values are computed again for gradients, not kept.
+    """
+    if remat:
+        # A loop keeps XLA from undoing it, so nothing else has to.
+        body = nn.remat(body, prevent_cse=False)
+    unroll = 1 if remat or count > UNROLLED else count
+    scan = nn.scan(
+        body,
+        variable_axes={"params": 0},
+        split_rngs={"params": True, "dropout": True},
+        length=count,
+        unroll=unroll,
+        metadata_params={nn.PARTITION_NAME: "layers"},
+    )
+    return cast(tuple[Array, PyTree[Array]], scan(layer, x, given))
 
 
 class Dropout(nn.Module):

@@ -16,10 +16,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
-from jaxtyping import Array, Bool, Float, Int, Key
+from jax.typing import DTypeLike
+from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
 from dtvg_jax.models import layers, ranges
-from dtvg_jax.models.layers import KeysValues, Segment
+from dtvg_jax.models.layers import KeysValues, Segment, Stacked
 from dtvg_jax.shapes import Params
 
 Angles = tuple[Float[Array, "#b q c"], Float[Array, "#b q c"]]
@@ -30,13 +31,16 @@ class Cache(NamedTuple):
 
     start: positions before the targets, of each row
     step: the next target's number
-    earlier, past: keys and values per layer, of prompt and inputs, and of targets
+    prefix, inputs, past: keys and values of prompt, inputs and targets
+    real: which inputs are no padding
     """
 
     start: Int[Array, " B"]
-    earlier: list[list[Segment]]
     step: Int[Array, ""]
-    past: list[KeysValues]
+    prefix: Stacked
+    inputs: Stacked
+    real: Bool[Array, "B 1 T"]
+    past: Stacked
 
 
 @dataclasses.dataclass(frozen=True)
@@ -199,47 +203,52 @@ class Llama(nn.Module):
     def setup(self) -> None:
         c = self.config
         self.token_embedder = layers.Embedder(c.vocab_size, c.hidden_size)
-        layer = nn.remat(Layer) if self.remat else Layer
-        self.layers = [layer(c) for _ in range(c.num_hidden_layers)]
+        self.layers = Layer(c)
         self.decoder_norm = layers.RMSNorm(c.rms_norm_eps)
         if not c.tied_head:
             self.logits_dense = layers.Head(c.vocab_size)
 
-    def prefix(
-        self, prompt: Float[Array, "P H"] | Float[Array, "B P H"]
-    ) -> list[list[Segment]]:
-        """Runs the prompt alone: per layer what all later positions see of it.
+    def prefix(self, prompt: Float[Array, "P H"] | Float[Array, "B P H"]) -> Stacked:
+        """Runs the prompt alone: what all later positions see of it.
 
-        A prompt `[P, H]` gives keys and values of one row; P = 0 gives no segment.
+        A prompt `[P, H]` gives keys and values of one row.
         """
         c, length = self.config, prompt.shape[-2]
-        if length == 0:
-            return [[] for _ in self.layers]
         x = prompt[None] if prompt.ndim == 2 else prompt
         x = x.astype(self.token_embedder.embedding.dtype)
+        if length == 0:
+            return nothing(c, x.shape[0], x.dtype)
         rotation = angles(c.rope, c.head_dim, jnp.arange(length)[None])
         mask = jnp.asarray(np.tri(length, dtype=bool))[None]
-        segments = []
-        for layer in self.layers:
-            x, seen = layer(x, rotation, [], mask)
-            segments.append([Segment(*seen)])
-        return segments
 
-    def run(
-        self, prefix: list[list[Segment]], start: int, tokens: Int[Array, "B S"]
-    ) -> tuple[Float[Array, "B S H"], list[KeysValues]]:
-        """Runs tokens after the prefix; their positions count real ones from start."""
-        c, real = self.config, tokens >= 0
+        def body(layer: Layer, x: Array, _: None) -> tuple[Array, KeysValues]:
+            return layer(x, rotation, [], mask)
+
+        return self.run(body, x)[1]
+
+    def after(
+        self, prefix: Stacked, tokens: Int[Array, "B S"]
+    ) -> tuple[Float[Array, "B S H"], Stacked]:
+        """Runs tokens after the prefix; their positions count real ones from there."""
+        c, real, start = self.config, tokens >= 0, prefix[0].shape[3]
         # Padding between inputs and targets takes no position.
         positions = start + jnp.cumsum(real, axis=1) - 1
         rotation = angles(c.rope, c.head_dim, positions)
         order = jnp.asarray(np.tri(tokens.shape[1], dtype=bool))[None]
         mask = order & real[:, None]
-        x, kept = self.token_embedder(tokens), []
-        for layer, earlier in zip(self.layers, prefix, strict=True):
-            x, seen = layer(x, rotation, earlier, mask)
-            kept.append(seen)
-        return x, kept
+
+        def body(
+            layer: Layer, x: Array, prefix: KeysValues
+        ) -> tuple[Array, KeysValues]:
+            return layer(x, rotation, [Segment(*prefix)], mask)
+
+        return self.run(body, self.token_embedder(tokens), prefix)
+
+    def run(
+        self, body: layers.Body[Layer], x: Array, given: PyTree[Array] | None = None
+    ) -> tuple[Array, PyTree[Array]]:
+        count = self.config.num_hidden_layers
+        return layers.run(body, self.layers, count, x, given, remat=self.remat)
 
     def head(self, x: Float[Array, "B q H"]) -> Float[Array, "B q V"]:
         """Gives float32 logits of the last layer's output."""
@@ -252,14 +261,13 @@ class Llama(nn.Module):
 
     def logits(
         self,
-        prefix: list[list[Segment]],
+        prefix: Stacked,
         inputs: Int[Array, "B T"],
         targets: Int[Array, "B L"],
     ) -> Float[Array, "B L V"]:
         """Scores every target token given the ones before it; inputs are not empty."""
         tokens = jnp.concatenate([inputs, targets[:, :-1]], axis=1)
-        length = prefix[0][0].key.shape[2] if prefix[0] else 0
-        x, _ = self.run(prefix, length, tokens)
+        x, _ = self.after(prefix, tokens)
         # The head is the largest product: only positions before a target reach it.
         x = jnp.concatenate([_last(x, inputs), x[:, inputs.shape[1] :]], axis=1)
         return self.head(x)
@@ -272,17 +280,16 @@ class Llama(nn.Module):
     ) -> tuple[Float[Array, "B V"], Cache]:
         """Runs prompt and inputs and scores the first target token of `length`."""
         prefix, real = self.prefix(prompt), inputs >= 0
-        x, seen = self.run(prefix, prompt.shape[-2], inputs)
-        key = seen[0][0]
-        empty = jnp.zeros((*key.shape[:2], length, key.shape[3]), key.dtype)
+        x, seen = self.after(prefix, inputs)
+        key = seen[0]
+        empty = jnp.zeros((*key.shape[:3], length, key.shape[4]), key.dtype)
         cache = Cache(
-            earlier=[
-                [*segments, Segment(*pair, real[:, None])]
-                for segments, pair in zip(prefix, seen, strict=True)
-            ],
-            past=[(empty, empty)] * len(seen),
             start=prompt.shape[-2] + real.sum(axis=1),
             step=jnp.zeros((), jnp.int32),
+            prefix=prefix,
+            inputs=seen,
+            real=real[:, None],
+            past=(empty, empty),
         )
         return self.head(_last(x, inputs))[:, 0], cache
 
@@ -292,15 +299,18 @@ class Llama(nn.Module):
         """Scores the token after `tokens` and adds them to the cache."""
         c, step = self.config, cache.step
         rotation = angles(c.rope, c.head_dim, (cache.start + step)[:, None])
-        length = cache.past[0][0].shape[2]
-        mask = (jnp.arange(length) <= step)[None, None]
-        x, kept = self.token_embedder(tokens[:, None]), []
-        for layer, earlier, past in zip(
-            self.layers, cache.earlier, cache.past, strict=True
-        ):
-            x, seen = layer(x, rotation, earlier, mask, past, step)
-            kept.append(seen)
-        return self.head(x)[:, 0], cache._replace(past=kept, step=step + 1)
+        mask = (jnp.arange(cache.past[0].shape[3]) <= step)[None, None]
+
+        def body(
+            layer: Layer, x: Array, given: tuple[KeysValues, KeysValues, KeysValues]
+        ) -> tuple[Array, KeysValues]:
+            prefix, inputs, past = given
+            earlier = [Segment(*prefix), Segment(*inputs, cache.real)]
+            return layer(x, rotation, earlier, mask, past, step)
+
+        given = (cache.prefix, cache.inputs, cache.past)
+        x, past = self.run(body, self.token_embedder(tokens[:, None]), given)
+        return self.head(x)[:, 0], cache._replace(past=past, step=step + 1)
 
 
 def _last(x: Float[Array, "B S H"], inputs: Int[Array, "B T"]) -> Float[Array, "B 1 H"]:
@@ -309,9 +319,17 @@ def _last(x: Float[Array, "B S H"], inputs: Int[Array, "B T"]) -> Float[Array, "
     return jnp.take_along_axis(x, last[:, None, None], axis=1, mode="clip")
 
 
-def take(prefix: list[list[Segment]], rows: Int[Array, " B"]) -> list[list[Segment]]:
+def nothing(config: LlamaConfig, rows: int, dtype: DTypeLike) -> Stacked:
+    """Makes the keys and values of a prompt without rows."""
+    c = config
+    shape = (c.num_hidden_layers, c.num_key_value_heads, rows, 0, c.head_dim)
+    return jnp.zeros(shape, dtype), jnp.zeros(shape, dtype)
+
+
+def take(prefix: Stacked, rows: Int[Array, " B"]) -> Stacked:
     """Chooses each row's keys and values among those of K prompts."""
-    return jax.tree.map(lambda x: jnp.take(x, rows, axis=1, mode="clip"), prefix)
+    key, value = (jnp.take(x, rows, axis=2, mode="clip") for x in prefix)
+    return key, value
 
 
 @functools.cache
@@ -323,8 +341,8 @@ def module(config: LlamaConfig, remat: bool = False) -> Llama:
 def init_params(config: LlamaConfig, key: Key[Array, ""]) -> Params:
     """Draws float32 parameters, boxed with their sharding names."""
     token = jnp.zeros((1, 1), jnp.int32)
-    nothing = [[]] * config.num_hidden_layers
-    drawn = module(config).init(key, nothing, token, token, method="logits")
+    empty = nothing(config, 1, jnp.float32)
+    drawn = module(config).init(key, empty, token, token, method="logits")
     boxed = cast(Params, drawn["params"])
     # An embedding of small values: a tied head would else give huge logits.
     embedding = boxed["token_embedder"]["embedding"]

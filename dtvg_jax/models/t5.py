@@ -16,7 +16,7 @@ from flax import linen as nn
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from dtvg_jax.models import layers, ranges
-from dtvg_jax.models.layers import KeysValues
+from dtvg_jax.models.layers import KeysValues, Stacked
 from dtvg_jax.models.relative_positions import RelativePositions
 from dtvg_jax.shapes import Params
 
@@ -25,14 +25,13 @@ class Cache(NamedTuple):
     """What decoding keeps between two steps.
 
     step: the next target's number
-    memory, past: keys and values per decoder layer, of the encoder's output and of the
-        targets
+    memory, past: keys and values of the encoder's output and of the targets
     """
 
     step: Int[Array, ""]
-    memory: list[KeysValues]
+    memory: Stacked
     memory_mask: Bool[Array, "B 1 m"]
-    past: list[KeysValues]
+    past: Stacked
 
 
 @dataclasses.dataclass(frozen=True)
@@ -142,8 +141,11 @@ class EncoderLayer(nn.Module):
         self,
         x: Float[Array, "B k H"],
         mask: Bool[Array, "B 1 k"],
-        bias: Float[Array, "N k k"],
+        bias: Float[Array, "N k k"] | None,
     ) -> Float[Array, "B k H"]:
+        """Runs the layer, without `bias` by its own relative positions."""
+        if bias is None:
+            bias = self.relpos_bias(x.shape[1], x.shape[1])
         y = self.pre_attention_layer_norm(x)
         y = self.attention(y, self.attention.project(y), mask, bias)
         x = x + self.dropout(y)
@@ -170,17 +172,23 @@ class DecoderLayer(nn.Module):
         self.mlp = layers.Mlp(c.d_ff, c.activations, c.dropout_rate)
         self.dropout = layers.Dropout(c.dropout_rate)
 
+    def memory(self, encoded: Float[Array, "B m H"]) -> KeysValues:
+        """Makes keys and values of the encoder's output."""
+        return self.encoder_decoder_attention.project(encoded)
+
     def __call__(
         self,
         x: Float[Array, "B q H"],
         memory: KeysValues,
         memory_mask: Bool[Array, "B 1 m"],
-        mask: Bool[Array, "1 q k"],
-        bias: Float[Array, "N q k"],
+        bias: Float[Array, "N q k"] | None,
         past: KeysValues | None = None,
         index: Int[Array, ""] | None = None,
     ) -> tuple[Float[Array, "B q H"], KeysValues]:
-        """Runs the layer; with `past`, on one position that is written at `index`."""
+        """Runs the layer, without `bias` by its own relative positions.
+
+        With `past`, on one position that is written at `index`.
+        """
         y = self.pre_self_attention_layer_norm(x)
         seen = self.self_attention.project(y)
         if past is not None and index is not None:
@@ -188,6 +196,10 @@ class DecoderLayer(nn.Module):
                 layers.write(*pair, index) for pair in zip(past, seen, strict=True)
             )
             seen = key, value
+        length = seen[0].shape[2]
+        if bias is None:
+            bias = layers.row(self.relpos_bias(length, length), index)
+        mask = layers.row(jnp.asarray(np.tri(length, dtype=bool))[None], index)
         x = x + self.dropout(self.self_attention(y, seen, mask, bias))
         y = self.pre_cross_attention_layer_norm(x)
         x = x + self.dropout(self.encoder_decoder_attention(y, memory, memory_mask))
@@ -198,22 +210,6 @@ class DecoderLayer(nn.Module):
         return x, seen
 
 
-def stack_biases(
-    stack: "Encoder | Decoder", length: int, index: Int[Array, ""] | None = None
-) -> list[Float[Array, "N q k"]]:
-    """Gives each layer's relative positions, with `index` those of one query."""
-
-    def rows(table: RelativePositions) -> Float[Array, "N q k"]:
-        bias = table(length, length)
-        if index is None:
-            return bias
-        return jnp.take(bias, index[None], axis=1, mode="clip")
-
-    if stack.config.bias_per_layer:
-        return [rows(layer.relpos_bias) for layer in stack.layers]
-    return [rows(stack.relpos_bias)] * len(stack.layers)
-
-
 class Encoder(nn.Module):
     config: T5Config
     remat: bool = False
@@ -222,18 +218,21 @@ class Encoder(nn.Module):
         c = self.config
         if not c.bias_per_layer:
             self.relpos_bias = positions(c, both=True)
-        layer = nn.remat(EncoderLayer) if self.remat else EncoderLayer
-        self.layers = [layer(c) for _ in range(c.num_layers)]
+        self.layers = EncoderLayer(c)
         self.encoder_norm = layers.RMSNorm(c.layer_norm_epsilon)
         self.dropout = layers.Dropout(c.dropout_rate)
 
     def __call__(
         self, x: Float[Array, "B k H"], mask: Bool[Array, "B 1 k"]
     ) -> Float[Array, "B k H"]:
-        biases = stack_biases(self, x.shape[1])
+        c, length = self.config, x.shape[1]
+        bias = None if c.bias_per_layer else self.relpos_bias(length, length)
+
+        def body(layer: EncoderLayer, x: Array, _: None) -> tuple[Array, None]:
+            return layer(x, mask, bias), None
+
         x = self.dropout(x)
-        for layer, bias in zip(self.layers, biases, strict=True):
-            x = layer(x, mask, bias)
+        x, _ = layers.run(body, self.layers, c.num_layers, x, remat=self.remat)
         return self.dropout(self.encoder_norm(x))
 
 
@@ -245,40 +244,62 @@ class Decoder(nn.Module):
         c = self.config
         if not c.bias_per_layer:
             self.relpos_bias = positions(c, both=False)
-        layer = nn.remat(DecoderLayer) if self.remat else DecoderLayer
-        self.layers = [layer(c) for _ in range(c.num_decoder_layers)]
+        self.layers = DecoderLayer(c)
         self.decoder_norm = layers.RMSNorm(c.layer_norm_epsilon)
         self.dropout = layers.Dropout(c.dropout_rate)
         if not c.tied_head:
             self.logits_dense = layers.Head(c.vocab_size)
 
-    def project(self, memory: Float[Array, "B m H"]) -> list[KeysValues]:
-        """Makes each layer's keys and values of the encoder's output."""
-        return [
-            layer.encoder_decoder_attention.project(memory) for layer in self.layers
-        ]
+    def bias(
+        self, length: int, index: Int[Array, ""] | None = None
+    ) -> Float[Array, "N q k"] | None:
+        """Gives the relative positions that all layers share, if they do."""
+        if self.config.bias_per_layer:
+            return None
+        return layers.row(self.relpos_bias(length, length), index)
 
     def __call__(
         self,
         x: Float[Array, "B q H"],
-        memory: list[KeysValues],
+        encoded: Float[Array, "B m H"],
         memory_mask: Bool[Array, "B 1 m"],
-        past: list[KeysValues] | None = None,
-        index: Int[Array, ""] | None = None,
-    ) -> tuple[Float[Array, "B q H"], list[KeysValues]]:
-        length = x.shape[1] if past is None else past[0][0].shape[2]
-        biases = stack_biases(self, length, index)
-        # The whole mask, of which a step takes its row: `index` is traced.
-        mask = jnp.asarray(np.tri(length, dtype=bool))[None]
-        if index is not None:
-            mask = jnp.take(mask, index[None], axis=1, mode="clip")
-        x = self.dropout(x)
-        kept = []
-        for i, layer in enumerate(self.layers):
-            old = None if past is None else past[i]
-            x, seen = layer(x, memory[i], memory_mask, mask, biases[i], old, index)
-            kept.append(seen)
-        return self.dropout(self.decoder_norm(x)), kept
+    ) -> Float[Array, "B q H"]:
+        """Runs all positions at once."""
+        bias = self.bias(x.shape[1])
+
+        def body(layer: DecoderLayer, x: Array, _: None) -> tuple[Array, None]:
+            return layer(x, layer.memory(encoded), memory_mask, bias)[0], None
+
+        x, count = self.dropout(x), self.config.num_decoder_layers
+        x, _ = layers.run(body, self.layers, count, x, remat=self.remat)
+        return self.dropout(self.decoder_norm(x))
+
+    def memory(self, encoded: Float[Array, "B m H"]) -> Stacked:
+        """Makes keys and values of the encoder's output, for `step`."""
+
+        def body(layer: DecoderLayer, x: Array, _: None) -> tuple[Array, KeysValues]:
+            return x, layer.memory(x)
+
+        count = self.config.num_decoder_layers
+        return layers.run(body, self.layers, count, encoded)[1]
+
+    def step(
+        self, x: Float[Array, "B 1 H"], cache: Cache
+    ) -> tuple[Float[Array, "B 1 H"], Cache]:
+        """Runs the next position and adds it to the cache."""
+        index = cache.step
+        bias = self.bias(cache.past[0].shape[3], index)
+
+        def body(
+            layer: DecoderLayer, x: Array, given: tuple[KeysValues, KeysValues]
+        ) -> tuple[Array, KeysValues]:
+            memory, past = given
+            return layer(x, memory, cache.memory_mask, bias, past, index)
+
+        given, count = (cache.memory, cache.past), self.config.num_decoder_layers
+        x, past = layers.run(body, self.layers, count, x, given)
+        cache = cache._replace(past=past, step=index + 1)
+        return self.decoder_norm(x), cache
 
 
 class T5(nn.Module):
@@ -297,13 +318,13 @@ class T5(nn.Module):
         self,
         prompt: Float[Array, "P H"] | Float[Array, "#B P H"],
         inputs: Int[Array, "B T"],
-    ) -> tuple[list[KeysValues], Bool[Array, "B 1 m"]]:
-        """Encodes prompt and inputs into the decoder's keys, values and mask."""
+    ) -> tuple[Float[Array, "B m H"], Bool[Array, "B 1 m"]]:
+        """Encodes prompt and inputs; gives the mask of what is real, too."""
         x = layers.prepend(prompt, self.token_embedder(inputs))
         # Prompt rows are never padding, whatever the batch.
         real = jnp.ones((x.shape[0], prompt.shape[-2]), bool)
         mask = jnp.concatenate([real, inputs >= 0], axis=1)[:, None]
-        return self.decoder.project(self.encoder(x, mask)), mask
+        return self.encoder(x, mask), mask
 
     def head(self, x: Float[Array, "B q H"]) -> Float[Array, "B q V"]:
         """Gives float32 logits of the decoder's output."""
@@ -329,11 +350,10 @@ class T5(nn.Module):
         targets: Int[Array, "B L"],
     ) -> Float[Array, "B L V"]:
         """Scores every target token given the ones before it."""
-        memory, mask = self.encode(prefix, inputs)
+        encoded, mask = self.encode(prefix, inputs)
         start = jnp.full((targets.shape[0], 1), self.config.decoder_start_id)
         before = jnp.concatenate([start.astype(targets.dtype), targets[:, :-1]], axis=1)
-        x, _ = self.decoder(self.token_embedder(before), memory, mask)
-        return self.head(x)
+        return self.head(self.decoder(self.token_embedder(before), encoded, mask))
 
     def prefill(
         self,
@@ -342,13 +362,11 @@ class T5(nn.Module):
         length: int,
     ) -> tuple[Float[Array, "B V"], Cache]:
         """Encodes once and scores the first target token of `length`."""
-        memory, mask = self.encode(prompt, inputs)
-        c = self.config
-        empty = jnp.zeros(
-            (c.num_heads, inputs.shape[0], length, c.d_kv), memory[0][0].dtype
-        )
-        past = [(empty, empty)] * c.num_decoder_layers
-        cache = Cache(jnp.zeros((), jnp.int32), memory, mask, past)
+        encoded, mask = self.encode(prompt, inputs)
+        c, memory = self.config, self.decoder.memory(encoded)
+        shape = (*memory[0].shape[:3], length, c.d_kv)
+        empty = jnp.zeros(shape, encoded.dtype)
+        cache = Cache(jnp.zeros((), jnp.int32), memory, mask, (empty, empty))
         return self.decode(
             cache, jnp.full(inputs.shape[:1], c.decoder_start_id, jnp.int32)
         )
@@ -357,14 +375,7 @@ class T5(nn.Module):
         self, cache: Cache, tokens: Int[Array, " B"]
     ) -> tuple[Float[Array, "B V"], Cache]:
         """Scores the token after `tokens` and adds them to the cache."""
-        x, past = self.decoder(
-            self.token_embedder(tokens[:, None]),
-            cache.memory,
-            cache.memory_mask,
-            cache.past,
-            cache.step,
-        )
-        cache = cache._replace(past=past, step=cache.step + 1)
+        x, cache = self.decoder.step(self.token_embedder(tokens[:, None]), cache)
         return self.head(x)[:, 0], cache
 
 
@@ -390,11 +401,9 @@ def init_params(config: T5Config, key: Key[Array, ""]) -> Params:
     boxed = cast(Params, drawn["params"])
     # T5 folds the root of the head size into the query's initialiser.
     for stack in ("encoder", "decoder"):
-        for layer in boxed[stack].values():
-            for name in ("attention", "self_attention", "encoder_decoder_attention"):
-                if name in layer:
-                    query = layer[name]["query"]
-                    query["kernel"] = jax.tree.map(
-                        lambda x: x * config.d_kv**-0.5, query["kernel"]
-                    )
+        for name, part in boxed[stack]["layers"].items():
+            if name.endswith("attention"):
+                part["query"] = jax.tree.map(
+                    lambda x: x * config.d_kv**-0.5, part["query"]
+                )
     return boxed

@@ -57,13 +57,11 @@ def duplicate_heads(params: Params, config: t5.T5Config) -> Params:
     encoder = dict(params["encoder"])
     table = encoder["relpos_bias"]["rel_embedding"].at[:half, 0].set(-3.0)
     encoder["relpos_bias"] = {"rel_embedding": table}
-    for i in range(config.num_layers):
-        layer = dict(encoder[f"layers_{i}"])
-        query = layer["attention"]["query"]["kernel"][:, : half * config.d_kv]
-        key = layer["attention"]["key"]["kernel"]
-        key = key.at[:, : half * config.d_kv].set(4.0 * query)
-        layer["attention"] = layer["attention"] | {"key": {"kernel": key}}
-        encoder[f"layers_{i}"] = layer
+    attention = encoder["layers"]["attention"]
+    query = attention["query"]["kernel"][..., : half * config.d_kv]
+    key = attention["key"]["kernel"].at[..., : half * config.d_kv].set(4.0 * query)
+    attention = attention | {"key": {"kernel": key}}
+    encoder["layers"] = encoder["layers"] | {"attention": attention}
     return params | {"encoder": encoder}
 
 

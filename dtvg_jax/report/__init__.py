@@ -4,6 +4,7 @@ import dataclasses
 import json
 import os
 import pathlib
+from collections.abc import Sequence
 
 from dtvg_jax import files
 from dtvg_jax.errors import InputError
@@ -12,6 +13,7 @@ from dtvg_jax.report.records import FORMAT, Report, Results
 from dtvg_jax.report.summary import summarise
 from dtvg_jax.report.terminal import print_table
 from dtvg_jax.training import metrics_log
+from dtvg_jax.training.metrics_log import LogRecord
 
 __all__ = ["Report", "print_table", "read", "save", "to_json", "write"]
 
@@ -32,13 +34,19 @@ def write(job_dir: str | os.PathLike[str]) -> Report:
             f"{folder / metrics_log.FILE} is not the log that {FILE} was made with: "
             "restore it"
         )
-    records = metrics_log.read(folder / metrics_log.FILE)
+    records = _shown(results, metrics_log.read(folder / metrics_log.FILE))
     summary = summarise(results, records)
     plots = figures.draw(results, records, folder / "plots")
     made = Report(folder.resolve().name, results, summary, plots)
     files.write_json(folder / FILE, files.seal(to_json(made)))
     files.write_bytes(folder / "results.md", markdown.render(made).encode())
     return made
+
+
+def _shown(results: Results, records: Sequence[LogRecord]) -> list[LogRecord]:
+    """Leaves out the trials of a search that were not chosen."""
+    chosen = {row.run for row in results.rows}
+    return [one for one in records if one.trial is None or one.run in chosen]
 
 
 def save(folder: pathlib.Path, results: Results) -> None:

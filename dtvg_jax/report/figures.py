@@ -64,10 +64,10 @@ def _of_groups(job: JobFacts, records: Sequence[TrainRecord]) -> list[Drawn]:
     groups.png and consistency.png are DTVG's, or those of the only method; the files of
     other methods carry the method in their name.
     """
-    methods, drawn = sorted({record.run.full_method for record in records}), []
+    methods, drawn = sorted({record.run.shown_method for record in records}), []
     first = "dtvg" if "dtvg" in methods else (methods or [""])[0]
     for method in methods:
-        ours = [record for record in records if record.run.full_method == method]
+        ours = [record for record in records if record.run.shown_method == method]
         end, of = ("", "") if method == first else (f"-{method}", f", {method}")
         shows = f"which sources were in the group at each step{of}"
         plot = Plot(f"groups{end}.png", shows)
@@ -93,13 +93,13 @@ def losses(job: JobFacts, records: Sequence[TrainRecord]) -> Figure:
     )  # fmt: skip
     colours = _colours(job, records)
     for block, (stage, ours) in zip(blocks[:, 0], by_stage.items(), strict=True):
-        present = {record.run.full_method for record in ours}
+        present = {record.run.shown_method for record in ours}
         shown = {name: c for name, c in colours.items() if name in present}
         grid = block.subplots(lines[stage], columns, squeeze=False).flat
         for axes, task in zip(grid, tasks[stage], strict=False):
             for method, colour in shown.items():
                 mine = [
-                    r for r in ours if (r.task, r.run.full_method) == (task, method)
+                    r for r in ours if (r.task, r.run.shown_method) == (task, method)
                 ]
                 _seeds_and_mean(axes, mine, lambda record: record.loss, colour)
             _dress(axes, task)
@@ -318,7 +318,7 @@ def _legend(figure: FigureBase, colours: Mapping[str, str]) -> None:
 
 
 def _colours(job: JobFacts, records: Iterable[TrainRecord]) -> dict[str, str]:
-    logged = (record.run.full_method for record in records)
+    logged = (record.run.shown_method for record in records)
     methods = dict.fromkeys([*job.methods, *logged])
     return {m: COLOURS[i % len(COLOURS)] for i, m in enumerate(methods)}
 

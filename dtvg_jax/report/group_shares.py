@@ -25,7 +25,7 @@ def group_shares(job: JobFacts, records: Iterable[TrainRecord]) -> list[GroupSha
     lanes: dict[tuple[str, str], dict[int, list[TrainRecord]]] = {}
     for record in records:
         if record.group is not None:
-            seeds = lanes.setdefault((record.task, record.run.full_method), {})
+            seeds = lanes.setdefault((record.task, record.run.shown_method), {})
             seeds.setdefault(record.seed, []).append(record)
     return [
         _group_share(task, method, seeds, known)

@@ -33,7 +33,7 @@ def problems(rows: Iterable[ResultRow], records: Iterable[LogRecord]) -> list[Pr
         if isinstance(record, TrainRecord):
             steps.setdefault(record.run, []).append(record)
     return [
-        Problem(row.stage, row.task, row.run.full_method, row.seed, sign, seen)
+        Problem(row.stage, row.task, row.run.shown_method, row.seed, sign, seen)
         for row in rows
         for sign, seen in _signs(row, steps.get(row.run, []))
     ]

@@ -15,6 +15,7 @@ from dtvg_jax.report.tables import (
     group_table,
     method_table,
     numeric_columns,
+    search_table,
     source_table,
     target_table,
     useful_table,
@@ -91,6 +92,18 @@ def _targets(report: Report) -> list[Table]:
     return [table] if table.rows else []
 
 
+def _search(report: Report) -> list[str | Table]:
+    if not report.summary.settings:
+        return []
+    return [
+        "Every setting was trained with every seed. A number is the mean over seeds of "
+        'the best validation score; "to 50" means that the setting was stopped at step '
+        '50, being in the worse half. The one with "*" was chosen for its method on '
+        "that target, for all seeds; only its prompts were tested.",
+        search_table(report.summary.settings),
+    ]
+
+
 def _ceilings(report: Report) -> list[str | Table]:
     table = ceiling_table(report)
     if not table.rows:
@@ -144,6 +157,7 @@ SECTIONS: Sequence[tuple[str, Section]] = (
     ("Terms", _terms),
     ("Methods", _methods),
     ("Targets", _targets),
+    ("Search", _search),
     ("All weights", _ceilings),
     ("Sources", _sources),
     ("Groups", _groups),

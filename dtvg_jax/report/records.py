@@ -1,6 +1,7 @@
 """The records of results.json: what a job measured, and what the report made of it.
 
-In the report's own records `method` is the method with its variant.
+In the report's own records `method` is the method with its variant; in a search, where
+the variants of a method are settings to choose from, without.
 """
 
 import dataclasses
@@ -8,7 +9,7 @@ import enum
 from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple, TypeAlias
 
-from dtvg_jax.training.runs import Run
+from dtvg_jax.training.runs import Run, Trial
 
 FORMAT = 3
 
@@ -32,7 +33,8 @@ class Cost:
 class JobFacts:
     """The settings of a job that the report shows; seconds by part of the job.
 
-    `descriptions`, `method_settings` and `costs` are by method, with its variant;
+    `descriptions`, `method_settings` and `costs` are by method, with its variant; in a
+    search, of which the variants are one method, `method_settings` alone has these;
     `taken` names what came from other stores, by the entry of stage 1 that was not
     learned.
     """
@@ -86,11 +88,41 @@ class ResultRow:
     only_answer: str | None
     growth: float
     variant: str = ""
+    trial: Trial | None = None
 
     @property
     def run(self) -> Run:
         """The run that learned the prompt."""
-        return Run(self.stage, self.task, self.method, self.seed, self.variant)
+        return Run(
+            self.stage, self.task, self.method, self.seed, self.variant, self.trial
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class TrialRow:
+    """One prompt of a search: `validation` scores are those of `best_step`.
+
+    `stopped` is the step at which its setting was in the worse half, `failed` says why
+    training ended early. Those `chosen` are tested and have a `ResultRow`.
+    """
+
+    task: str
+    method: str
+    variant: str
+    trial: Trial
+    seed: int
+    validation: Scores
+    best_step: int
+    stopped: int | None
+    failed: str | None
+    entry: str
+    prompt_digest: str
+    chosen: bool
+
+    @property
+    def run(self) -> Run:
+        """The run that learned the prompt."""
+        return Run(2, self.task, self.method, self.seed, self.variant, self.trial)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -139,6 +171,7 @@ class Results:
     similarity: Mapping[str, SimilarityMatrix]
     log_digest: str
     ceilings: Sequence[Ceiling] = ()
+    trials: Sequence[TrialRow] = ()
     format: int = FORMAT
 
 
@@ -199,6 +232,24 @@ class Comparison:
     baseline: str
     overall: Difference | None = None
     by_task: Mapping[str, Difference] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class SettingRow:
+    """A setting that was tried, and its mean validation score over `seeds`.
+
+    Seeds that failed are left out; where all did, `mean` is None.
+    """
+
+    task: str
+    method: str
+    variant: str
+    trial: Trial
+    mean: float | None
+    seeds: Sequence[int]
+    failed: Sequence[int]
+    stopped: int | None
+    chosen: bool
 
 
 @dataclasses.dataclass(frozen=True)
@@ -270,6 +321,7 @@ class Summary:
     groups: Sequence[GroupShare]
     failed: Sequence[Failure]
     problems: Sequence[Problem]
+    settings: Sequence[SettingRow] = ()
 
 
 class Plot(NamedTuple):

@@ -19,13 +19,16 @@ from dtvg_jax.report.records import (
     Results,
     Role,
     ScoreRow,
+    SettingRow,
     SingleSource,
     Summary,
+    TrialRow,
 )
 from dtvg_jax.report.statistics import paired_interval, spread
 from dtvg_jax.store import entries
 from dtvg_jax.training.metrics_log import LogRecord, TrainRecord
 from dtvg_jax.training.runs import Run
+from dtvg_jax.training.trials import Setting, setting_of
 
 BASELINE = "prompt_tuning"
 
@@ -36,7 +39,7 @@ class Cell(NamedTuple):
     stage: int
     role: Role
     task: str
-    method: str  # with its variant
+    method: str  # as `Run.shown_method`
 
 
 def summarise(results: Results, records: Iterable[LogRecord]) -> Summary:
@@ -49,6 +52,7 @@ def summarise(results: Results, records: Iterable[LogRecord]) -> Summary:
         groups=group_shares(results.job, steps),
         failed=failures(results),
         problems=health.problems(results.rows, records),
+        settings=settings(results.trials),
     )
 
 
@@ -147,7 +151,7 @@ def _paired(
         {
             (row.task, row.seed): _score(row)
             for row in rows
-            if (row.stage, row.role, row.run.full_method) == (stage, "target", name)
+            if (row.stage, row.role, row.run.shown_method) == (stage, "target", name)
         }
         for name in (method, BASELINE)
     )
@@ -166,10 +170,35 @@ def _difference(differences: Sequence[float]) -> Difference:
     )
 
 
+def settings(trials: Iterable[TrialRow]) -> list[SettingRow]:
+    """Gathers the trials of a search over seeds, in the order they are in."""
+    seeds: dict[Setting, list[TrialRow]] = {}
+    for one in trials:
+        seeds.setdefault(setting_of(one.run), []).append(one)
+    return [_setting_row(rows) for rows in seeds.values()]
+
+
+def _setting_row(rows: Sequence[TrialRow]) -> SettingRow:
+    ended = [row for row in rows if not row.failed]
+    scores = [row.validation["mean"] for row in ended]
+    one = rows[0]
+    return SettingRow(
+        task=one.task,
+        method=one.method,
+        variant=one.variant,
+        trial=one.trial,
+        mean=spread(scores).mean if scores else None,
+        seeds=[row.seed for row in ended],
+        failed=[row.seed for row in rows if row.failed],
+        stopped=one.stopped,
+        chosen=one.chosen,
+    )
+
+
 def failures(results: Results) -> list[Failure]:
     """Lists lanes that failed, and lanes of the job's plan that have no result."""
     failed = [
-        Failure(row.stage, row.task, row.run.full_method, row.seed, row.failed)
+        Failure(row.stage, row.task, row.run.shown_method, row.seed, row.failed)
         for row in results.rows
         if row.failed
     ]
@@ -215,7 +244,7 @@ def _score(row: ResultRow) -> float:
 
 
 def _cell(row: ResultRow) -> Cell:
-    return Cell(row.stage, row.role, row.task, row.run.full_method)
+    return Cell(row.stage, row.role, row.task, row.run.shown_method)
 
 
 def task_order(job: JobFacts) -> list[str]:

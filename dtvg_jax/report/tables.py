@@ -3,7 +3,14 @@
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from dtvg_jax.report.records import Ceiling, Cost, GroupShare, Report, ScoreRow
+from dtvg_jax.report.records import (
+    Ceiling,
+    Cost,
+    GroupShare,
+    Report,
+    ScoreRow,
+    SettingRow,
+)
 from dtvg_jax.report.statistics import spread
 from dtvg_jax.report.summary import BASELINE, last_stage
 from dtvg_jax.report.verdicts import verdict
@@ -112,6 +119,36 @@ def ceiling_table(report: Report) -> Table:
     names = ("metric", "mean", "sd", "seeds")
     said = {name: _SCORES[name] for name in names}
     return Table({**_TARGET, **said, "trained": _METHODS["trained"]}, rows)
+
+
+def search_table(settings: Sequence[SettingRow]) -> Table:
+    """Lays out the validation scores of a search, a column for each setting."""
+    names = list(dict.fromkeys(map(_setting, settings)))
+    cells: dict[tuple[str, str], dict[str, str]] = {}
+    for one in settings:
+        of_target = cells.setdefault((one.task, one.method), {})
+        of_target[_setting(one)] = _tried(one)
+    rows = [
+        [*key, *(shown.get(name, "-") for name in names)]
+        for key, shown in cells.items()
+    ]
+    columns = {**_TARGET, "method": _METHODS["method"], **dict.fromkeys(names, "")}
+    return Table(columns, rows)
+
+
+def _setting(one: SettingRow) -> str:
+    warmup = "" if one.trial.warmup is None else f"warm-up {one.trial.warmup}"
+    parts = (one.variant, f"rate {one.trial.rate:g}", warmup)
+    return ", ".join(part for part in parts if part)
+
+
+def _tried(one: SettingRow) -> str:
+    parts = [
+        number(one.mean) + ("*" if one.chosen else ""),
+        f"to {one.stopped}" if one.stopped is not None else "",
+        f"{len(one.failed)} failed" if one.failed else "",
+    ]
+    return " ".join(part for part in parts if part)
 
 
 def source_table(report: Report) -> Table:

@@ -12,6 +12,7 @@ from dtvg_jax.report.tables import (
     Table,
     method_table,
     numeric_columns,
+    search_table,
     source_table,
     target_table,
 )
@@ -26,6 +27,7 @@ def print_table(
         console = Console(highlight=False)
     for title, table in (
         ("Sources", source_table(report)),
+        ("Search, validation; * chosen", search_table(report.summary.settings)),
         ("Targets", target_table(report)),
         ("Methods, all targets", method_table(report)),
     ):

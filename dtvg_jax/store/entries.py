@@ -7,9 +7,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+from dtvg_jax import methods
 from dtvg_jax.errors import InputError, shown
+from dtvg_jax.methods import row_prompts
+from dtvg_jax.methods.row_prompts import Prompts, RowPrompt
 from dtvg_jax.models import backbone
-from dtvg_jax.training.runs import Run, can_name_a_file
+from dtvg_jax.training.runs import Run, Trial, can_name_a_file
 
 FORMAT, UNSEALED = 2, 1  # entries of format 1 have no digest of their metadata
 # In names of entries, the method of a prompt that stage 1 learned.
@@ -39,7 +42,7 @@ class EntryName(NamedTuple):
 
 def name_of(run: Run) -> EntryName:
     """Names the entry of a run."""
-    method = STAGE1 if run.stage == 1 else run.full_method
+    method = STAGE1 if run.stage == 1 else run.setting
     return EntryName(run.task, method, run.seed)
 
 
@@ -74,6 +77,7 @@ class Metadata:
 
     Attributes:
       settings: of the method: its class and hyper-parameters.
+      trial: what a search tried, and `stopped` the step at which it stopped the run.
       step: the step that validated best; `metrics` are its validation scores.
       failed: why training ended early.
       sources: the tasks that the array "group" is about.
@@ -88,6 +92,8 @@ class Metadata:
     seed: int
     stage: int | None = None
     variant: str = ""
+    trial: Trial | None = None
+    stopped: int | None = None
     settings: Mapping[str, object] | None = None
     step: int | None = None
     metrics: Mapping[str, float] = dataclasses.field(default_factory=dict)
@@ -111,9 +117,8 @@ class Metadata:
     @property
     def name(self) -> EntryName:
         """The name of the entry."""
-        return name_of(
-            Run(self.stage or 0, self.task, self.method, self.seed, self.variant)
-        )
+        run = Run(self.stage or 0, self.task, self.method, self.seed, self.variant)
+        return name_of(run._replace(trial=self.trial))
 
 
 class Fit(NamedTuple):
@@ -160,7 +165,31 @@ class Entry(NamedTuple):
 
     Methods with groups have "target_prompt" [P, H], "target_scale" [P],
     "source_scales" [S, P] and "group" [S].
+
+    Methods that look at rows have all that the prompt of a row is made of, see
+    `methods.row_prompts`; "prompt" is then what they start from for every row, such as
+    the target's own prompt of ATTEMPT.
     """
 
     arrays: Arrays
     metadata: Metadata
+
+
+def row_prompt_of(entry: Entry) -> RowPrompt | None:
+    """Gives what the prompts of rows are made of; None where one is for all of them."""
+    if not row_prompts.are_in(entry.arrays):
+        return None
+    try:
+        method = methods.of_settings(dict(entry.metadata.settings or {}))
+    except InputError as error:
+        raise InputError(f"{entry.metadata.name} looks at rows: {error}") from None
+    return row_prompts.from_arrays(method, entry.arrays)
+
+
+def prompts_of(found: Sequence[Entry]) -> Prompts:
+    """Gives the prompts of entries as decoding takes them."""
+    made = {k: row_prompt_of(entry) for k, entry in enumerate(found)}
+    return Prompts(
+        np.stack([entry.arrays["prompt"] for entry in found]),
+        {k: looking for k, looking in made.items() if looking is not None},
+    )

@@ -15,7 +15,8 @@ from jaxtyping import Float
 from dtvg_jax import files, task_vectors
 from dtvg_jax.errors import InputError
 from dtvg_jax.formats import hugging_face, load, prompt_files, t5x
-from dtvg_jax.methods import initial_prompt
+from dtvg_jax.formats.tensors import Slot
+from dtvg_jax.methods import initial_prompt, row_prompts
 from dtvg_jax.models import backbone, t5
 from dtvg_jax.store import entries
 from dtvg_jax.store.entries import EntryName, Fit, Metadata
@@ -24,7 +25,7 @@ from dtvg_jax.store.prompt_store import PromptStore
 FORMATS = ("peft", "npy", "prompt_tuning")
 BACKBONE_FORMATS = ("t5x", "hugging_face")
 TASK = re.compile(r"[\w.+-]*\w[\w.+-]*")
-EMBEDDING = "token_embedder/embedding"
+EMBEDDING = Slot("token_embedder/embedding")
 
 
 class Target(NamedTuple):
@@ -71,6 +72,12 @@ def export_prompts(
 def _exported(prompt_store: PromptStore, name: str, to: Target) -> dict[str, bytes]:
     """Gives the files of an entry by what follows its name."""
     entry = prompt_store.read(name)
+    if row_prompts.are_in(entry.arrays):
+        raise InputError(
+            f"{name} has a prompt of its own for each row, made by the method "
+            f"{entry.metadata.method!r}, which no other program knows: it cannot be "
+            "exported."
+        )
     rows, source = entry.arrays["prompt"], to.source
     if source is None:
         return prompt_files.npy(rows)

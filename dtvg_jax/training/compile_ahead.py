@@ -10,12 +10,13 @@ import math
 import os
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple, TypeAlias
 
 import jax
 from jax import export
 from jax.experimental import topologies
+from jax.extend.core import ClosedJaxpr, Jaxpr
 from jax.sharding import NamedSharding
 from jaxtyping import PyTree
 
@@ -36,6 +37,12 @@ _COLLECTIVES = (
 # `%name = f32[8,4]{1,0} all-reduce(...` or `= (f32[4], s32[]) all-reduce-start(...`
 _OPERATION = re.compile(rf"= (\(.*?\)|\S+) ({'|'.join(_COLLECTIVES)})(?:-start)?\(")
 _ARRAY = re.compile(r"(pred|[a-z]+(\d+)[a-z0-9]*)\[([\d,]*)\]")
+# `%name (arguments) -> result {`, lines, `}`; what a line runs, and how often.
+_COMPUTATION = re.compile(r"^(ENTRY )?%?([\w.-]+) [^\n]*\{\n(.*?)^\}", re.M | re.S)
+_RUN = re.compile(r"(?:body|calls|to_apply)=%?([\w.-]+)")
+_TRIPS = re.compile(r'"known_trip_count":\{"n":"(\d+)"\}')
+
+PROGRAMS = (ClosedJaxpr, Jaxpr)
 
 
 class Shapes(NamedTuple):
@@ -60,13 +67,17 @@ class Step(NamedTuple):
 
 
 class Figures(NamedTuple):
-    """What is known of a compiled step, per chip."""
+    """What is known of a compiled step, per chip.
+
+    memory_bytes: by use, and in total
+    operations: of matrix products, which all chips share evenly
+    collectives: count and bytes of results, by kind
+    """
 
     compile_seconds: float
-    memory_bytes: dict[str, int]  # by use, and in total
-    operations: float | None
-    bytes_accessed: float | None  # moved in memory
-    collectives: dict[str, dict[str, int]]  # count and bytes of results, by kind
+    memory_bytes: dict[str, int]
+    operations: float
+    collectives: dict[str, dict[str, int]]
 
 
 def compile_steps(
@@ -145,6 +156,7 @@ def _contexts(shapes: Shapes, width: int) -> lanes.LaneContexts:
         sources=_array(shapes.groups, shapes.sources, *prompt),
         start=_array(shapes.lanes, *prompt),
         available=_array(shapes.lanes, shapes.sources, dtype="bool"),
+        seed=_array(shapes.groups, dtype="uint32"),
     )
 
 
@@ -199,11 +211,11 @@ def topology_devices(topology: str) -> Sequence[object]:
 def compile_for(step: jax.stages.Wrapped, arguments: Arguments) -> Figures:
     """Compiles a jitted step for the devices that its arguments' shardings name."""
     start = time.perf_counter()
-    compiled = step.lower(*arguments).compile()
+    traced = step.trace(*arguments)
+    compiled = traced.lower().compile()
     seconds = time.perf_counter() - start
-    memory, cost = compiled.memory_analysis(), compiled.cost_analysis()
-    program = compiled.as_text()
-    if memory is None or cost is None or program is None:
+    memory, program = compiled.memory_analysis(), compiled.as_text()
+    if memory is None or program is None:
         raise InputError("this version of XLA tells nothing of a compiled program")
     uses = {
         "arguments": memory.argument_size_in_bytes,
@@ -214,26 +226,63 @@ def compile_for(step: jax.stages.Wrapped, arguments: Arguments) -> Figures:
     }
     # Outputs that take the place of donated arguments are counted once.
     total = sum(uses.values()) - 2 * uses["aliased"]
+    chips = len(jax.tree.leaves(arguments)[0].sharding.device_set)
     return Figures(
         compile_seconds=round(seconds, 1),
         memory_bytes=uses | {"total": total},
-        operations=cost.get("flops"),
-        bytes_accessed=cost.get("bytes accessed"),
+        operations=products(traced.jaxpr.jaxpr) / chips,
         collectives=collectives(program),
     )
 
 
 def collectives(program: str) -> dict[str, dict[str, int]]:
-    """Counts the collectives in a program's HLO text and the bytes of their results."""
+    """Counts the collectives that a program's HLO text runs, and their results' bytes.
+
+    Those of a loop's body count as often as it runs, which XLA's own figures leave out.
+    """
     found: dict[str, dict[str, int]] = {}
-    for shapes, kind in _OPERATION.findall(program):
-        entry = found.setdefault(kind, {"count": 0, "bytes": 0})
-        entry["count"] += 1
-        entry["bytes"] += sum(
-            math.prod(int(n) for n in size.split(",") if n) * int(bits or 8) // 8
-            for _, bits, size in _ARRAY.findall(shapes)
-        )
+    for line, times in _lines(program):
+        for shapes, kind in _OPERATION.findall(line):
+            entry = found.setdefault(kind, {"count": 0, "bytes": 0})
+            entry["count"] += times
+            entry["bytes"] += times * sum(
+                math.prod(int(n) for n in size.split(",") if n) * int(bits or 8) // 8
+                for _, bits, size in _ARRAY.findall(shapes)
+            )
     return found
+
+
+def _lines(program: str) -> Iterator[tuple[str, int]]:
+    """Gives each line that is run, and how often."""
+    computations = _COMPUTATION.findall(program)
+    lines = {name: body.splitlines() for _, name, body in computations}
+    todo = [(name, 1) for entry, name, _ in computations if entry]
+    while todo:
+        name, times = todo.pop()
+        for line in lines[name]:
+            yield line, times
+            trips = _TRIPS.search(line)
+            each = times * int(trips[1]) if trips else times
+            todo += [(called, each) for called in _RUN.findall(line)]
+
+
+def products(program: Jaxpr) -> int:
+    """Counts the operations of all matrix products, those of loops by their trips."""
+    total = 0
+    for equation in program.eqns:
+        if equation.primitive.name == "dot_general":
+            (contracted, _), _ = equation.params["dimension_numbers"]
+            shape = equation.invars[0].aval.shape
+            terms = math.prod(shape[axis] for axis in contracted)
+            total += 2 * terms * math.prod(equation.outvars[0].aval.shape)
+        inner = jax.tree.leaves(
+            list(equation.params.values()), is_leaf=lambda x: isinstance(x, PROGRAMS)
+        )
+        times = equation.params.get("length", 1)  # that of a scan
+        for one in inner:
+            if isinstance(one, PROGRAMS):
+                total += times * products(getattr(one, "jaxpr", one))
+    return total
 
 
 def lower_for_cuda(step: jax.stages.Wrapped, arguments: Arguments) -> int:

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Bool, Float, Int, Key, PyTree
+from jaxtyping import Array, Bool, Float, Int, Key, PyTree, UInt
 
 from dtvg_jax.methods.method import (
     Context,
@@ -22,6 +22,7 @@ from dtvg_jax.methods.method import (
     MethodState,
     Trainables,
 )
+from dtvg_jax.methods.row_prompts import Prompts, RowPrompt
 from dtvg_jax.training import optimisers
 
 Tree = TypeVar("Tree")
@@ -30,13 +31,14 @@ Tree = TypeVar("Tree")
 class LaneContexts(NamedTuple):
     """The contexts of K lanes in G groups of as many neighbours: those of a seed.
 
-    The lanes of a group share `p_init` and `sources`; the rest is a lane's own.
+    The lanes of a group share `p_init`, `sources` and `seed`; the rest is a lane's own.
     """
 
     p_init: Float[Array, "G P H"]
     sources: Float[Array, "G S P H"]
     start: Float[Array, "K P H"]
     available: Bool[Array, "K S"]
+    seed: UInt[Array, " G"]
 
 
 class Best(NamedTuple):
@@ -131,23 +133,49 @@ def _over_lanes(
         return jax.tree.map(join, tree)
 
     def mapped(*own: PyTree[Array]) -> Tree:
-        start, available = fold((contexts.start, contexts.available))
-        per_lane, shared = [0] * len(own), [None] * 2
+        def lane(
+            shared: PyTree[Array], start: Array, available: Array, *own: PyTree[Array]
+        ) -> Tree:
+            p_init, sources, seed = shared
+            return function(*own, Context(p_init, sources, start, available, seed))
 
-        def lane(*arguments: PyTree[Array]) -> Tree:
-            return function(*arguments[:-4], Context(*arguments[-4:]))
-
-        inner = jax.vmap(lane, in_axes=(*per_lane, *shared, 0, 0))
-        made = jax.vmap(inner)(
-            *(fold(argument) for argument in own),
-            contexts.p_init,
-            contexts.sources,
-            start,
-            available,
-        )
-        return unfold(made)
+        each = fold((contexts.start, contexts.available, *own))
+        inner = jax.vmap(lane, in_axes=(None, *[0] * len(each)))
+        shared = contexts.p_init, contexts.sources, contexts.seed
+        return unfold(jax.vmap(inner)(shared, *each))
 
     return mapped
+
+
+def row_prompts(
+    method: Method,
+    prompts: Float[Array, "K P H"],
+    trainables: Trainables,
+    contexts: LaneContexts,
+    lanes: Int[Array, " R"],
+    tokens: Float[Array, "R T H"],
+    real: Bool[Array, "R T"],
+) -> Float[Array, "R P H"]:
+    """Makes the prompt of each row, of the lane that it is of.
+
+    Sources are not copied for each row either: a prompt is made with those of every
+    group, and that of the row's own group is taken.
+    """
+    own = prompts, trainables, contexts.start, contexts.available
+    mine = jax.tree.map(lambda x: jnp.take(x, lanes, axis=0, mode="clip"), own)
+
+    def row(mine: PyTree[Array], tokens: Array, real: Array, *shared: Array) -> Array:
+        prompt, trainables, start, available = mine
+        p_init, sources, seed = shared
+        context = Context(p_init, sources, start, available, seed)
+        return method.row_prompt(prompt, trainables, context, tokens, real)
+
+    rows = jax.vmap(row, in_axes=(0, 0, 0, None, None, None))
+    of_groups = jax.vmap(rows, in_axes=(None, None, None, 0, 0, 0))
+    shared = contexts.p_init, contexts.sources, contexts.seed
+    made = of_groups(mine, tokens, real, *shared)
+    group = lanes // (prompts.shape[0] // made.shape[0])
+    return jnp.take_along_axis(made, group[None, :, None, None], axis=0)[0]
 
 
 def select(which: Bool[Array, " K"], new: Tree, old: Tree) -> Tree:
@@ -159,11 +187,44 @@ def select(which: Bool[Array, " K"], new: Tree, old: Tree) -> Tree:
     return jax.tree.map(leaf, new, old)
 
 
+def _standing(
+    method: Method,
+    prompts: Float[Array, "K P H"] | Float[np.ndarray, "K P H"],
+    trainables: Trainables,
+    contexts: LaneContexts,
+) -> Prompts:
+    """Gives the lanes' prompts as decoding takes them."""
+    if not method.looks_at_rows:
+        return Prompts(prompts)
+    size = prompts.shape[0] // contexts.p_init.shape[0]
+    # Once for each group: its lanes share the arrays.
+    groups = zip(contexts.p_init, contexts.sources, contexts.seed, strict=True)
+    shared = [group for group in groups for _ in range(size)]
+    looking = {}
+    for k, (p_init, sources, seed) in enumerate(shared):
+        context = Context(
+            p_init, sources, contexts.start[k], contexts.available[k], seed
+        )
+        own = {name: x[k] for name, x in trainables.items()}
+        looking[k] = RowPrompt(method, prompts[k], own, context)
+    return Prompts(prompts, looking)
+
+
+def current(method: Method, state: State, fixed: Fixed) -> tuple[Prompts, Diagnostics]:
+    """Makes the prompts that the state stands for, which validation decodes with."""
+    made, diagnostics = _current(method, state, fixed)
+    return _standing(method, made, state.trainables, fixed.context), diagnostics
+
+
+def best_prompts(method: Method, best: Best, contexts: LaneContexts) -> Prompts:
+    """Gives the prompts of the lanes' best steps."""
+    return _standing(method, best.prompt, best.trainables, contexts)
+
+
 @functools.partial(jax.jit, static_argnums=0)
-def current(
+def _current(
     method: Method, state: State, fixed: Fixed
 ) -> tuple[Float[Array, "K P H"], Diagnostics]:
-    """Makes the prompts that the state stands for, which validation decodes with."""
     made, _, diagnostics = prompts(
         method, state.trainables, state.method_state, fixed.context, state.step
     )

@@ -13,11 +13,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Bool
 
 from dtvg_jax.data import batches, microbatches
 from dtvg_jax.data.microbatches import Cut
 from dtvg_jax.files import JsonObject
+from dtvg_jax.methods.row_prompts import Prompts
 from dtvg_jax.models import backbone as backbones
 from dtvg_jax.models.backbone import Backbone
 from dtvg_jax.training import (
@@ -27,6 +28,7 @@ from dtvg_jax.training import (
     programs,
     step,
     throughput,
+    trials,
 )
 from dtvg_jax.training.metrics_log import MetricsLog
 from dtvg_jax.training.placement import Placement
@@ -38,10 +40,12 @@ class Trained(NamedTuple):
     """The lanes of a program after their last step."""
 
     best: lanes.Best  # arrays of NumPy
+    prompts: Prompts  # of the best step
     alive: Bool[np.ndarray, " K"]
     scores: Sequence[Mapping[str, float]]  # validation at the best step
     seconds: float  # of training and validation, in all processes
     lane_step: float | None  # seconds of a step, see `Validated`
+    stopped: Sequence[int | None]  # the step at which a search stopped each lane
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,6 +55,7 @@ class Validated:
     step: int  # -1 before the first
     alive: Sequence[bool]  # of each lane; the dead are given no rows from here on
     best: Sequence[dict[str, float]]  # scores of each lane's best step, {} before it
+    stopped: Sequence[int | None]  # the step at which a search stopped each lane
     # Seconds of a step, divided by the lanes that take part: the least mean between
     # two validations, which holds no compilation. None before the second.
     lane_step: float | None = None
@@ -67,7 +72,6 @@ class Progress:
 
 Check = Callable[[], None]
 Scores: TypeAlias = Sequence[Mapping[str, float]]
-Prompts: TypeAlias = Float[Array, "K P H"] | Float[np.ndarray, "K P H"]
 Validate = Callable[[Prompts, Sequence[int]], Scores]
 
 
@@ -105,9 +109,8 @@ def train(
     with checkpoints.manager(folder) as manager:
         restored = checkpoints.restore(manager, state, Progress)
         count = len(training.lanes)
-        at = Progress(
-            log.position(), Validated(-1, (True,) * count, ({},) * count), 0.0
-        )
+        nothing = Validated(-1, (True,) * count, ({},) * count, (None,) * count)
+        at = Progress(log.position(), nothing, 0.0)
         if restored is not None:
             state, at = restored
             log.truncate(at.log_position)
@@ -120,17 +123,20 @@ def train(
             _save(loop, state, at.validated)
         state, validated = _steps(loop, state, at.validated, validate, check)
         best, scores = jax.device_get(state.best), dict(enumerate(validated.best))
+        prompts = lanes.best_prompts(method, best, training.context)
         # Lanes that failed before they were ever validated.
         if unseen := [k for k, found in scores.items() if not found]:
-            start = validate(best.prompt, unseen)
+            start = validate(prompts, unseen)
             scores |= dict(zip(unseen, start, strict=True))
         seconds = time.monotonic() - began
         return Trained(
             best,
+            prompts,
             np.asarray(state.alive),
             list(scores.values()),
             seconds,
             validated.lane_step,
+            validated.stopped,
         )
 
 
@@ -187,27 +193,50 @@ def _validate(
     scores = dict(zip(due, found, strict=True))
     groups = jax.device_get(seen.get("group"))
     state, validated = _note_scores(loop, state, validated, scores, groups)
+    if validated.step in loop.training.halve_at:
+        validated = _halve(loop.training, validated, scores)
     _save(loop, state, validated)
     return state, validated
 
 
+def _halve(
+    training: Training,
+    validated: Validated,
+    scores: Mapping[int, Mapping[str, float]],
+) -> Validated:
+    """Stops the worse half of the settings that are left of each task and method.
+
+    They are ranked by their best scores so far; equals, such as those of which step 0
+    is the best, by their last ones.
+    """
+    runs = [lane.run for lane in training.lanes]
+    ranks = {
+        run: (validated.best[k]["mean"], scores[k]["mean"])
+        if validated.alive[k] and validated.best[k]
+        else (math.nan, math.nan)
+        for k, run in enumerate(runs)
+        if validated.stopped[k] is None
+    }
+    worse = ranks.keys() - trials.better_half(ranks)
+    stopped = tuple(
+        validated.step if run in worse else before
+        for run, before in zip(runs, validated.stopped, strict=True)
+    )
+    return dataclasses.replace(validated, stopped=stopped)
+
+
 def _due(training: Training, validated: Validated, at: int) -> list[int]:
-    """Lists the lanes to validate: not the dead, nor those seen at their last step."""
+    """Lists the lanes to validate: of those that train, or did since the last one."""
     # A lane that ends between two validations is validated at the second.
-    every = training.stage.validate_every
-    return [
-        k
-        for k, lane in enumerate(training.lanes)
-        if validated.alive[k] and at < lane.steps + every
-    ]
+    return _running(training, validated, at - training.stage.validate_every)
 
 
 def _running(training: Training, validated: Validated, at: int) -> list[int]:
-    """Lists the lanes that take part in a step."""
+    """Lists the lanes that take part in a step: not the dead, stopped or done."""
     return [
         k
         for k, lane in enumerate(training.lanes)
-        if at < lane.steps and validated.alive[k]
+        if at < lane.steps and validated.alive[k] and validated.stopped[k] is None
     ]
 
 
@@ -239,9 +268,9 @@ def _train_until(
             pending.append(metrics)
             if _logs(at, loop.training):
                 # This step runs on the device while the one before is logged.
-                _flush(loop, pending[:-1], at, report)
+                _flush(loop, validated, pending[:-1], at, report)
                 pending = pending[-1:]
-    _flush(loop, pending, stop, report)
+    _flush(loop, validated, pending, stop, report)
     return state
 
 
@@ -301,19 +330,27 @@ def _saved_if_raised(
     except BaseException:  # Stopped and KeyboardInterrupt are no Exception
         at = int(state.step)
         if _logs(at, loop.training):
-            _flush(loop, pending, at, report)
+            _flush(loop, validated, pending, at, report)
         _save(loop, state, validated)
         raise
 
 
 def _flush(
-    loop: _Loop, pending: Sequence[step.Metrics], at: int, report: Report
+    loop: _Loop,
+    validated: Validated,
+    pending: Sequence[step.Metrics],
+    at: int,
+    report: Report,
 ) -> None:
     """Logs the metrics of the last of the finished steps, number `at`."""
     if not pending:
         return
     training, last = loop.training, jax.device_get(pending[-1])
-    running = [k for k, lane in enumerate(training.lanes) if at <= lane.steps]
+    running = [
+        k
+        for k, lane in enumerate(training.lanes)
+        if at <= lane.steps and validated.stopped[k] is None
+    ]
     losses = last["loss"][running]
     finite = losses[np.isfinite(losses)]
     report(at, float(finite.mean()) if finite.size else math.nan)
@@ -336,15 +373,7 @@ def _group(
 
 def _about(training: Training, k: int) -> JsonObject:
     run = training.lanes[k].run
-    return {
-        "program": training.name,
-        "lane": run.name,
-        "stage": run.stage,
-        "task": run.task,
-        "method": run.method,
-        "variant": run.variant,
-        "seed": run.seed,
-    }
+    return {"program": training.name, "lane": run.name} | run.as_json()
 
 
 def _note_scores(

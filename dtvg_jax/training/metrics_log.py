@@ -24,7 +24,7 @@ from dtvg_jax import files
 from dtvg_jax.errors import InputError, shown, unknown
 from dtvg_jax.files import JsonObject
 from dtvg_jax.training import events, runs
-from dtvg_jax.training.runs import Run
+from dtvg_jax.training.runs import Run, Trial
 
 FILE, SEAL_FILE = "metrics.jsonl", "metrics.seal.json"
 REMEDY = "restore it, or give another folder"
@@ -51,11 +51,14 @@ class LaneRecord:
     seed: int
     step: int
     variant: str = ""
+    trial: Trial | None = None
 
     @property
     def run(self) -> Run:
         """The run that the lane trains."""
-        return Run(self.stage, self.task, self.method, self.seed, self.variant)
+        return Run(
+            self.stage, self.task, self.method, self.seed, self.variant, self.trial
+        )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

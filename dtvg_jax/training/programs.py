@@ -29,6 +29,7 @@ class Training(NamedTuple):
     context: LaneContexts
     tables: Sequence[TokenTable]  # the train split of each lane
     sources: Sequence[str]
+    halve_at: Sequence[int] = ()  # steps at which half of the trials of a search stop
 
     @property
     def number(self) -> int:
@@ -55,7 +56,11 @@ def trained_numbers(method: Method, sources: int, length: int, width: int) -> in
 
     prompt = array(length, width)
     context = Context(
-        prompt, array(sources, length, width), prompt, array(sources, dtype="bool")
+        prompt,
+        array(sources, length, width),
+        prompt,
+        array(sources, dtype="bool"),
+        array(dtype="uint32"),
     )
     trainables, _ = jax.eval_shape(method.init, context)
     return sum(x.size for x in jax.tree.leaves(trainables))
@@ -105,7 +110,6 @@ def needs_remat(
 
 
 def fixed(training: Training) -> lanes.Fixed:
-    stage, count = training.stage, len(training.lanes)
     first = training.lanes[0].run
     return lanes.Fixed(
         context=jax.tree.map(jnp.asarray, training.context),
@@ -116,7 +120,7 @@ def fixed(training: Training) -> lanes.Fixed:
                 )
                 for name in training.lanes[0].rates
             },
-            warmup=jnp.full(count, stage.warmup),
+            warmup=jnp.array([lane.warmup for lane in training.lanes]),
             steps=jnp.array([lane.steps for lane in training.lanes]),
         ),
         key=lanes.named_key(first.seed, "dropout", training.name),

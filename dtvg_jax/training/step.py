@@ -2,22 +2,27 @@
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias, cast
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Bool, Float, Int, Key, PyTree
+from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from dtvg_jax.errors import InputError
 from dtvg_jax.methods.method import Diagnostics, Method, MethodState, Trainables
+from dtvg_jax.models import backbone as backbones
 from dtvg_jax.models.backbone import Backbone, Prefix, token_log_probabilities
 from dtvg_jax.shapes import Params
 from dtvg_jax.training import lanes, optimisers
 from dtvg_jax.training.lanes import Fixed, State
 
 Metrics: TypeAlias = dict[str, Array]
+# What rows see of the lanes: of a method that does not look at them, what the backbone
+# makes of each lane's prompt; else the prompts and trainables [K, ...], of which a
+# microbatch makes the prompt of each row.
+Seen: TypeAlias = Prefix | tuple[Float[Array, "K P H"], Trainables]
 
 
 class Rows(NamedTuple):
@@ -32,7 +37,7 @@ class Rows(NamedTuple):
 class Sums(NamedTuple):
     """What microbatches add up to: gradients by what rows see, and lanes' losses."""
 
-    gradients: PyTree[Array]  # of a backbone's prefix, float32
+    gradients: PyTree[Array]  # of `Seen`, float32
     loss: Float[Array, " K"]
 
 
@@ -49,8 +54,9 @@ def make_step(
     """Builds the train step, of jitted parts; the state that it is given is donated.
 
     The prompts, and what the backbone makes of a prompt alone, are computed once. Each
-    microbatch adds its gradients to theirs, a program per shape that knows no method;
-    then the sums are carried back to the trainables, which are updated once.
+    microbatch adds its gradients to theirs, a program per shape that runs no method but
+    one that looks at rows; then the sums are carried back to the trainables, which are
+    updated once.
 
     With `dropout` the backbone's own is on, where its config has a rate. The metrics
     are "loss" and "grad_norm" [K], and the method's diagnostics [K, ...]; the loss of
@@ -59,7 +65,7 @@ def make_step(
     begin = jax.jit(functools.partial(_begin, backbone, method))
     # With a rate of 0 no key is made, so that there is none to fold at each step.
     dropout = dropout and getattr(backbone.config, "dropout_rate", 0.0) > 0
-    add = jax.jit(functools.partial(_add, backbone, dropout), donate_argnums=0)
+    add = jax.jit(functools.partial(_add, backbone, method, dropout), donate_argnums=0)
     end = jax.jit(
         functools.partial(_end, backbone, method, optimiser), donate_argnums=0
     )
@@ -67,10 +73,10 @@ def make_step(
     def step_fn(
         state: State, params: Params, fixed: Fixed, microbatches: Sequence[Rows]
     ) -> tuple[State, Metrics]:
-        prefix, sums = begin(state, params, fixed)
+        seen, sums = begin(state, params, fixed)
         for number, rows in enumerate(microbatches):
-            place = (fixed.key, state.step, np.int32(number))
-            sums = add(sums, params, prefix, place, rows)
+            place = (state.step, np.int32(number))
+            sums = add(sums, params, seen, fixed, place, rows)
         return end(state, params, fixed, sums)
 
     return step_fn
@@ -91,10 +97,10 @@ def microbatch_bytes(
     """
     params = backbone.params
     begin = functools.partial(_begin, backbone, method)
-    prefix, sums = jax.eval_shape(begin, state, params, fixed)
-    place = (fixed.key, state.step, jax.ShapeDtypeStruct((), jnp.int32))
-    add = jax.jit(functools.partial(_add, backbone, dropout), donate_argnums=0)
-    compiled = add.lower(sums, params, prefix, place, rows).compile()
+    seen, sums = jax.eval_shape(begin, state, params, fixed)
+    place = (state.step, jax.ShapeDtypeStruct((), jnp.int32))
+    add = jax.jit(functools.partial(_add, backbone, method, dropout), donate_argnums=0)
+    compiled = add.lower(sums, params, seen, fixed, place, rows).compile()
     memory = compiled.memory_analysis()
     if memory is None:
         raise InputError(
@@ -103,54 +109,85 @@ def microbatch_bytes(
     return memory.argument_size_in_bytes + memory.temp_size_in_bytes
 
 
-def _prefix(
+def _see(
     backbone: Backbone,
     method: Method,
     state: State,
     params: Params,
     fixed: Fixed,
     trainables: Trainables,
-) -> tuple[Prefix, tuple[MethodState, Diagnostics]]:
-    """Makes all that rows see of the lanes' prompts."""
+) -> tuple[Seen, tuple[MethodState, Diagnostics]]:
+    """Makes all that rows see of the lanes."""
     prompt, method_state, diagnostics = lanes.prompts(
         method, trainables, state.method_state, fixed.context, state.step
     )
+    if method.looks_at_rows:
+        return (prompt, trainables), (method_state, diagnostics)
     return backbone.prefix(params, prompt), (method_state, diagnostics)
+
+
+def _before_rows(
+    backbone: Backbone,
+    method: Method,
+    params: Params,
+    seen: Seen,
+    fixed: Fixed,
+    rows: Rows,
+) -> Prefix:
+    """Gives what stands before each row of a microbatch."""
+    if method.looks_at_rows:
+        prompts, trainables = cast(tuple[Array, Trainables], seen)
+        made = lanes.row_prompts(
+            method,
+            prompts,
+            trainables,
+            fixed.context,
+            rows.lanes,
+            backbones.embedded(params, rows.inputs),
+            rows.inputs >= 0,
+        )
+        return backbone.prefix(params, made)
+    # A single prompt stays one copy, of which all rows share keys and values.
+    single = fixed.context.start.shape[0] == 1
+    prefix = cast(Prefix, seen)
+    return prefix if single else backbone.take(prefix, rows.lanes)
 
 
 def _begin(
     backbone: Backbone, method: Method, state: State, params: Params, fixed: Fixed
-) -> tuple[Prefix, Sums]:
-    prefix, _ = _prefix(backbone, method, state, params, fixed, state.trainables)
-    zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, jnp.float32), prefix)
-    return prefix, Sums(zeros, jnp.zeros(state.alive.shape, jnp.float32))
+) -> tuple[Seen, Sums]:
+    seen, _ = _see(backbone, method, state, params, fixed, state.trainables)
+    zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, jnp.float32), seen)
+    return seen, Sums(zeros, jnp.zeros(state.alive.shape, jnp.float32))
 
 
 def _add(
     backbone: Backbone,
+    method: Method,
     dropout: bool,
     sums: Sums,
     params: Params,
-    prefix: Prefix,
-    place: tuple[Key[Array, ""], Int[Array, ""], Int[Array, ""]],
+    seen: Seen,
+    fixed: Fixed,
+    place: tuple[Int[Array, ""], Int[Array, ""]],
     rows: Rows,
 ) -> Sums:
     """Adds the gradients and losses of a microbatch."""
-    count = sums.loss.shape[0]
-    key, step, number = place
-    key = jax.random.fold_in(jax.random.fold_in(key, step), number) if dropout else None
+    step, number = place
+    key = None
+    if dropout:
+        key = jax.random.fold_in(jax.random.fold_in(fixed.key, step), number)
 
-    def loss(prefix: Prefix) -> tuple[Float[Array, ""], Float[Array, " R"]]:
-        # A single prompt stays one copy, of which all rows share keys and values.
-        mine = prefix if count == 1 else backbone.take(prefix, rows.lanes)
-        logits = backbone.logits_after(params, mine, rows.inputs, rows.targets, key)
+    def loss(seen: Seen) -> tuple[Float[Array, ""], Float[Array, " R"]]:
+        before = _before_rows(backbone, method, params, seen, fixed, rows)
+        logits = backbone.logits_after(params, before, rows.inputs, rows.targets, key)
         tokens = -token_log_probabilities(logits, rows.targets)
         losses = rows.weights * jnp.sum(tokens, axis=1)
         return jnp.sum(losses), losses
 
-    gradients, losses = jax.grad(loss, has_aux=True)(prefix)
+    gradients, losses = jax.grad(loss, has_aux=True)(seen)
     # By segments and not by a product with a mask: a NaN stays in its lane.
-    total = sums.loss + jax.ops.segment_sum(losses, rows.lanes, count)
+    total = sums.loss + jax.ops.segment_sum(losses, rows.lanes, sums.loss.shape[0])
     return Sums(jax.tree.map(jnp.add, sums.gradients, gradients), total)
 
 
@@ -164,12 +201,12 @@ def _end(
     sums: Sums,
 ) -> tuple[State, Metrics]:
     """Carries the sums back to the trainables and updates them."""
-    prefix, back, (method_state, diagnostics) = jax.vjp(
-        functools.partial(_prefix, backbone, method, state, params, fixed),
+    seen, back, (method_state, diagnostics) = jax.vjp(
+        functools.partial(_see, backbone, method, state, params, fixed),
         state.trainables,
         has_aux=True,
     )
-    [grads] = back(jax.tree.map(lambda g, x: g.astype(x.dtype), sums.gradients, prefix))
+    [grads] = back(jax.tree.map(lambda g, x: g.astype(x.dtype), sums.gradients, seen))
     loss = sums.loss
     norm = jax.vmap(optax.tree.norm)(grads)
     trainables, optimiser_state = jax.vmap(

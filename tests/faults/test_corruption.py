@@ -142,7 +142,8 @@ def _checkpoint(pick, job_dir, cache, tmp):
         return {"prompt": jnp.asarray(values), "step": jnp.asarray(step)}
 
     def at(step):
-        return Progress(10 * step, Validated(step, (True,), ({"mean": 2.5},)), 1.5)
+        validated = Validated(step, (True,), ({"mean": 2.5},), (None,))
+        return Progress(10 * step, validated, 1.5)
 
     for step in (3, 6):
         with checkpoints.manager(tmp / "clean") as manager:

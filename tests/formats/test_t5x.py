@@ -14,7 +14,6 @@ import ml_dtypes
 import msgpack
 import numpy as np
 import pytest
-from flax import traverse_util
 from safetensors import numpy as safetensors
 from t5x_layouts import (
     LAYOUTS,
@@ -24,6 +23,7 @@ from t5x_layouts import (
     leaves_of,
     model_folder,
     store_array,
+    unstacked,
     write_index,
 )
 
@@ -46,7 +46,7 @@ def test_version_2_keeps_bfloat16_as_its_bits(tmp_path: pathlib.Path) -> None:
     assert target[stored]["metadata"]["dtype"] == "<u2"
     write_index(checkpoint, target, version=2)
     params = t5x.open_checkpoint(tmp_path).params("bfloat16")
-    got = traverse_util.flatten_dict(params, sep="/")
+    got = unstacked(params)
     for path, array in want.items():
         np.testing.assert_array_equal(got[path], array)
 

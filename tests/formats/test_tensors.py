@@ -52,13 +52,24 @@ def test_a_tensor_is_read_in_chunks_of_whole_steps(
     tensor, rows = _tensor(step)
     opened = tensors.Checkpoint(
         golden.load("t5_v1_0").config,
-        {"a/b": tensor._replace(transposed=transposed)},
+        {tensors.Slot("a/b"): tensor._replace(transposed=transposed)},
         (),
     )
     got = opened.params("bfloat16")["a"]["b"]
     assert rows == want
     np.testing.assert_array_equal(got, FILE.T if transposed else FILE)
     assert got.dtype == jax.numpy.bfloat16
+
+
+def test_layers_are_read_into_one_array_in_their_order() -> None:
+    def read(factor: int) -> tensors.Tensor:
+        return tensors.Tensor(FILE.shape, "float32", lambda box: factor * FILE[box])
+
+    # Ten, as names would be sorted otherwise.
+    stored = {tensors.Slot("a/b", i): read(i) for i in reversed(range(11))}
+    opened = tensors.Checkpoint(golden.load("t5_v1_0").config, stored, ())
+    got = opened.params("float32")["a"]["b"]
+    np.testing.assert_array_equal(got, np.stack([i * FILE for i in range(11)]))
 
 
 def test_tensors_are_compared_chunk_by_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -73,14 +84,15 @@ def test_tensors_are_compared_chunk_by_chunk(monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.mark.parametrize("name", ["t5_v1_1", "llama_3_tied"])
-def test_parameters_go_into_their_sharding(name: str) -> None:
+@pytest.mark.parametrize("axis", [0, -1])  # That of layers, and one of each layer's.
+def test_parameters_go_into_their_sharding(name: str, axis: int) -> None:
     mesh = jax.make_mesh((2,), ("model",))
 
     def shardings(config: backbone.Config) -> Params:
         def place(x: jax.ShapeDtypeStruct) -> jax.NamedSharding:
-            axes = ["model" if n % 2 == 0 else None for n in x.shape]
-            spec = jax.P(*axes[:1]) if len(axes) == 1 else jax.P(None, axes[1])
-            return jax.NamedSharding(mesh, spec)
+            axes: list[str | None] = [None] * x.ndim
+            axes[axis] = "model" if x.shape[axis] % 2 == 0 else None
+            return jax.NamedSharding(mesh, jax.P(*axes))
 
         return jax.tree.map(place, backbone.param_shapes(config))
 

@@ -1,5 +1,6 @@
 """Lines in, answers out: in order, a sentence for each bad line."""
 
+import dataclasses
 import io
 import json
 import os
@@ -7,16 +8,20 @@ import subprocess
 import sys
 import threading
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from bad_lines import BAD, LONG, STORED
 
+from dtvg_jax import methods
 from dtvg_jax.cli import command
 from dtvg_jax.cli.commands import predict as predict_command
-from dtvg_jax.data import raw_rows
+from dtvg_jax.data import raw_rows, tokenise
 from dtvg_jax.errors import InputError
 from dtvg_jax.formats.load import load_backbone
 from dtvg_jax.inference import predict_lines, request_lines
+from dtvg_jax.methods import attempt, row_prompts
+from dtvg_jax.methods.row_prompts import RowPrompt
 from dtvg_jax.store import entries, prompt_store
 from dtvg_jax.store.entries import Metadata
 
@@ -217,6 +222,60 @@ def test_a_named_pipe_is_a_file_of_lines(tmp_path):
     [file] = predict_command.opened([str(pipe)])
     assert list(request_lines.split(file)) == [b"a\n", b"b"]
     writer.join()
+
+
+def test_each_line_has_a_prompt_of_its_own_where_the_method_looks(tmp_path):
+    """The answers are those with the lines' prompts made beforehand, one by one."""
+    backbone, rng = load_backbone("miniature"), np.random.default_rng(0)
+    p_init, start, *sources = rng.normal(size=(4, 4, 96)).astype(np.float32)
+    arrays = p_init, np.stack(sources), start, np.ones(2, bool), np.uint32(0)
+    context = methods.Context(*map(jnp.asarray, arrays))
+    method = attempt.Attempt(tau=-1.0, variant="sharp")
+    lane = RowPrompt(method, context.start, method.init(context)[0], context)
+    texts = ["the meal", "a dog and a cat were in the house", "who"]
+    rows = [tokenise.TextRow(text, "", None) for text in texts]
+    ids = tokenise.tokenise(rows, backbone.vocabulary, (64, 2)).inputs
+    embedding = backbone.embedding(backbone.params)
+    real = [jnp.ones((1, len(row)), bool) for row in ids]
+    made = [
+        np.asarray(lane.of_rows(embedding[np.array(row)][None], which)[0])
+        for row, which in zip(ids, real, strict=True)
+    ]
+    assert np.abs(made[0] - made[1]).max() > 0.01
+    store = prompt_store.PromptStore(tmp_path)
+    known = Metadata(
+        "mrpc",
+        "attempt",
+        0,
+        variant="sharp",
+        settings=method.settings,
+        backbone_digest=backbone.digest,
+        vocabulary_digest=backbone.vocabulary.digest,
+    )
+    own = {"prompt": np.asarray(lane.prompt), **row_prompts.as_arrays(lane)}
+    store.write(own, known)
+    for seed, prompt in enumerate(made):
+        plain = {"method": "plain", "variant": "", "seed": seed, "settings": None}
+        store.write({"prompt": prompt}, dataclasses.replace(known, **plain))
+    names = ["mrpc/attempt+sharp-seed0"] * 3
+    names += [f"mrpc/plain-seed{seed}" for seed in range(3)]
+    lines = [
+        json.dumps({"prompt": name, "inputs": text}).encode()
+        for name, text in zip(names, texts * 2, strict=True)
+    ]
+    settings = predict_lines.PredictSettings(inputs_length=64, targets_length=2)
+    answers = list(predict_lines.predict(backbone, store, lines, settings))
+    for answer, expected in zip(answers[:3], answers[3:], strict=True):
+        assert answer["prediction"] == expected["prediction"]
+        assert answer["score"] == pytest.approx(expected["score"], abs=1e-3)
+    # A class that nobody has imported is named, and not imported.
+    settings_of = method.settings | {"class": "this:Looking"}
+    store.write(own, dataclasses.replace(known, seed=1, settings=settings_of))
+    with pytest.raises(
+        InputError, match="sharp-seed1 looks at rows: the method 'this:"
+    ):
+        list(predict_lines.predict(backbone, store, lines, settings))
+    assert "this" not in sys.modules
 
 
 def test_truncated_and_empty_inputs_are_said():

@@ -9,9 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from dtvg_jax import methods
 from dtvg_jax.errors import InputError
 from dtvg_jax.formats import load
 from dtvg_jax.inference import decoding, split_decoding
+from dtvg_jax.methods import attempt
+from dtvg_jax.methods.row_prompts import Prompts, RowPrompt
 from dtvg_jax.models import backbone as backbones
 from dtvg_jax.models.llama import LlamaConfig
 from dtvg_jax.models.t5 import T5Config
@@ -59,7 +62,7 @@ def tables(tmp_path_factory):
 def predict(pairs, check=lambda: None):
     prompts = np.random.default_rng(0).normal(size=(2, 3, 16)).astype(np.float32)
     setup = split_decoding.Setup(backbone(), placement.make(), 4, check)
-    return split_decoding.predict(decode(), setup, prompts, pairs)
+    return split_decoding.predict(decode(), setup, Prompts(prompts), pairs)
 
 
 def test_pairs_together_are_answered_as_each_alone(tables):
@@ -101,7 +104,7 @@ def test_rows_that_cannot_be_spread_are_a_sentence(tables):
     setup = split_decoding.Setup(backbone(), placement.make(), 3)
     with pytest.raises(InputError, match="evaluation_batch_size = 3: rows cannot be"):
         split_decoding.predict(
-            decode(), setup, prompts, [split_decoding.Pair(0, tables[0])]
+            decode(), setup, Prompts(prompts), [split_decoding.Pair(0, tables[0])]
         )
 
 
@@ -150,11 +153,62 @@ def test_rows_of_mixed_lengths_are_answered_as_each_alone(config):
     pairs = [split_decoding.Pair(k, table) for k, table in enumerate(tables)]
     decode = split_decoding.make_decode(b)
     setup = split_decoding.Setup(b, placement.make(), 4)
-    got = split_decoding.predict(decode, setup, prompts, pairs)
+    got = split_decoding.predict(decode, setup, Prompts(prompts), pairs)
     for k, table in enumerate(tables):
         assert got[k] == _alone(b, jnp.asarray(prompts[k]), table, (64, 4 - k))
     assert got[0][:15] != got[1]
     assert decode._cache_size() <= 5  # 32, 48 and 64 of the one, 32 and 48 of the other
+
+
+def _looking(seed: int) -> RowPrompt:
+    """A lane of ATTEMPT whose rows' prompts differ much."""
+    rng = np.random.default_rng(seed)
+    p_init, start, *sources = rng.normal(0, 4, size=(4, 3, 16)).astype(np.float32)
+    context = methods.Context(
+        *map(jnp.asarray, (p_init, np.stack(sources), start, np.ones(2, bool))),
+        jnp.uint32(seed),
+    )
+    method = attempt.Attempt(size=4, tau=-2.0)
+    trainables, _ = method.init(context)
+    # As after training: with the weights of the start rows are attended to alike.
+    trainables |= {"down": 100 * trainables["down"], "up": 100 * trainables["up"]}
+    return RowPrompt(method, trainables["prompt"], trainables, context)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [TINY, pytest.param(LLAMA, marks=pytest.mark.slow)],
+    ids=["t5", "llama"],
+)
+def test_rows_have_prompts_of_their_own_beside_those_that_have_not(config):
+    params = backbones.init_params(config, jax.random.key(2))
+    b = backbones.build("tiny", config, params, Vocabulary(), "")
+    plain = np.random.default_rng(1).normal(size=(3, 16)).astype(np.float32)
+    looking = {0: _looking(0), 2: _looking(1)}
+    arrays = np.stack([looking[0].prompt, plain, looking[2].prompt])
+    table = _mixed(20, 40, 258, 3)
+    pairs = [split_decoding.Pair(k, table) for k in range(3)]
+    setup = split_decoding.Setup(b, placement.make(), 4)
+    decode = split_decoding.make_decode(b)
+    got = split_decoding.predict(decode, setup, Prompts(arrays, looking), pairs)
+    embedding = b.embedding(params)
+    for k, lane in looking.items():
+        ids = np.split(table.inputs, table.input_offsets[1:-1])
+        made = [
+            lane.of_rows(embedding[row][None], jnp.ones((1, len(row)), bool))[0]
+            for row in ids
+        ]
+        assert np.abs(made[0] - made[1]).max() > 0.01
+        alone = split_decoding.predict(
+            decode,
+            setup,
+            Prompts(np.stack(made)),
+            [split_decoding.Pair(n, table) for n in range(len(ids))],
+        )
+        assert got[k] == [texts[n] for n, texts in enumerate(alone)]
+    as_plain = split_decoding.predict(decode, setup, Prompts(arrays), pairs)
+    assert got[1] == as_plain[1]
+    assert got[0] != as_plain[0] and got[2] != as_plain[2]
 
 
 @pytest.mark.slow
@@ -166,7 +220,7 @@ def test_500_rows_of_the_miniature_are_answered_as_each_alone():
     decode = split_decoding.make_decode(b)
     setup = split_decoding.Setup(b, placement.make(), 32)
     pairs = [split_decoding.Pair(0, table)]
-    [got] = split_decoding.predict(decode, setup, prompts, pairs)
+    [got] = split_decoding.predict(decode, setup, Prompts(prompts), pairs)
     want = _alone(b, jnp.asarray(prompts[0]), table, lengths)
     assert len(set(want)) > 50
     assert got == want

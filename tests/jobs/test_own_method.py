@@ -47,7 +47,8 @@ def test_the_example_computes_what_it_says(folder):
     p_init, start = rng.normal(size=(2, 3, 4)).astype("f4")
     sources = rng.normal(size=(3, 3, 4)).astype("f4")
     here = methods.Context(
-        *map(jnp.asarray, (p_init, sources, start, np.array([True, False, True])))
+        *map(jnp.asarray, (p_init, sources, start, np.array([True, False, True]))),
+        jnp.uint32(0),
     )
     trainables, state = method.init(here)
     made, _, logged = method.prompt(trainables, state, here, jnp.array(0))

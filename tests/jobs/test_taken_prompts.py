@@ -4,7 +4,7 @@ import dataclasses
 import pathlib
 import shutil
 
-import jax
+import fake_training
 import numpy as np
 import pytest
 
@@ -23,7 +23,7 @@ from dtvg_jax.methods import initial_prompt
 from dtvg_jax.report.records import Report
 from dtvg_jax.store import prompt_store
 from dtvg_jax.store.entries import Metadata
-from dtvg_jax.training import lanes, loop, metrics_log, optimisers, programs
+from dtvg_jax.training import loop, metrics_log, programs
 from dtvg_jax.training.stages import Stage
 
 STAGE = Stage(steps=2, learning_rate=0.1, batch_size=4, warmup=0, validate_every=2)
@@ -69,22 +69,10 @@ def begun(monkeypatch) -> list[programs.Training]:
 
     def train(training: programs.Training, **_) -> loop.Trained:
         seen.append(training)
-        optimiser = optimisers.by_name(training.stage.optimiser_in(training.number))
-        best = lanes.init(training.method, optimiser, training.context).best
-        count = len(training.lanes)
-        return loop.Trained(
-            jax.device_get(best),
-            np.ones(count, bool),
-            [{"mean": 0.0}] * count,
-            0.0,
-            None,
-        )
-
-    def predict(_, prompts, pairs):
-        return [["?"] * len(pair.table) for pair in pairs]
+        return fake_training.train(training)
 
     monkeypatch.setattr(loop, "train", train)
-    monkeypatch.setattr(testing.Evaluator, "predict", predict)
+    monkeypatch.setattr(testing.Evaluator, "predict", fake_training.predict)
     return seen
 
 

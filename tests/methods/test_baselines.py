@@ -9,7 +9,7 @@ import pytest
 
 from dtvg_jax import methods
 from dtvg_jax.errors import InputError
-from dtvg_jax.methods import controls, dtvg, merges, mpt, subset
+from dtvg_jax.methods import attempt, controls, dtvg, merges, mpt, subset
 from dtvg_jax.training import lanes, optimisers
 
 S, P, H = 4, 3, 6
@@ -23,7 +23,11 @@ def context(available: np.ndarray = AVAILABLE) -> methods.Context:
         return jnp.asarray(rng.normal(size=shape), jnp.float32)
 
     return methods.Context(
-        normal(P, H), normal(S, P, H), normal(P, H), jnp.asarray(available)
+        normal(P, H),
+        normal(S, P, H),
+        normal(P, H),
+        jnp.asarray(available),
+        jnp.uint32(0),
     )
 
 
@@ -222,7 +226,14 @@ def test_a_setting_that_cannot_be_is_a_sentence(make, sentence):
 
 
 @pytest.mark.parametrize(
-    "method", [merges.Ties(), merges.Dare(), mpt.Mpt(), subset.Subset(only=["a"])]
+    "method",
+    [
+        merges.Ties(),
+        merges.Dare(),
+        mpt.Mpt(),
+        subset.Subset(only=["a"]),
+        attempt.Attempt(),
+    ],
 )
 def test_a_lane_among_others_is_one_alone(method):
     """Four lanes in two groups of a seed, each with sources and a start of its own."""
@@ -232,14 +243,15 @@ def test_a_lane_among_others_is_one_alone(method):
         for shape in [(2, P, H), (2, S, P, H), (4, P, H)]
     )
     available = rng.random((4, S)) > 0.3
+    seeds = np.array([7, 5], np.uint32)
     contexts = lanes.LaneContexts(
-        *map(jnp.asarray, (p_init, sources, start, available))
+        *map(jnp.asarray, (p_init, sources, start, available, seeds))
     )
     state = lanes.init(method, optimisers.by_name("adamw_stage2"), contexts)
     for k in range(4):
-        alone = methods.Context(
-            *map(jnp.asarray, (p_init[k // 2], sources[k // 2], start[k], available[k]))
-        )
+        g = k // 2
+        arrays = p_init[g], sources[g], start[k], available[k], seeds[g]
+        alone = methods.Context(*map(jnp.asarray, arrays))
         trainables, prompt, _, _ = made(method, alone)
         np.testing.assert_allclose(state.best.prompt[k], prompt, rtol=1e-5, atol=1e-6)
         for name, value in trainables.items():

@@ -28,7 +28,11 @@ def context(seed: int = 0) -> methods.Context:
         return jnp.asarray(rng.normal(size=shape), jnp.float32)
 
     return methods.Context(
-        normal(P, H), normal(S, P, H), normal(P, H), jnp.ones(S, bool)
+        normal(P, H),
+        normal(S, P, H),
+        normal(P, H),
+        jnp.ones(S, bool),
+        jnp.uint32(seed),
     )
 
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import typing
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -208,7 +209,8 @@ def test_equal_words_find_each_other_at_the_start():
     """Half of the heads of a fresh model look most at the other copy of a word."""
     config = t5.T5Config(**{**vars(CONFIG), "d_model": 96, "d_kv": 24, "num_heads": 4})
     params = model.start(config, 0, 1, 1, (1, 1))["model"]
-    layer = params["encoder"]["layers_0"]["attention"]
+    attention = params["encoder"]["layers"]["attention"]
+    layer = jax.tree.map(lambda x: x[0], attention)
     words = np.array(params["token_embedder"]["embedding"][10:18])
     words = np.concatenate([words, words])
     words /= np.sqrt(np.mean(words**2, axis=1, keepdims=True))

@@ -15,7 +15,7 @@ from test_convert import PEFT, exit_code, miniature, new_prompt, new_store
 
 from dtvg_jax.errors import InputError
 from dtvg_jax.formats import load, prompt_files
-from dtvg_jax.store import entries
+from dtvg_jax.store import entries, import_export, prompt_store
 from dtvg_jax.store.entries import Metadata
 
 
@@ -160,6 +160,24 @@ REFUSED = [
     ),
     ("similarities", "start from 2 different P_init"),
 ]
+
+
+@pytest.mark.parametrize("format", import_export.FORMATS)
+def test_prompts_that_look_at_rows_are_not_exported(
+    format: str, tmp_path: pathlib.Path
+) -> None:
+    kept = prompt_store.PromptStore(tmp_path / "store")
+    digest = miniature().checkpoint.digest()
+    for name in ("a/dtvg-seed0", "a/attempt-seed0"):
+        arrays = {"prompt": np.ones((7, 96), np.float32)}
+        if "attempt" in name:
+            arrays["row.context.sources"] = np.ones((2, 7, 96), np.float32)
+        kept.write(arrays, Metadata(*entries.parse(name), backbone_digest=digest))
+    to = import_export.Target(tmp_path / "out", format, miniature())
+    with pytest.raises(InputError, match="a/attempt-seed0 has a prompt of its own for"):
+        import_export.export_prompts(kept, kept.names(), to)
+    assert not (tmp_path / "out").exists()
+    import_export.export_prompts(kept, ["a/dtvg-seed0"], to)
 
 
 @pytest.mark.parametrize(("line", "sentence"), REFUSED)

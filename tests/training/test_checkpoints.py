@@ -20,7 +20,9 @@ from dtvg_jax.training import checkpoints, lanes, loop, optimisers
 
 AT = loop.Progress(
     log_position=120,
-    validated=loop.Validated(3, (True, False), ({"accuracy": 50.0, "mean": 50.0}, {})),
+    validated=loop.Validated(
+        3, (True, False), ({"accuracy": 50.0, "mean": 50.0}, {}), (None, 3)
+    ),
     seconds=1.5,
 )
 
@@ -32,6 +34,7 @@ def state(method: str = "dtvg", step: int = 0, rows: int = 3) -> lanes.State:
         jnp.ones((1, 5, rows, 4)),
         jnp.ones((2, rows, 4)),
         jnp.ones((2, 5), bool),
+        jnp.zeros(1, jnp.uint32),
     )
     made = lanes.init(METHODS[method], optimisers.by_name("adamw_stage2"), context)
     leaves, tree = jax.tree.flatten(made)
@@ -52,7 +55,7 @@ def restore(manager: Any, like: lanes.State) -> tuple[lanes.State, loop.Progress
     return found
 
 
-@pytest.mark.parametrize("method", ["dtvg", "prompt_tuning"])
+@pytest.mark.parametrize("method", ["dtvg", "prompt_tuning", "attempt"])
 def test_what_is_saved_is_restored_to_the_bit(tmp_path, method, capfd):
     saved = state(method, 7)
     with checkpoints.manager(tmp_path) as manager:

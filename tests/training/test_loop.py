@@ -16,6 +16,7 @@ import test_lanes
 from dtvg_jax import methods
 from dtvg_jax.data import microbatches
 from dtvg_jax.data.token_table import TokenTable
+from dtvg_jax.methods.row_prompts import Prompts
 from dtvg_jax.training import lanes, loop, metrics_log, placement, programs, stages
 from dtvg_jax.training.runs import Lane, Run
 
@@ -30,7 +31,7 @@ STAGE = stages.Stage(
 )
 RATES = methods.by_name("dtvg").rates(STAGE.learning_rate)
 LANES = [
-    Lane(Run(2, task, "dtvg", seed), 9 - seed, RATES)
+    Lane(Run(2, task, "dtvg", seed), 9 - seed, 0, RATES)
     for seed in (0, 1)
     for task in "ab"
 ]
@@ -49,9 +50,9 @@ def tables(cache, tmp_path_factory) -> dict[str, TokenTable]:
     }
 
 
-def score(prompts: loop.Prompts, due: Sequence[int]) -> loop.Scores:
+def score(prompts: Prompts, due: Sequence[int]) -> loop.Scores:
     """Any function of the prompts will do."""
-    sums = np.abs(np.asarray(prompts)).sum(axis=(1, 2))
+    sums = np.abs(np.asarray(prompts.arrays)).sum(axis=(1, 2))
     return [{"mean": float(sums[k]) % 7} for k in due]
 
 
@@ -62,6 +63,7 @@ def train(
     validate: loop.Validate = score,
     context: lanes.LaneContexts | None = None,
     given: Sequence[Lane] = LANES,
+    halve_at: Sequence[int] = (),
 ) -> loop.Trained:
     training = programs.Training(
         name="stage2-dtvg",
@@ -71,6 +73,7 @@ def train(
         context=context or test_lanes.context(),
         tables=[tables[lane.run.task] for lane in given],
         sources=("x", "y", "z"),
+        halve_at=halve_at,
     )
     with metrics_log.MetricsLog(folder) as log:
         return loop.train(
@@ -191,7 +194,7 @@ def test_what_a_dead_lane_is_given_is_resumed(tmp_path, tables, monkeypatch):
 def test_the_last_validation_is_not_repeated(tmp_path, tables):
     steps = []
 
-    def validate(prompts: loop.Prompts, due: Sequence[int]) -> loop.Scores:
+    def validate(prompts: Prompts, due: Sequence[int]) -> loop.Scores:
         steps.append(due)
         return score(prompts, due)
 
@@ -204,7 +207,7 @@ def test_the_last_validation_is_not_repeated(tmp_path, tables):
 def test_a_lane_that_has_ended_is_validated_once_more(tmp_path, tables):
     asked = []
 
-    def validate(prompts: loop.Prompts, due: Sequence[int]) -> loop.Scores:
+    def validate(prompts: Prompts, due: Sequence[int]) -> loop.Scores:
         asked.append(list(due))
         return score(prompts, due)
 
@@ -221,3 +224,66 @@ def test_step_0_of_stage_2_is_logged_with_its_group(undisturbed):
     first = [one for one in records if one["kind"] == "validation"][:4]
     assert [one["step"] for one in first] == [0] * 4
     assert all(len(one["group"]) == len(one["sources"]) == 3 for one in first)
+
+
+# Two settings with two seeds each; by the first seed alone, v would be the better one.
+SETTINGS = [
+    Lane(Run(2, "a", "dtvg", seed, variant), 9, 0, RATES)
+    for seed in (0, 1)
+    for variant in "uv"
+]
+MADE_UP = [1.0, 2.0, 3.0, 0.0]
+
+
+def test_the_worse_half_of_settings_stops(tmp_path, tables, monkeypatch):
+    asked, seen = [], recorded(monkeypatch, microbatches.make)
+
+    def validate(_, due: Sequence[int]) -> loop.Scores:
+        asked.append(list(due))
+        return [{"mean": MADE_UP[k]} for k in due]
+
+    given = {"given": SETTINGS, "halve_at": (4,), "validate": validate}
+    trained = train(tmp_path, tables, **given)
+    assert trained.stopped == (None, 4, None, 4)
+    assert trained.alive.all()  # to be stopped is not to fail
+    assert [one["mean"] for one in trained.scores] == MADE_UP
+    assert seen == list(enumerate([[0, 1, 2, 3]] * 4 + [[0, 2]] * 5))
+    assert asked == [[0, 1, 2, 3]] * 2 + [[0, 2]] * 2  # at 0, 4, 8, 9
+    records = metrics_log.read(tmp_path / metrics_log.FILE)
+    assert max(one.step for one in records if one.variant == "v") == 4
+    assert {one.step for one in records if one.variant == "u"} == {0, 2, 4, 6, 8, 9}
+
+
+@pytest.fixture(scope="module")
+def halved(tables, tmp_path_factory) -> tuple[loop.Trained, bytes]:
+    folder = tmp_path_factory.mktemp("halved")
+    trained = train(folder, tables, given=SETTINGS, halve_at=(4,))
+    return trained, (folder / metrics_log.FILE).read_bytes()
+
+
+@pytest.mark.parametrize(
+    "call", [7, *(pytest.param(call, marks=pytest.mark.slow) for call in (4, 5))]
+)
+def test_a_halving_is_resumed(tmp_path, tables, halved, call):
+    trained, log = halved
+    given = {"given": SETTINGS, "halve_at": (4,)}
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path, tables, check=raising(KeyboardInterrupt(), call), **given)
+    resumed = train(tmp_path, tables, **given)
+    assert sorted(map(str, trained.stopped)) == ["4", "4", "None", "None"]
+    assert resumed.stopped == trained.stopped
+    jax.tree.map(np.testing.assert_array_equal, resumed.best, trained.best)
+    assert (tmp_path / metrics_log.FILE).read_bytes() == log
+
+
+def test_lanes_have_warm_ups_of_their_own(tables):
+    training = programs.Training(
+        "stage2-dtvg",
+        methods.by_name("dtvg"),
+        STAGE,
+        [lane._replace(warmup=k) for k, lane in enumerate(LANES)],
+        test_lanes.context(),
+        [tables[lane.run.task] for lane in LANES],
+        (),
+    )
+    assert programs.fixed(training).rates.warmup.tolist() == [0, 1, 2, 3]

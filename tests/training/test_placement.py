@@ -22,7 +22,7 @@ def train(devices: int) -> np.ndarray:
         rows = jax.device_put(test_lanes.batch(number, count=2), place.rows)
         state, _ = step(state, params, fixed, rows)
     assert state.trainables["prompt"].sharding.is_fully_replicated
-    return np.asarray(lanes.current(method, state, fixed)[0])
+    return np.asarray(lanes.current(method, state, fixed)[0].arrays)
 
 
 def test_rows_spread_over_devices_give_the_same_prompts():

@@ -10,6 +10,7 @@ import pytest
 import test_lanes
 from test_lanes import B, K, S
 
+from dtvg_jax import methods
 from dtvg_jax.methods import METHODS
 from dtvg_jax.models import backbone as backbones
 from dtvg_jax.models.backbone import token_loss
@@ -49,13 +50,33 @@ def sorted_and_cut(at: int, count: int, leave_out: int | None = None):
     ]
 
 
+def made_of_rows(method, trainables, given, config, inputs):
+    """The prompt of each row [K, B, P, H], of its real tokens only, one by one."""
+    backbone = test_lanes.backbone(config)
+    embedding = backbone.embedding(backbone.params)
+    c = given.context
+    made = []
+    for k in range(K):
+        own = {name: x[k] for name, x in trainables.items()}
+        g = k // (K // test_lanes.G)
+        seen = methods.Context(
+            c.p_init[g], c.sources[g], c.start[k], c.available[k], c.seed[g]
+        )
+        for row in inputs[k]:
+            tokens = embedding[row[row >= 0]]
+            real = jnp.ones(len(tokens), bool)
+            made.append(method.row_prompt(own["prompt"], own, seen, tokens, real))
+    return jnp.stack(made).reshape(K, B, *c.start.shape[1:])
+
+
 def unpooled_gradients(method, given, config, at):
     """The gradient of the sum of lanes' mean losses, each lane a batch of its own."""
     backbone = test_lanes.backbone(config)
     trainables, method_state = lanes.init(
         METHODS[method], optax.identity(), given.context
     )[1:3]
-    inputs, targets = (jnp.asarray(x, jnp.int32) for x in ragged(at))
+    # Which tokens are real is no part of the compiled reference.
+    inputs, targets = (np.asarray(x, np.int32) for x in ragged(at))
 
     def total(trainables):
         prompts, _, _ = lanes.prompts(
@@ -65,6 +86,8 @@ def unpooled_gradients(method, given, config, at):
             given.context,
             jnp.int32(0),
         )
+        if METHODS[method].looks_at_rows:
+            prompts = made_of_rows(METHODS[method], trainables, given, config, inputs)
         rows = jax.vmap(backbone.logits, in_axes=(None, 0, 0, 0))
         logits = rows(backbone.params, prompts, inputs, targets)
         losses = jax.vmap(token_loss)(logits, targets)
@@ -111,6 +134,28 @@ def test_gradients_are_those_of_the_lanes_own_means(config, count, method):
         np.testing.assert_allclose(found[name], value, atol=2e-6 * max(scale, 1))
 
 
+@pytest.mark.parametrize(
+    ("config", "count"),
+    [
+        (test_lanes.T5, 1),
+        (test_lanes.T5, 2),
+        pytest.param(test_lanes.LLAMA, 2, marks=pytest.mark.slow),
+    ],
+    ids=["t5-1", "t5-2", "llama-2"],
+)
+def test_prompts_of_rows_have_the_gradients_of_rows_without_padding(config, count):
+    given = test_lanes.fixed(S, config)
+    expected, losses = unpooled_gradients("attempt", given, config, 0)
+    rows = sorted_and_cut(0, count)
+    found, metrics = made_by_a_step("attempt", given, config, rows)
+    np.testing.assert_allclose(metrics["loss"], losses, rtol=1e-5)
+    assert set(found) == {"prompt", "down", "up", "norm_scale", "norm_bias"}
+    for name, value in expected.items():
+        assert np.abs(value).max() > 1e-4
+        scale = np.abs(value).max()
+        np.testing.assert_allclose(found[name], value, atol=2e-6 * max(scale, 1))
+
+
 def trained(config, count: int, ends: int | None = None) -> tuple[np.ndarray, ...]:
     """The prompts after 20 steps; lane 3 has rows until step `ends` only."""
     given = test_lanes.fixed(S, config)
@@ -123,7 +168,7 @@ def trained(config, count: int, ends: int | None = None) -> tuple[np.ndarray, ..
         left = 3 if ends is not None and at >= ends else None
         rows = sorted_and_cut(at, count, left)
         state, metrics = step_fn(state, backbone.params, given, rows)
-    return np.asarray(lanes.current(method, state, given)[0]), metrics
+    return np.asarray(lanes.current(method, state, given)[0].arrays), metrics
 
 
 @CONFIGS

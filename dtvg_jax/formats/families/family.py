@@ -6,7 +6,7 @@ from typing import NamedTuple, TypeAlias
 from dtvg_jax.errors import InputError
 from dtvg_jax.formats import tensors
 from dtvg_jax.formats.configs import Attributes
-from dtvg_jax.formats.tensors import Tensor
+from dtvg_jax.formats.tensors import Slot, Tensor
 from dtvg_jax.models.backbone import Config
 
 # Tensors of a folder's files, by the names they have there.
@@ -20,7 +20,7 @@ class Family(NamedTuple):
     """What the files of a family say, in their own words.
 
     model_types: what config.json calls its models
-    read: attributes of config.json and weights -> config, and the path in our tree of
+    read: attributes of config.json and weights -> config, and the place in our tree of
         each tensor.  It takes out of the weights what no model uses, or uses twice;
         the rest is compared with the names.  Raises InputError for what would be
         another model.
@@ -28,7 +28,7 @@ class Family(NamedTuple):
     """
 
     model_types: tuple[str, ...]
-    read: Callable[[Attributes, Weights], tuple[Config, dict[str, str]]]
+    read: Callable[[Attributes, Weights], tuple[Config, dict[str, Slot]]]
     said: Callable[[Attributes], Config]
 
 

@@ -6,6 +6,7 @@ from dtvg_jax.errors import InputError, shown
 from dtvg_jax.formats import configs, tensors
 from dtvg_jax.formats.configs import Attributes, Reader
 from dtvg_jax.formats.families.family import HEAD, QKVO, Family, Weights, one_embedding
+from dtvg_jax.formats.tensors import Slot
 from dtvg_jax.models.backbone import Config
 from dtvg_jax.models.llama import LlamaConfig, Rope
 
@@ -56,34 +57,37 @@ def config(attributes: Attributes, vocabulary: int) -> LlamaConfig:
     return made
 
 
-def tensor_names(config: LlamaConfig) -> dict[str, str]:
-    """Maps each Hugging Face tensor name of a Llama to its path in our tree."""
+def tensor_names(config: LlamaConfig) -> dict[str, Slot]:
+    """Maps each Hugging Face tensor name of a Llama to its place in our tree."""
     names = {
-        EMBEDDING: "token_embedder/embedding",
-        "model.norm.weight": "decoder_norm/scale",
+        EMBEDDING: Slot("token_embedder/embedding"),
+        "model.norm.weight": Slot("decoder_norm/scale"),
     }
     if not config.tied_head:
-        names[HEAD] = "logits_dense/kernel"
-    for i in range(config.num_hidden_layers):
-        ours, theirs = f"layers_{i}", f"model.layers.{i}"
-        names[f"{theirs}.input_layernorm.weight"] = (
-            f"{ours}/pre_attention_layer_norm/scale"
-        )
-        names[f"{theirs}.post_attention_layernorm.weight"] = (
-            f"{ours}/pre_mlp_layer_norm/scale"
-        )
-        for part in QKVO:
-            name, path = f"{theirs}.self_attn.{part[0]}", f"{ours}/attention/{part}"
-            names[f"{name}_proj.weight"] = f"{path}/kernel"
-            if config.out_bias if part == "out" else config.qkv_bias:
-                names[f"{name}_proj.bias"] = f"{path}/bias"
-            if config.qk_norm and part in ("query", "key"):
-                names[f"{name}_norm.weight"] = f"{path}_norm/scale"
-        for their, our in MLP.items():
-            name, path = f"{theirs}.mlp.{their}_proj", f"{ours}/mlp/{our}"
-            names[f"{name}.weight"] = f"{path}/kernel"
-            if config.mlp_bias:
-                names[f"{name}.bias"] = f"{path}/bias"
+        names[HEAD] = Slot("logits_dense/kernel")
+    for theirs, ours in _layer_names(config).items():
+        for i in range(config.num_hidden_layers):
+            names[f"model.layers.{i}.{theirs}"] = Slot(f"layers/{ours}", i)
+    return names
+
+
+def _layer_names(config: LlamaConfig) -> dict[str, str]:
+    names = {
+        "input_layernorm.weight": "pre_attention_layer_norm/scale",
+        "post_attention_layernorm.weight": "pre_mlp_layer_norm/scale",
+    }
+    for part in QKVO:
+        name, path = f"self_attn.{part[0]}", f"attention/{part}"
+        names[f"{name}_proj.weight"] = f"{path}/kernel"
+        if config.out_bias if part == "out" else config.qkv_bias:
+            names[f"{name}_proj.bias"] = f"{path}/bias"
+        if config.qk_norm and part in ("query", "key"):
+            names[f"{name}_norm.weight"] = f"{path}_norm/scale"
+    for their, our in MLP.items():
+        name, path = f"mlp.{their}_proj", f"mlp/{our}"
+        names[f"{name}.weight"] = f"{path}/kernel"
+        if config.mlp_bias:
+            names[f"{name}.bias"] = f"{path}/bias"
     return names
 
 
@@ -91,7 +95,7 @@ def read(
     attributes: Attributes,
     weights: Weights,
     config_of: Callable[[Attributes, int], LlamaConfig] = config,
-) -> tuple[Config, dict[str, str]]:
+) -> tuple[Config, dict[str, Slot]]:
     """Reads the config of a Llama, or by `config_of` that of a family near to it."""
     for name in [name for name in weights if name.endswith(LEFTOVER)]:
         del weights[name]

@@ -7,6 +7,7 @@ from dtvg_jax.files import JsonObject
 from dtvg_jax.formats import configs, tensors
 from dtvg_jax.formats.configs import Attributes, Reader
 from dtvg_jax.formats.families.family import HEAD, QKVO, Family, Weights, one_embedding
+from dtvg_jax.formats.tensors import Slot
 from dtvg_jax.models.backbone import Config
 from dtvg_jax.models.t5 import T5Config
 
@@ -20,6 +21,12 @@ EMBEDDINGS = (
 BIAS = "layer.0.SelfAttention.relative_attention_bias.weight"
 # Left over from old code, used by no model.
 LEFTOVER = "decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.weight"
+# The attentions of a layer, in order, by their names and ours.
+ENCODER = {"SelfAttention": "attention"}
+DECODER = {
+    "SelfAttention": "self_attention",
+    "EncDecAttention": "encoder_decoder_attention",
+}
 FIXED = configs.FIXED | {"is_encoder_decoder": True, "scalable_attention": True}
 # feed_forward_proj -> our activations, the name torch has for the first.
 FEED_FORWARD = {
@@ -106,46 +113,40 @@ def attributes(config: T5Config, dtype: str) -> JsonObject:
     }
 
 
-def tensor_names(config: T5Config) -> dict[str, str]:
-    """Maps each Hugging Face tensor name of a T5 to its path in our tree."""
-    names = {EMBEDDINGS[0]: "token_embedder/embedding"}
+def tensor_names(config: T5Config) -> dict[str, Slot]:
+    """Maps each Hugging Face tensor name of a T5 to its place in our tree."""
+    names = {EMBEDDINGS[0]: Slot("token_embedder/embedding")}
     if not config.tied_head:
-        names[HEAD] = "decoder/logits_dense/kernel"
-    gated = len(config.activations) == 2
-    mlp = ("wi_0", "wi_1", "wo") if gated else ("wi", "wo")
-    encoder = {"SelfAttention": "attention"}
-    decoder = {
-        "SelfAttention": "self_attention",
-        "EncDecAttention": "encoder_decoder_attention",
-    }
+        names[HEAD] = Slot("decoder/logits_dense/kernel")
     for stack, layers, attentions in (
-        ("encoder", config.num_layers, encoder),
-        ("decoder", config.num_decoder_layers, decoder),
+        ("encoder", config.num_layers, ENCODER),
+        ("decoder", config.num_decoder_layers, DECODER),
     ):
-        names[f"{stack}.final_layer_norm.weight"] = f"{stack}/{stack}_norm/scale"
-        for i in range(layers if config.bias_per_layer else 1):
-            ours = f"{stack}/layers_{i}" if config.bias_per_layer else stack
-            names[f"{stack}.block.{i}.{BIAS}"] = f"{ours}/relpos_bias/rel_embedding"
-        for i in range(layers):
-            ours = f"{stack}/layers_{i}"
-            for j, (theirs, name) in enumerate(attentions.items()):
-                block = f"{stack}.block.{i}.layer.{j}"
-                norm = name.replace("encoder_decoder", "cross")
-                names[f"{block}.layer_norm.weight"] = (
-                    f"{ours}/pre_{norm}_layer_norm/scale"
-                )
-                for letter, part in zip("qkvo", QKVO, strict=True):
-                    path = f"{ours}/{name}/{part}/kernel"
-                    names[f"{block}.{theirs}.{letter}.weight"] = path
-            block = f"{stack}.block.{i}.layer.{len(attentions)}"
-            names[f"{block}.layer_norm.weight"] = f"{ours}/pre_mlp_layer_norm/scale"
-            for part in mlp:
-                path = f"{ours}/mlp/{part}/kernel"
-                names[f"{block}.DenseReluDense.{part}.weight"] = path
+        names[f"{stack}.final_layer_norm.weight"] = Slot(f"{stack}/{stack}_norm/scale")
+        if not config.bias_per_layer:
+            shared = Slot(f"{stack}/relpos_bias/rel_embedding")
+            names[f"{stack}.block.0.{BIAS}"] = shared
+        for theirs, ours in _layer_names(config, attentions).items():
+            for i in range(layers):
+                names[f"{stack}.block.{i}.{theirs}"] = Slot(f"{stack}/layers/{ours}", i)
     return names
 
 
-def read(attributes: Attributes, weights: Weights) -> tuple[Config, dict[str, str]]:
+def _layer_names(config: T5Config, attentions: dict[str, str]) -> dict[str, str]:
+    names = {BIAS: "relpos_bias/rel_embedding"} if config.bias_per_layer else {}
+    for j, (theirs, ours) in enumerate(attentions.items()):
+        norm = ours.replace("encoder_decoder", "cross")
+        names[f"layer.{j}.layer_norm.weight"] = f"pre_{norm}_layer_norm/scale"
+        for letter, part in zip("qkvo", QKVO, strict=True):
+            names[f"layer.{j}.{theirs}.{letter}.weight"] = f"{ours}/{part}/kernel"
+    j, gated = len(attentions), len(config.activations) == 2
+    names[f"layer.{j}.layer_norm.weight"] = "pre_mlp_layer_norm/scale"
+    for part in ("wi_0", "wi_1", "wo") if gated else ("wi", "wo"):
+        names[f"layer.{j}.DenseReluDense.{part}.weight"] = f"mlp/{part}/kernel"
+    return names
+
+
+def read(attributes: Attributes, weights: Weights) -> tuple[Config, dict[str, Slot]]:
     """Reads a T5's config, as far as attributes and weights say it together."""
     weights.pop(LEFTOVER, None)
     embedding = one_embedding(weights, EMBEDDINGS)

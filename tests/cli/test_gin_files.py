@@ -162,7 +162,7 @@ SHORT = [
 
 
 # One of each kind.
-KINDS = ["t5_base_glue", "t5_base_mrqa", "t5_base_others", "t5_base_generation"]
+KINDS = ["t5_base_glue", "t5_base_mrqa", "t5_base_generation"]
 KINDS += ["t5_base_few_shot_4", "t5_base_ablations", "llama_3_2_1b"]
 
 

@@ -136,9 +136,9 @@ def assert_causal(b: backbone.Backbone) -> None:
     assert np.all(np.any(after[:, 3:] != before[:, 3:], axis=(1, 2)))
 
 
-def quick(cases: Sequence[str]) -> list[ParameterSet]:
+def quick(cases: Sequence[str], among: Sequence[str] = QUICK) -> list[ParameterSet]:
     """Marks the cases as slow that are not among the quick ones."""
     return [
-        pytest.param(name, marks=[] if name in QUICK else pytest.mark.slow)
+        pytest.param(name, marks=[] if name in among else pytest.mark.slow)
         for name in cases
     ]

@@ -84,7 +84,10 @@ def test_layers_draw_weights_and_dropout_of_their_own():
         assert abs((added[i] == added[i - 1]).mean() - 0.5) < 0.11
 
 
-@pytest.mark.parametrize("name", golden.quick(golden.CASES))
+QUICK = "umt5", "llama_3_tied"
+
+
+@pytest.mark.parametrize("name", golden.quick(golden.CASES, QUICK))
 def test_loops_give_the_logits_of_torch(name, monkeypatch):
     """The golden models are small enough to be unrolled; real ones are not."""
     monkeypatch.setattr(layers, "UNROLLED", 0)
@@ -98,7 +101,9 @@ def test_loops_give_the_logits_of_torch(name, monkeypatch):
     golden.assert_cached_equals_full(looped, v["prompt"], v["inputs"], v["targets"])
 
 
-@pytest.mark.parametrize("name", ["umt5", "qwen3_tied"])
+@pytest.mark.parametrize(
+    "name", ["umt5", pytest.param("qwen3_tied", marks=pytest.mark.slow)]
+)
 def test_a_program_does_not_grow_with_the_layers(name):
     b = golden.load(name)
     prompts, inputs, targets = golden.lane_batch(b)

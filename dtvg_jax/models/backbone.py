@@ -17,7 +17,8 @@ from dtvg_jax.shapes import Params
 Config: TypeAlias = t5.T5Config | llama.LlamaConfig
 Cache: TypeAlias = t5.Cache | llama.Cache
 Prompt: TypeAlias = Float[Array, "P H"] | Float[Array, "B P H"]
-Prefix: TypeAlias = Float[Array, "#B P H"] | layers.Stacked
+# Of one prompt, of each lane or of each row.
+Prefix: TypeAlias = Float[Array, "_ P H"] | layers.Stacked
 
 
 class Architecture(NamedTuple):

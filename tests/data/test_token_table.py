@@ -123,7 +123,7 @@ def test_an_own_task(own_tasks, tmp_path):
     assert table.golds[2] == {"text": "1", "all": [1, 2], "name": "q: three"}
     assert (table.name, table.split, len(table)) == ("toy_function", "train", 3)
     own = sys.modules["toy_tasks.all"]
-    assert table.scoring == ((own.share,), own.gold, None)
+    assert table.scoring == ((own.share,), own.gold, None, None)
 
 
 @pytest.mark.parametrize(

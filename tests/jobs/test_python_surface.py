@@ -130,4 +130,4 @@ def test_commands_do_not_hide_functions_of_their_names(first):
 
 def test_settings_of_predict_can_be_made():
     settings = dtvg_jax.PredictSettings(method="spot", batch_size=4)
-    assert (settings.method, settings.inputs_length) == ("spot", 256)
+    assert (settings.method, settings.inputs_length) == ("spot", None)

@@ -34,7 +34,7 @@ def test_linear_frequencies_are_divided() -> None:
     np.testing.assert_allclose(slower, plain / 4, rtol=1e-6)
 
 
-@pytest.mark.parametrize("name", golden.quick(golden.DECODER_CASES))
+@pytest.mark.parametrize("name", golden.quick(golden.DECODER_CASES, ["qwen3_tied"]))
 def test_cached_decoding_is_the_full_forward_pass(name: str) -> None:
     b = golden.load(name)
     prompts, inputs, targets = golden.lane_batch(b)

@@ -16,7 +16,11 @@ from dtvg_jax.training.stages import Stage
 STEPS, RATE, BATCH = 3, 0.5, 4
 
 
-@pytest.mark.parametrize("config", [test_lanes.T5, test_lanes.LLAMA], ids=["T5", "Ll"])
+@pytest.mark.parametrize(
+    "config",
+    [test_lanes.T5, pytest.param(test_lanes.LLAMA, marks=pytest.mark.slow)],
+    ids=["t5", "llama"],
+)
 def test_weights_follow_the_gradient_of_the_mean_token_loss(
     tmp_path, monkeypatch, config
 ):

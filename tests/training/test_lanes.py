@@ -156,14 +156,25 @@ def train(method, given, steps=25, lane=None, config=T5, step_fn=None):
 
 
 @pytest.mark.parametrize(
-    "config", [T5, LLAMA, EMBEDDED], ids=["t5", "llama", "embedded"]
+    ("method", "config"),
+    [
+        ("prompt_tuning", T5),
+        ("prompt_tuning", LLAMA),
+        ("prompt_tuning", EMBEDDED),
+        ("dtvg", T5),
+        ("dtvg", LLAMA),
+        ("dtvg", EMBEDDED),
+        ("attempt", T5),
+        pytest.param("attempt", LLAMA, marks=pytest.mark.slow),
+        pytest.param("attempt", EMBEDDED, marks=pytest.mark.slow),
+    ],
+    ids=lambda value: value if isinstance(value, str) else type(value).__name__,
 )
-@pytest.mark.parametrize("method", ["prompt_tuning", "dtvg", "attempt"])
 def test_lanes_together_end_as_each_alone(method, config):
     sources = 0 if method == "prompt_tuning" else S
     given = fixed(sources, config)
     together, log, state = train(method, given, config=config)
-    assert (log[-1]["loss"] < log[0]["loss"] - 0.1).all()
+    assert log[-1]["loss"].mean() < log[0]["loss"].mean() - 0.3
     for lane in range(K):
         alone, own, ended = train(method, only(lane, given), lane=lane, config=config)
         # The same sums in another order: products of 4 lanes are tiled differently

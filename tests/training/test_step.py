@@ -137,7 +137,7 @@ def test_gradients_are_those_of_the_lanes_own_means(config, count, method):
 @pytest.mark.parametrize(
     ("config", "count"),
     [
-        (test_lanes.T5, 1),
+        pytest.param(test_lanes.T5, 1, marks=pytest.mark.slow),
         (test_lanes.T5, 2),
         pytest.param(test_lanes.LLAMA, 2, marks=pytest.mark.slow),
     ],

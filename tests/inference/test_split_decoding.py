@@ -175,11 +175,8 @@ def _looking(seed: int) -> RowPrompt:
     return RowPrompt(method, trainables["prompt"], trainables, context)
 
 
-@pytest.mark.parametrize(
-    "config",
-    [TINY, pytest.param(LLAMA, marks=pytest.mark.slow)],
-    ids=["t5", "llama"],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("config", [TINY, LLAMA], ids=["t5", "llama"])
 def test_rows_have_prompts_of_their_own_beside_those_that_have_not(config):
     params = backbones.init_params(config, jax.random.key(2))
     b = backbones.build("tiny", config, params, Vocabulary(), "")

@@ -25,7 +25,8 @@ def test_the_ceiling_is_measured_once_and_shown(cache, tmp_path, monkeypatch):
     report = pipeline.run(settings(cache), tmp_path)
     [found] = report.results.ceilings
     assert (found.task, found.seed) == ("mrpc", 0) and found.best_step in (0, 4)
-    assert 0 <= found.metrics["f1"] <= 100 and found.trained > 10**6
+    assert 0 <= found.metrics["f1"] <= 100
+    assert found.trained == 489_760  # numbers in the miniature's model.safetensors
     text = (tmp_path / "results.md").read_text()
     assert "## All weights" in text and f"| {found.trained} |" in text
 
@@ -34,7 +35,7 @@ def test_the_ceiling_is_measured_once_and_shown(cache, tmp_path, monkeypatch):
 
     monkeypatch.setattr(all_weights, "train", trained_again)
     (tmp_path / "results.json").unlink()
-    assert pipeline.run(settings(cache), tmp_path).results.ceilings == [found]
+    assert pipeline.run(settings(cache), tmp_path).results.ceilings == (found,)
 
 
 def test_weights_are_not_tuned_in_bfloat16(cache):

@@ -12,7 +12,13 @@ from dtvg_jax.data import catalogue, fingerprints
 from dtvg_jax.errors import InputError
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-OTHERS = ["tasks.py", "tasks/__init__.py", "tasks/notes.txt"]
+OTHERS = [
+    "tasks.py",
+    *(
+        pytest.param(file, marks=pytest.mark.slow)
+        for file in ("tasks/__init__.py", "tasks/notes.txt")
+    ),
+]
 
 
 @pytest.fixture(params=OTHERS)

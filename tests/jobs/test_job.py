@@ -137,6 +137,7 @@ def test_a_finished_job_is_not_done_again(small, finished):
     assert results(finished) == was
 
 
+@pytest.mark.slow
 def test_a_lane_alone_ends_as_among_others(small, finished, tmp_path):
     alone = dataclasses.replace(
         small, sources=["sst2"], targets=[], seeds=[1], methods=[]

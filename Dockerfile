@@ -2,7 +2,7 @@
 # one it runs on the CPU.
 #
 #   docker build --build-arg EXTRA=cuda -t dtvg_jax:cuda .
-#   docker run -v "$PWD:/work" dtvg_jax:cuda dtvg_jax.train --help
+#   docker run -v "$PWD:/mnt" dtvg_jax:cuda dtvg_jax.train --help
 FROM python:3.11-slim
 ARG EXTRA=""
 
@@ -14,9 +14,9 @@ COPY gin gin
 RUN pip install --no-cache-dir -c constraints.txt ".${EXTRA:+[$EXTRA]}"
 
 # Jobs and the cache are below the folder that is mounted, whoever the user is.
-ENV HOME=/work
-WORKDIR /work
-RUN useradd --uid 1000 --home-dir /work dtvg && chown dtvg /work
+ENV HOME=/mnt
+WORKDIR /mnt
+RUN useradd --uid 1000 --home-dir /mnt dtvg && chown dtvg /mnt
 USER 1000
 ENTRYPOINT ["python", "-m"]
 CMD ["dtvg_jax.train", "--help"]

@@ -8,7 +8,7 @@ from dtvg_jax.formats import vocabularies
 from dtvg_jax.models import backbone as backbones
 from dtvg_jax.models.backbone import Backbone
 from dtvg_jax.models.llama import LlamaConfig, Rope
-from dtvg_jax.models.t5 import T5Config
+from dtvg_jax.models.t5_config import T5Config
 
 T5_SMALL = T5Config(
     vocab_size=32128,

@@ -11,7 +11,7 @@ import json
 from typing import Any
 
 from dtvg_jax.methods import METHODS
-from dtvg_jax.models.t5 import T5Config
+from dtvg_jax.models.t5_config import T5Config
 from dtvg_jax.training import compile_ahead
 
 T5_BASE = T5Config(

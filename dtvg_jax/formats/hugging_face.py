@@ -18,7 +18,7 @@ from dtvg_jax.errors import InputError
 from dtvg_jax.formats import families, tensors
 from dtvg_jax.formats.families import t5
 from dtvg_jax.formats.tensors import Box, Checkpoint, Tensor
-from dtvg_jax.models.t5 import T5Config
+from dtvg_jax.models.t5_config import T5Config
 from dtvg_jax.shapes import Params
 
 REMEDY = (

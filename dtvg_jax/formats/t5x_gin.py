@@ -10,7 +10,7 @@ from typing import Any
 from dtvg_jax import files
 from dtvg_jax.errors import InputError
 from dtvg_jax.files import JsonObject
-from dtvg_jax.models.t5 import T5Config
+from dtvg_jax.models.t5_config import T5Config
 from gin import config_parser
 
 # Arguments of T5X's network.T5Config, by Hugging Face's names, with T5X's defaults.

@@ -22,23 +22,17 @@ import math
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float
 
 from dtvg_jax.errors import Count, Rate
-from dtvg_jax.methods.method import (
-    PER_LANE,
-    Context,
-    Diagnostics,
-    Method,
-    Start,
-    Trainables,
-)
+from dtvg_jax.methods.method import PER_LANE, Context, Start, Trainables
+from dtvg_jax.methods.prompt_tuning import Tuned
 
 _DEVIATION = 0.01
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Attempt(Method):
+class Attempt(Tuned):
     """Trains the target's prompt, and the attention that mixes it with the sources'.
 
     Attributes:
@@ -79,17 +73,6 @@ class Attempt(Method):
             "norm_scale": jnp.ones(width),
             "norm_bias": jnp.zeros(width),
         }, ()
-
-    def prompt(
-        self,
-        trainables: Trainables,
-        method_state: tuple[()],
-        context: Context,
-        step: Int[Array, ""],
-    ) -> tuple[Float[Array, "P H"], tuple[()], Diagnostics]:
-        """Gives the target's own prompt."""
-        del context, step
-        return trainables["prompt"], method_state, {}
 
     def row_prompt(
         self,

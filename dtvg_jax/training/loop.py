@@ -150,11 +150,9 @@ def _steps(
     """Trains and validates from the state's step on to the last."""
     training, every = loop.training, loop.training.stage.validate_every
     at = int(state.step)
-    lane_step = validated.lane_step
     with progress(training.steps, training.name) as report:
         while True:
             if _validates(at, training) and validated.step != at:
-                validated = dataclasses.replace(validated, lane_step=lane_step)
                 state, validated = _validate(loop, state, validated, validate)
             if at == training.steps:
                 return state, validated
@@ -166,7 +164,8 @@ def _steps(
                 len(validation.running(training, validated, i)) for i in range(at, stop)
             )
             if taken:
-                lane_step = min(seconds / taken, lane_step or math.inf)
+                lane_step = min(seconds / taken, validated.lane_step or math.inf)
+                validated = dataclasses.replace(validated, lane_step=lane_step)
             at = stop
 
 

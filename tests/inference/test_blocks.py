@@ -6,7 +6,7 @@ import fake_table
 import pytest
 
 from dtvg_jax.inference import blocks
-from dtvg_jax.models.t5 import T5Config
+from dtvg_jax.models.t5_config import T5Config
 
 SMALL = T5Config(
     vocab_size=32128,

@@ -17,7 +17,7 @@ from dtvg_jax.methods import attempt
 from dtvg_jax.methods.row_prompts import Prompts, RowPrompt
 from dtvg_jax.models import backbone as backbones
 from dtvg_jax.models.llama import LlamaConfig
-from dtvg_jax.models.t5 import T5Config
+from dtvg_jax.models.t5_config import T5Config
 from dtvg_jax.training import placement
 
 LENGTHS = (8, 4)

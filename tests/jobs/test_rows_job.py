@@ -1,9 +1,11 @@
 """A method that looks at rows, through a job and out of its store."""
 
+import dataclasses
 import json
 
 import numpy as np
 import pytest
+import tiny_job
 
 import dtvg_jax as dtvg
 from dtvg_jax.jobs import job, pipeline, token_tables
@@ -16,22 +18,15 @@ TASK, ENTRY = "superglue-cb", "superglue-cb/attempt-seed3"
 
 
 def settings(cache) -> job.Job:
-    return job.Job(
-        backbone="miniature",
-        sources=["sst2", "mrpc"],
+    return dataclasses.replace(
+        tiny_job.make(cache),
         targets=[TASK, "mrpc"],
         # Rows that differ get prompts that differ much.
         methods=[attempt.Attempt(tau=-3.0), "dtvg"],
         seeds=[3],
-        prompt_length=4,
         inputs_length=64,
-        targets_length=2,
         stage1=STAGE,
         stage2=STAGE,
-        validation_rows=20,
-        test_rows=30,
-        evaluation_batch_size=10,
-        cache_dir=str(cache),
     )
 
 

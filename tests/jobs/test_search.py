@@ -6,6 +6,7 @@ import pathlib
 
 import fake_training
 import pytest
+import tiny_job
 
 from dtvg_jax import files
 from dtvg_jax.errors import InputError, Stopped
@@ -32,22 +33,15 @@ HALVED = search.Search(RATES, rates_of={"prompt_tuning": [0, 1, 2, 3]}, halve_at
 @pytest.fixture(scope="module")
 def small(cache) -> job.Job:
     """Four settings of two methods on one target, with two seeds."""
-    return job.Job(
-        backbone="miniature",
+    return dataclasses.replace(
+        tiny_job.make(cache),
         sources=["sst2"],
         targets=["superglue-cb"],
         methods=["prompt_tuning", *VARIANTS],
         search=HALVED,
         seeds=[0, 1],
-        prompt_length=4,
-        inputs_length=32,
-        targets_length=2,
         stage1=STAGE,
         stage2=STAGE,
-        validation_rows=20,
-        test_rows=30,
-        evaluation_batch_size=10,
-        cache_dir=str(cache),
     )
 
 

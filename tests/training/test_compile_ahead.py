@@ -14,7 +14,7 @@ import pytest
 
 from dtvg_jax.errors import InputError
 from dtvg_jax.methods import METHODS
-from dtvg_jax.models.t5 import T5Config
+from dtvg_jax.models.t5_config import T5Config
 from dtvg_jax.training import compile_ahead, placement
 
 TINY = T5Config(

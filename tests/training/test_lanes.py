@@ -12,7 +12,7 @@ from dtvg_jax.formats.load import load_backbone
 from dtvg_jax.methods import METHODS
 from dtvg_jax.models import backbone as backbones
 from dtvg_jax.models.llama import LlamaConfig
-from dtvg_jax.models.t5 import T5Config
+from dtvg_jax.models.t5_config import T5Config
 from dtvg_jax.training import lanes, optimisers, step
 
 K, G, S, P, H, B = 4, 2, 3, 5, 16, 6

@@ -9,7 +9,7 @@ from dtvg_jax.formats.configs import Attributes, Reader
 from dtvg_jax.formats.families.family import HEAD, QKVO, Family, Weights, one_embedding
 from dtvg_jax.formats.tensors import Slot
 from dtvg_jax.models.backbone import Config
-from dtvg_jax.models.t5 import T5Config
+from dtvg_jax.models.t5_config import T5Config
 
 # The embedding has several names; the first of those there are is used and the others
 # must be equal to it.

@@ -5,11 +5,13 @@ import pathlib
 import shutil
 from typing import NamedTuple
 
+from jax.sharding import Mesh
+
 import dtvg_jax
 from dtvg_jax import files
 from dtvg_jax.errors import InputError
 from dtvg_jax.formats import hugging_face, t5x, vocabularies
-from dtvg_jax.formats.tensors import Checkpoint, Shardings
+from dtvg_jax.formats.tensors import Checkpoint
 from dtvg_jax.models import backbone
 
 EMBEDDED = pathlib.Path(dtvg_jax.__file__).parent / "models" / "embedded"
@@ -61,6 +63,14 @@ class Source(NamedTuple):
             said = vocabularies.tokenizer_config(self.vocabulary(), pieces[0])
             files.write_json(folder / vocabularies.TOKENIZER_CONFIG, said)
 
+    def load(self, dtype: str, mesh: Mesh | None = None) -> backbone.Backbone:
+        """Loads the backbone, with a mesh each parameter right into its place on it."""
+        check_dtype(dtype)
+        vocabulary, opened = self.vocabulary(), self.checkpoint
+        wanted = None if mesh is None else backbone.shardings(self.config, mesh)
+        params, digest = opened.params(dtype, wanted), opened.digest()
+        return backbone.build(self.name, self.config, params, vocabulary, digest, mesh)
+
     def abstract(self, dtype: str) -> backbone.Backbone:
         """Gives the backbone with shapes for parameters: enough to compile, not to run.
 
@@ -70,28 +80,25 @@ class Source(NamedTuple):
         return backbone.build(self.name, self.config, shapes, self.vocabulary(), "")
 
 
-def load_backbone(
-    where: str, dtype: str = "float32", shardings: Shardings | None = None
-) -> backbone.Backbone:
+def load_backbone(where: str, dtype: str = "float32") -> backbone.Backbone:
     """Loads the backbone of a folder, or "miniature", the small embedded T5.
 
     A folder is Hugging Face's or T5X's (a checkpoint, or the folder above it).
     `dtype` ("float32" or "bfloat16") is that of parameters and activations; prompts,
-    softmax, norms and logits are float32 in any case.  With `shardings`, which gives
-    a tree of shardings for a config, each parameter is read right into its own.
+    softmax, norms and logits are float32 in any case.  `training.placement.load`
+    spreads it over several devices.
     Raises InputError with what is wrong in the folder and what would be right.
     """
+    check_dtype(dtype)
+    return open_source(where).load(dtype)
+
+
+def check_dtype(dtype: str) -> None:
+    """Raises InputError for what is no dtype of a backbone."""
     if dtype not in DTYPES:
         raise InputError(
             f"the backbone's dtype is {dtype!r}; it should be {' or '.join(DTYPES)}."
         )
-    source = open_source(where)
-    vocabulary = source.vocabulary()
-    opened = source.checkpoint
-    params = opened.params(dtype, shardings)
-    return backbone.build(
-        source.name, opened.config, params, vocabulary, opened.digest()
-    )
 
 
 def open_source(where: str) -> Source:

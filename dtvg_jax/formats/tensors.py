@@ -23,8 +23,7 @@ from dtvg_jax.models import backbone
 from dtvg_jax.shapes import Params
 
 Box = tuple[slice, ...]
-# Gives the tree of jax.sharding.Sharding that a config's parameters are put in.
-Shardings = Callable[[backbone.Config], Params]
+Shardings: TypeAlias = Params  # the tree of shardings that parameters are put in
 
 CHUNK = 16 * 2**20  # bytes in the file
 ALIGNMENT = 64  # of memory that JAX on a CPU takes over without a copy
@@ -91,8 +90,7 @@ class Checkpoint(NamedTuple):
 
     def params(self, dtype: str, shardings: Shardings | None = None) -> Params:
         """Reads all tensors into a tree of `dtype`, each leaf right in its sharding."""
-        wanted = shardings(self.config) if shardings is not None else {}
-        places = by_path(wanted)
+        places = by_path(shardings if shardings is not None else {})
         leaves: dict[str, Array] = {}
         # What is needed besides a leaf while it is read grows with it, so the largest
         # come first.
@@ -190,15 +188,19 @@ def _place(
 ) -> Array:
     shape = _shape(leaf)
     if sharding is None:
-        return jax.device_put(_read(leaf, dtype, (slice(None),) * len(shape)))
-    return jax.make_array_from_callback(
-        shape, sharding, lambda box: _read(leaf, dtype, box or ())
-    )
+        return jax.device_put(_read(leaf, dtype, tuple(map(range, shape))))
+    # Devices that hold the same part share what is read once.
+    read = functools.cache(functools.partial(_read, leaf, dtype))
+
+    def part(box: Box | None) -> np.ndarray:
+        pairs = zip(box or (), shape, strict=True)
+        return read(tuple(range(*one.indices(size)) for one, size in pairs))
+
+    return jax.make_array_from_callback(shape, sharding, part)
 
 
-def _read(leaf: Leaf, dtype: np.dtype, box: Box) -> np.ndarray:
+def _read(leaf: Leaf, dtype: np.dtype, ranges: tuple[range, ...]) -> np.ndarray:
     """Reads a box of the parameter into memory of its own that JAX can take over."""
-    ranges = [range(*s.indices(n)) for s, n in zip(box, _shape(leaf), strict=True)]
     box = tuple(slice(r.start, r.stop) for r in ranges)
     array = _aligned(tuple(len(r) for r in ranges), dtype)
     if isinstance(leaf, list):

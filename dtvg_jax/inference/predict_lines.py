@@ -18,6 +18,8 @@ from dtvg_jax.shapes import Params
 from dtvg_jax.store import entries
 from dtvg_jax.store.entries import Entry
 from dtvg_jax.store.prompt_store import PromptStore
+from dtvg_jax.training import placement
+from dtvg_jax.training.placement import Placement
 
 # Most tokens of an input and of an answer, of a prompt that does not say its own.
 LENGTHS = (256, 16)
@@ -64,6 +66,7 @@ Answer = Callable[[Params, np.ndarray | RowPrompt, np.ndarray, int], decoding.De
 
 class _Model(NamedTuple):
     backbone: Backbone
+    placement: Placement
     prompts: dict[str | None, np.ndarray]
     looking: dict[str | None, RowPrompt]  # of `prompts` those that look at rows
     lengths: dict[str | None, Lengths]
@@ -98,12 +101,14 @@ def predict(
         raise InputError("the store's prompts differ in length: use one store each")
     if settings.prompt is not None and settings.prompt not in found:
         raise InputError(f"there is no prompt {settings.prompt!r} in the store")
+    backbone, place = placement.spread(backbone)
     width = backbone.embedding(backbone.params).shape[1]
     prompts = prompts or {None: np.zeros((0, width), np.float32)}
     [style] = styles or {"digits"}
     looking = {name: entries.row_prompt_of(entry) for name, entry in found.items()}
     model = _Model(
         backbone,
+        place,
         prompts,
         {name: one for name, one in looking.items() if one is not None},
         {name: _lengths(found[name] if name else None, settings) for name in prompts},
@@ -247,6 +252,7 @@ def _batch(
     bound = max(model.lengths[entry][0] for entry in entries)
     length = bucket(longest, bound)
     count = min(1 << (len(ids) - 1).bit_length(), model.settings.batch_size)
+    count = model.placement.filled(count)
     inputs = np.full((count, length), -1, np.int32)
     for row, tokens in enumerate(ids):
         inputs[row, : len(tokens)] = tokens
@@ -255,8 +261,9 @@ def _batch(
     if not (model.backbone.decoder_only or first in model.looking):
         filled = [*entries, *entries[:1] * (count - len(entries))]
         prompt = np.stack([model.prompts[entry] for entry in filled])
-    answers = model.lengths[entries[0]][1]
-    found = jax.device_get(model.answer(model.backbone.params, prompt, inputs, answers))
+    answers, place = model.lengths[entries[0]][1], model.placement
+    prompt, rows = place.put_whole(prompt), place.put_rows(inputs)
+    found = place.fetch(model.answer(model.backbone.params, prompt, rows, answers))
     return decoding.Decoded(*(values[: len(ids)] for values in found))
 
 

@@ -106,8 +106,8 @@ def rank(
     ids = _label_ids(setup, labels)
 
     def call(prompt: Prompt, inputs: Array, numbers: np.ndarray) -> Array:
-        placed = jax.device_put(ids[numbers], inputs.sharding)
-        return ranker(setup.backbone.params, prompt, inputs, placed)
+        targets = setup.placement.put_rows(ids[numbers])
+        return ranker(setup.backbone.params, prompt, inputs, targets)
 
     found = _over_blocks(call, setup, prompts, pairs)
     return [
@@ -139,23 +139,22 @@ def _over_blocks(
 
     A block is laid out and started while the one before it runs.
     """
-    setup.placement.check_rows("evaluation_batch_size", setup.batch_size)
-    arrays = jax.device_put(prompts.arrays, setup.placement.params)
-    placed = prompts._replace(arrays=arrays)
+    place = setup.placement
+    placed = prompts._replace(arrays=place.put_whole(prompts.arrays))
     planned = _blocks(setup, prompts, pairs)
     found: list[np.ndarray] = []
     running: list[Array] = []
     # Two programs of several CPU devices at once may wait for each other's threads.
-    spread = setup.placement.mesh.size > 1 and jax.default_backend() == "cpu"
+    spread = place.mesh.size > 1 and jax.default_backend() == "cpu"
     for block in planned:
         setup.check()
-        inputs = jax.device_put(_inputs(block, pairs), setup.placement.rows)
+        inputs = place.put_rows(_inputs(block, pairs))
         prompt = _prompt(block, setup, placed, pairs)
         running.append(call(prompt, inputs, block.pairs))
         if spread:
             jax.block_until_ready(running)
-        found.extend(np.asarray(running.pop(0)) for _ in running[1:])
-    found.extend(np.asarray(values) for values in running)
+        found.extend(place.fetch(running.pop(0)) for _ in running[1:])
+    found.extend(place.fetch(values) for values in running)
     return _by_pair(planned, found, pairs)
 
 
@@ -167,8 +166,8 @@ def _blocks(setup: Setup, prompts: Prompts, pairs: Sequence[Pair]) -> list[Block
     each row: what it is made of is then there once.
     """
     limits = blocks.Limits(
-        rows=setup.batch_size,
-        devices=setup.placement.mesh.size,
+        rows=setup.placement.filled(setup.batch_size),
+        devices=setup.placement.row_parts,
         bound=max(pair.table.lengths[0] for pair in pairs),
         prompt_length=prompts.arrays.shape[1],
     )
@@ -198,7 +197,7 @@ def _prompt(
     arrays = cast(Array, prompts.arrays)
     first = pairs[block.pairs[0]].prompt
     if first in prompts.looking:
-        return jax.device_put(prompts.looking[first], setup.placement.params)
+        return setup.placement.put_whole(prompts.looking[first])
     if setup.backbone.decoder_only:
         return arrays[first]
     return arrays[np.array([pairs[number].prompt for number in block.pairs])]

@@ -8,7 +8,6 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-import jax
 import numpy as np
 
 from dtvg_jax import files
@@ -113,10 +112,8 @@ def evaluate(
     found = {name: prompt_store.read(name, entries.fit(backbone)) for name in names}
     shared = _shared(found)
     trials = plan_trials(found, settings.tasks, settings.matrix)
-    setup = Setup(backbone, placement.make(), settings.batch_size)
-    backbone = backbone._replace(
-        params=jax.device_put(backbone.params, setup.placement.params)
-    )
+    backbone, place = placement.spread(backbone)
+    setup = Setup(backbone, place, settings.batch_size)
     tables = _open_tables(trials, found, settings, shared, backbone)
     answers = answer(trials, found, tables, setup, settings.scoring)
     results = [

@@ -8,11 +8,13 @@ from dtvg_jax.data import catalogue
 from dtvg_jax.errors import InputError, check_field_types, refuse_repeats
 from dtvg_jax.jobs.search import Search
 from dtvg_jax.methods import Method, Start
+from dtvg_jax.training.placement import Mesh
 from dtvg_jax.training.stages import Stage
 
-# Where a job's files lie and how much is decoded at once changes no result.
+# Where files and arrays lie and how much is decoded at once changes no result, but for
+# the rounding of sums in another order.
 PLACES = ("backbone", "config", "data_dir", "download", "cache_dir")
-PLACES += ("evaluation_batch_size",)
+PLACES += ("evaluation_batch_size", "mesh")
 COUNTS = ("prompt_length", "inputs_length", "targets_length", "validation_rows")
 COUNTS += ("test_rows", "shots", "evaluation_batch_size")
 CHOICES = {
@@ -65,6 +67,8 @@ class Job:
       evaluation_batch_size: rows that are decoded at once where they are of full
         length; of shorter ones up to eight times as many.
       cache_dir: token tables, generated data and compiled programs; shared by jobs.
+      mesh: how devices are divided, @placement.Mesh(); None: as the backbone's size
+        and the devices' memory make it (docs/running.md).
     """
 
     backbone: str
@@ -94,6 +98,7 @@ class Job:
     evaluation_batch_size: int = 32
     cache_dir: str = "~/.cache/dtvg_jax"
     config: Mapping[str, object] | None = None
+    mesh: Mesh | None = None
 
     def __post_init__(self) -> None:
         for name in ("stage1", "stage2"):

@@ -13,11 +13,8 @@ import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-import jax
-
 from dtvg_jax import files, report
 from dtvg_jax.files import JsonObject
-from dtvg_jax.formats.load import load_backbone
 from dtvg_jax.inference import split_decoding
 from dtvg_jax.jobs import (
     ceiling,
@@ -83,10 +80,7 @@ def run(
     """
     folder = files.expand(job_dir)
     with job_folder.locked(folder):
-        place = placement.make()
-        backbone = load_backbone(job.backbone, job.dtype)
-        params = jax.device_put(backbone.params, place.params)
-        backbone = backbone._replace(params=params)
+        backbone, place = placement.load(job.backbone, job.dtype, job.mesh)
         taken = taken_prompts.of_job(job, folder)
         facts: JsonObject = {
             "backbone_digest": backbone.digest,

@@ -9,9 +9,10 @@ from typing import NamedTuple, Protocol, TypeAlias, cast, runtime_checkable
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int, Key
 
-from dtvg_jax.models import layers, llama, t5
+from dtvg_jax.models import layers, llama, sharding, t5
 from dtvg_jax.shapes import Params
 
 Config: TypeAlias = t5.T5Config | llama.LlamaConfig
@@ -83,6 +84,7 @@ class Backbone(NamedTuple):
         the scores of the first target token, and space for `length` tokens
     decode(params, cache, tokens [B]) -> ([B, V], cache)
     embedding(params) -> [V, H], the input embedding
+    mesh: over which parameters and rows are spread; None: there is one device
     """
 
     name: str
@@ -98,6 +100,7 @@ class Backbone(NamedTuple):
     prefill: Callable[..., tuple[Float[Array, "B V"], Cache]]
     decode: Callable[..., tuple[Float[Array, "B V"], Cache]]
     embedding: Callable[[Params], Float[Array, "V H"]]
+    mesh: Mesh | None = None
 
 
 def build(
@@ -106,11 +109,13 @@ def build(
     params: Params,
     vocabulary: Vocabulary | None,
     digest: str,
+    mesh: Mesh | None = None,
 ) -> Backbone:
     """Joins parameters with the functions of their architecture.
 
     One that never meets text needs no vocabulary: its steps are timed or compiled only.
     """
+    mesh = mesh if mesh is not None and mesh.size > 1 else None
     return Backbone(
         name,
         architecture(config).decoder_only,
@@ -118,7 +123,8 @@ def build(
         cast(Vocabulary, vocabulary),
         params,
         digest,
-        *functions(config),
+        *functions(config, mesh=mesh),
+        mesh,
     )
 
 
@@ -127,7 +133,14 @@ def with_remat(backbone: Backbone) -> Backbone:
 
     Their memory is that of one layer; each layer is computed twice.
     """
-    return backbone._replace(**functions(backbone.config, remat=True)._asdict())
+    made = functions(backbone.config, remat=True, mesh=backbone.mesh)
+    return backbone._replace(**made._asdict())
+
+
+def with_params(backbone: Backbone, params: Params, mesh: Mesh) -> Backbone:
+    """Gives the same backbone with its parameters where `shardings` says."""
+    b = backbone
+    return build(b.name, b.config, params, b.vocabulary, b.digest, mesh)
 
 
 def described(config: Config) -> dict[str, object]:
@@ -154,16 +167,23 @@ class Functions(NamedTuple):
 
 
 @functools.cache
-def functions(config: Config, remat: bool = False) -> Functions:
+def functions(
+    config: Config, remat: bool = False, mesh: Mesh | None = None
+) -> Functions:
     """Makes the functions of a config, the same objects per config.
 
     The same objects, since JAX compiles anew for a function that it has not seen.
     """
     module = architecture(config).module(config, remat)
 
+    # Known while it is traced: jit does not see the mesh, but these functions are
+    # others on another mesh.
+    def apply(params: Params, *given: object, method: str, **others: object) -> object:
+        with sharding.on(mesh):
+            return module.apply({"params": params}, *given, method=method, **others)
+
     def prefix(params: Params, prompt: Prompt) -> Prefix:
-        made = module.apply({"params": params}, prompt, method="prefix")
-        return cast(Prefix, made)
+        return cast(Prefix, apply(params, prompt, method="prefix"))
 
     def logits_after(
         params: Params,
@@ -173,9 +193,7 @@ def functions(config: Config, remat: bool = False) -> Functions:
         dropout_key: Key[Array, ""] | None = None,
     ) -> Float[Array, "B L V"]:
         rngs = None if dropout_key is None else {"dropout": dropout_key}
-        scores = module.apply(
-            {"params": params}, prefix, inputs, targets, rngs=rngs, method="logits"
-        )
+        scores = apply(params, prefix, inputs, targets, rngs=rngs, method="logits")
         return cast(Array, scores)
 
     def logits(
@@ -191,15 +209,13 @@ def functions(config: Config, remat: bool = False) -> Functions:
     def prefill(
         params: Params, prompt: Prompt, inputs: Int[Array, "B T"], length: int
     ) -> tuple[Float[Array, "B V"], Cache]:
-        first = module.apply(
-            {"params": params}, prompt, inputs, length, method="prefill"
-        )
+        first = apply(params, prompt, inputs, length, method="prefill")
         return cast(tuple[Array, Cache], first)
 
     def decode(
         params: Params, cache: Cache, tokens: Int[Array, " B"]
     ) -> tuple[Float[Array, "B V"], Cache]:
-        following = module.apply({"params": params}, cache, tokens, method="decode")
+        following = apply(params, cache, tokens, method="decode")
         return cast(tuple[Array, Cache], following)
 
     take = architecture(config).take
@@ -235,6 +251,11 @@ def logical_axes(config: Config) -> Params:
     draw = architecture(config).init_params
     boxed = jax.eval_shape(lambda: draw(config, jax.random.key(0)))
     return nn.get_partition_spec(boxed)
+
+
+def shardings(config: Config, mesh: Mesh) -> Params:
+    """Gives the tree of shardings that parameters have on a mesh."""
+    return sharding.tree(logical_axes(config), param_shapes(config), mesh)
 
 
 def token_log_probabilities(

@@ -13,6 +13,8 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Bool, Float, Int, PyTree, Shaped
 
+from dtvg_jax.models import sharding
+
 ACTIVATIONS = {
     "relu": nn.relu,
     "gelu": lambda x: nn.gelu(x, approximate=True),  # T5's "gelu_new"
@@ -93,7 +95,7 @@ def split_heads(
 ) -> Float[Array, "N B g q D"]:
     """Splits the last axis into `heads` key/value heads, groups and head size."""
     x = x.reshape(*x.shape[:2], heads, -1, size).transpose(2, 0, 3, 1, 4)
-    return nn.with_logical_constraint(x, ("heads", "batch", None, "length", "kv"))
+    return sharding.constrain(x, "heads", "batch", None, "length", "kv")
 
 
 def join_heads(x: Float[Array, "N B g q D"]) -> Float[Array, "B q M"]:
@@ -116,10 +118,13 @@ def parameter(
     axes: tuple[str, ...],
     shape: tuple[int, ...],
 ) -> Array:
-    """Declares a parameter whose axes are named for sharding."""
-    return cast(
-        Array, module.param(name, nn.with_logical_partitioning(init, axes), shape)
-    )
+    """Declares a parameter whose axes are named for sharding, and gathers it.
+
+    Here, in the body of the layer that reads it, so that only one layer's parameters
+    are whole at a time.
+    """
+    value = module.param(name, nn.with_logical_partitioning(init, axes), shape)
+    return sharding.gathered(cast(Array, value), axes)
 
 
 def row(
@@ -208,11 +213,11 @@ class Dense(nn.Module):
 class RMSNorm(nn.Module):
     """Divides by the root mean square, taken in float32 with no centring.
 
-    `axis` names the last axis for sharding.
+    `axis` names the last axis for sharding; a vector is too short to be spread.
     """
 
     epsilon: float
-    axis: str = "embed"
+    axis: str = "width"
 
     @nn.compact
     def __call__(self, x: Float[Array, "... H"]) -> Float[Array, "... H"]:
@@ -243,7 +248,7 @@ class Embedder(nn.Module):
     def __call__(self, tokens: Int[Array, "B q"]) -> Float[Array, "B q H"]:
         # Clipping sends the padding -1 to row 0, which every mask then hides.
         x = jnp.take(self.embedding, tokens, axis=0, mode="clip")
-        return nn.with_logical_constraint(x, ("batch", "length", "embed"))
+        return sharding.constrain(x, "batch", "length", "width")
 
     def attend(self, x: Float[Array, "B q H"]) -> Float[Array, "B q V"]:
         """Scores every vocabulary row against `x`, in float32."""
@@ -285,7 +290,7 @@ class Mlp(nn.Module):
             y = Dense(self.width, ("embed", "mlp"), self.use_bias, name=name)(x)
             y = ACTIVATIONS[activation](y)
             hidden = y if hidden is None else hidden * y
-        hidden = nn.with_logical_constraint(hidden, ("batch", "length", "mlp"))
+        hidden = sharding.constrain(hidden, "batch", "length", "mlp")
         hidden = Dropout(self.dropout_rate)(hidden)
         return Dense(x.shape[-1], ("mlp", "embed"), self.use_bias, name="wo")(hidden)
 
@@ -298,4 +303,4 @@ def prepend(
         prompt = prompt[None]
     prompt = jnp.broadcast_to(prompt, (x.shape[0], *prompt.shape[1:]))
     x = jnp.concatenate([prompt.astype(x.dtype), x], axis=1)
-    return nn.with_logical_constraint(x, ("batch", "length", "embed"))
+    return sharding.constrain(x, "batch", "length", "width")

@@ -19,7 +19,7 @@ from flax import linen as nn
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
-from dtvg_jax.models import layers, ranges
+from dtvg_jax.models import layers, ranges, sharding
 from dtvg_jax.models.layers import KeysValues, Segment, Stacked
 from dtvg_jax.shapes import Params
 
@@ -188,7 +188,7 @@ class Layer(nn.Module):
         )
         x = x + y
         x = x + self.mlp(self.pre_mlp_layer_norm(x))
-        return nn.with_logical_constraint(x, ("batch", "length", "embed")), seen
+        return sharding.constrain(x, "batch", "length", "width"), seen
 
 
 class Llama(nn.Module):
@@ -257,7 +257,7 @@ class Llama(nn.Module):
             logits = self.token_embedder.attend(x)
         else:
             logits = self.logits_dense(x)
-        return nn.with_logical_constraint(logits, ("batch", "length", "vocab"))
+        return sharding.constrain(logits, "batch", "length", "vocab")
 
     def logits(
         self,

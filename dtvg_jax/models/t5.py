@@ -14,7 +14,7 @@ import numpy as np
 from flax import linen as nn
 from jaxtyping import Array, Bool, Float, Int, Key
 
-from dtvg_jax.models import layers
+from dtvg_jax.models import layers, sharding
 from dtvg_jax.models.layers import KeysValues, Stacked
 from dtvg_jax.models.relative_positions import RelativePositions
 from dtvg_jax.models.t5_config import T5Config
@@ -109,9 +109,7 @@ class EncoderLayer(nn.Module):
         y = self.attention(y, self.attention.project(y), mask, bias)
         x = x + self.dropout(y)
         y = self.mlp(self.pre_mlp_layer_norm(x))
-        return nn.with_logical_constraint(
-            x + self.dropout(y), ("batch", "length", "embed")
-        )
+        return sharding.constrain(x + self.dropout(y), "batch", "length", "width")
 
 
 class DecoderLayer(nn.Module):
@@ -163,9 +161,7 @@ class DecoderLayer(nn.Module):
         y = self.pre_cross_attention_layer_norm(x)
         x = x + self.dropout(self.encoder_decoder_attention(y, memory, memory_mask))
         y = self.mlp(self.pre_mlp_layer_norm(x))
-        x = nn.with_logical_constraint(
-            x + self.dropout(y), ("batch", "length", "embed")
-        )
+        x = sharding.constrain(x + self.dropout(y), "batch", "length", "width")
         return x, seen
 
 
@@ -294,7 +290,7 @@ class T5(nn.Module):
             logits = self.token_embedder.attend(x)
         else:
             logits = self.decoder.logits_dense(x)
-        return nn.with_logical_constraint(logits, ("batch", "length", "vocab"))
+        return sharding.constrain(logits, "batch", "length", "vocab")
 
     def prefix(
         self, prompt: Float[Array, "P H"] | Float[Array, "B P H"]

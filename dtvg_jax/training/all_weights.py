@@ -75,7 +75,7 @@ def train(
         stage.batch_size,
         placement.microbatch_tokens,
         prompt_length=0,
-        devices=placement.mesh.size,
+        devices=placement.row_parts,
     )
     key = lanes.named_key(stream.seed, "dropout", name)
     made = _step(backbone, optimiser, stage)
@@ -85,7 +85,7 @@ def train(
     best = Tuned(backbone.params, 0, validate(backbone.params))
 
     def put(rows: Sequence[microbatches.Rows]) -> list[Rows]:
-        return [Rows(*jax.device_put(tuple(one), placement.rows)) for one in rows]
+        return [Rows(*placement.put_rows(tuple(one))) for one in rows]
 
     def make(at: int) -> list[microbatches.Rows]:
         return microbatches.make([stream], [0], at, stage.batch_size, cut)

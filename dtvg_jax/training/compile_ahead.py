@@ -99,7 +99,7 @@ def compile_steps(
     Raises:
       InputError: where the slice is unknown or libtpu absent.
     """
-    place = placement.make(topology_devices(topology))
+    place = placement.make(devices=topology_devices(topology))
     results: JsonObject = {"topology": topology, "chips": place.mesh.size}
     for name, step in steps.items():
         function, arguments = abstract_step(config, step, place, dtype)
@@ -133,13 +133,15 @@ def abstract_step(
     )
     rates = _rates(shapes.lanes, list(state.trainables))
     key = jax.eval_shape(lambda: jax.random.key(0))
-    model = backbones.build("abstract", config, params, None, "")
+    model = backbones.build("abstract", config, params, None, "", place.mesh)
+    fixed = lanes.Fixed(context, rates, key)
+    rows = _rows(shapes, place.filled(shapes.lanes * shapes.batch_size))
     step_fn = train_step.make_step(model, step.method, rule, dropout=step.dropout)
     arguments = (
-        _placed(state, place.lanes),
-        _placed(params, place.params),
-        _placed(lanes.Fixed(context, rates, key), place.lanes),
-        [_placed(_rows(shapes, place.mesh.size), place.rows)],
+        _placed(state, jax.tree.map(place.lanes, state)),
+        _placed(params, backbones.shardings(config, place.mesh)),
+        _placed(fixed, jax.tree.map(place.lanes, fixed)),
+        [_placed(rows, jax.tree.map(lambda _: place.rows, rows))],
     )
     return jax.jit(step_fn, donate_argnums=0), arguments
 
@@ -166,9 +168,8 @@ def _rates(count: int, names: Sequence[str]) -> optimisers.Rates:
     return optimisers.Rates({name: _array(count) for name in names}, number, number)
 
 
-def _rows(shapes: Shapes, devices: int) -> train_step.Rows:
+def _rows(shapes: Shapes, count: int) -> train_step.Rows:
     """Describes all rows of a step as one microbatch of the longest length."""
-    count = -(-shapes.lanes * shapes.batch_size // devices) * devices
     return train_step.Rows(
         inputs=_array(count, shapes.inputs_length, dtype="int32"),
         targets=_array(count, shapes.targets_length, dtype="int32"),
@@ -178,10 +179,10 @@ def _rows(shapes: Shapes, devices: int) -> train_step.Rows:
 
 
 def _placed(
-    tree: PyTree[jax.ShapeDtypeStruct], where: NamedSharding
+    tree: PyTree[jax.ShapeDtypeStruct], where: PyTree[NamedSharding]
 ) -> PyTree[jax.ShapeDtypeStruct]:
     return jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=where), tree
+        lambda x, at: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=at), tree, where
     )
 
 

@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple, TypeAlias
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
@@ -82,8 +81,8 @@ def train(
     """
     stage, method = training.stage, training.method
     optimiser = optimisers.by_name(stage.optimiser_in(training.number))
-    state = lanes.init(method, optimiser, training.context)
-    state, fixed = jax.device_put((state, programs.fixed(training)), placement.lanes)
+    state = placement.put_lanes(lanes.init(method, optimiser, training.context))
+    fixed = placement.put_lanes(programs.fixed(training))
     cut = programs.choose_cut(
         training.streams,
         stage.batch_size,
@@ -108,7 +107,7 @@ def train(
             # From here on the log can be truncated to where this program began.
             _save(loop, state, at.validated)
         state, validated = _steps(loop, state, at.validated, validate, check)
-        best, scores = jax.device_get(state.best), dict(enumerate(validated.best))
+        best, scores = placement.fetch(state.best), dict(enumerate(validated.best))
         prompts = lanes.best_prompts(method, state.best, fixed.context)
         # Lanes that failed before they were ever validated.
         if unseen := [k for k, found in scores.items() if not found]:
@@ -118,7 +117,7 @@ def train(
         return Trained(
             best,
             prompts,
-            np.asarray(state.alive),
+            placement.fetch(state.alive),
             list(scores.values()),
             seconds,
             validated.lane_step,
@@ -178,7 +177,7 @@ def _validate(
     with _saved_if_raised(loop, state, validated):
         found = validate(prompts, due) if due else ()
     scores = dict(zip(due, found, strict=True))
-    groups = jax.device_get(seen.get("group"))
+    groups = loop.placement.fetch(seen.get("group"))
     state, validated = _note_scores(loop, state, validated, scores, groups)
     if validated.step in loop.training.halve_at:
         validated = validation.halve(loop.training, validated, scores)
@@ -239,9 +238,7 @@ def _putter(
     loop: _Loop,
 ) -> Callable[[list[microbatches.Rows]], tuple[list[step.Rows], throughput.Count]]:
     def put(made: list[microbatches.Rows]) -> tuple[list[step.Rows], throughput.Count]:
-        rows = [
-            step.Rows(*jax.device_put(tuple(one), loop.placement.rows)) for one in made
-        ]
+        rows = [step.Rows(*loop.placement.put_rows(tuple(one))) for one in made]
         return rows, throughput.count(made)
 
     return put
@@ -291,7 +288,7 @@ def _flush(
     """Logs the metrics of the last of the finished steps, number `at`."""
     if not pending:
         return
-    training, last = loop.training, jax.device_get(pending[-1])
+    training, last = loop.training, loop.placement.fetch(pending[-1])
     running = [
         k
         for k, lane in enumerate(training.lanes)
@@ -334,9 +331,9 @@ def _note_scores(
     means = np.full(len(training.lanes), -np.inf, np.float32)
     for k, found in scores.items():
         means[k] = found["mean"]
-    before = np.asarray(state.best.score)
+    before = loop.placement.fetch(state.best.score)
     state = lanes.keep_best(training.method, state, loop.fixed, jnp.asarray(means))
-    better = np.asarray(state.best.score) > before
+    better = loop.placement.fetch(state.best.score) > before
     loop.log.write(
         _about(training, k)
         | {"kind": "validation", "step": at, "metrics": found, "best": bool(better[k])}
@@ -346,7 +343,7 @@ def _note_scores(
     best = tuple(
         dict(scores[k]) if better[k] else old for k, old in enumerate(validated.best)
     )
-    alive = tuple(np.asarray(state.alive).tolist())
+    alive = tuple(loop.placement.fetch(state.alive).tolist())
     return state, dataclasses.replace(validated, step=at, alive=alive, best=best)
 
 

@@ -1,51 +1,177 @@
 """Where arrays lie: made once for a process, then passed to all that need it."""
 
-from collections.abc import Iterable
-from typing import NamedTuple
+import dataclasses
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import numpy as np
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+from jaxtyping import PyTree
 
-from dtvg_jax.errors import InputError
+from dtvg_jax.errors import Count, InputError, check_field_types
+from dtvg_jax.formats import load as loading
+from dtvg_jax.models import backbone as backbones
+from dtvg_jax.models import sharding
+from dtvg_jax.models.backbone import Backbone, Config
 
 # The fewer, the less is padded; below these a device is not busy.
 MICROBATCH_TOKENS = {"cpu": 256, "gpu": 16384, "tpu": 16384}
+# The share of a device's memory that parameters may take: a step needs the rest.
+COMFORTABLE = 0.5
+
+Tree = TypeVar("Tree")
+
+
+@dataclasses.dataclass(frozen=True)
+class Mesh:
+    """How devices are divided; the product is their number.
+
+    Attributes:
+      lanes: parts of the lanes' state; where lanes do not divide, it lies whole.
+      rows: parts of the rows of a step; None: as many as the rest of the devices.
+      fsdp: parts of the parameters, which a layer gathers when it runs, and of rows.
+      tensor: parts of the heads and of the widest layers.
+    """
+
+    lanes: Count = 1
+    rows: Count | None = None
+    fsdp: Count = 1
+    tensor: Count = 1
+
+    def __post_init__(self) -> None:
+        check_field_types(self)
+
+    def shape(self, devices: int) -> tuple[int, int, int, int]:
+        """Gives the sizes of lanes, rows, fsdp and tensor for so many devices.
+
+        Raises InputError where the product is another number.
+        """
+        others = self.lanes * self.fsdp * self.tensor
+        rows = self.rows or devices // others
+        if rows * others != devices:
+            said = ", ".join(f"{k} = {v}" for k, v in dataclasses.asdict(self).items())
+            raise InputError(
+                f"Mesh({said}) does not divide {devices} devices: the product of the "
+                "four must be their number, and rows = None takes what is left"
+            )
+        return self.lanes, rows, self.fsdp, self.tensor
 
 
 class Placement(NamedTuple):
-    """A mesh, and where parameters, the lanes' state and rows lie on it."""
+    """A mesh, and what lies where on it."""
 
-    mesh: Mesh
-    params: NamedSharding  # of the backbone
-    lanes: NamedSharding  # of state and fixed inputs, [K, ...]
-    rows: NamedSharding  # of a microbatch or block [R, ...]
+    mesh: jax.sharding.Mesh
+
+    @property
+    def row_parts(self) -> int:
+        """The devices that rows are spread over: their number is a multiple of it."""
+        return math.prod(self.mesh.shape[axis] for axis in sharding.ROWS)
 
     @property
     def microbatch_tokens(self) -> int:
         """The positions of a microbatch: enough to keep all devices busy."""
-        return MICROBATCH_TOKENS[jax.default_backend()] * self.mesh.size
+        return MICROBATCH_TOKENS[jax.default_backend()] * self.row_parts
 
     @property
     def memory(self) -> int | None:
         """The bytes of the smallest device; None where it does not say, as a CPU."""
-        said = [device.memory_stats() or {} for device in self.mesh.local_devices]
-        limits = [one["bytes_limit"] for one in said if "bytes_limit" in one]
-        return min(limits, default=None)
+        return memory(self.mesh.local_devices)
 
-    def check_rows(self, name: str, count: int) -> None:
-        """Raises InputError where `count` rows cannot be spread evenly."""
-        if count % self.mesh.size:
-            raise InputError(
-                f"{name} = {count}: rows cannot be spread over {self.mesh.size} "
-                f"devices; give a multiple of {self.mesh.size}"
-            )
+    @property
+    def whole(self) -> NamedSharding:
+        return NamedSharding(self.mesh, PartitionSpec())
+
+    @property
+    def rows(self) -> NamedSharding:
+        """Where a microbatch or block [R, ...] lies."""
+        return NamedSharding(self.mesh, PartitionSpec(sharding.ROWS))
+
+    def lanes(self, leaf: Any) -> NamedSharding:  # an array or its shape
+        """Where state or a fixed input [K, ...] lies: whole where K does not divide."""
+        first = ("lanes",) if leaf.ndim else ()
+        axes = (*first, *[None] * (leaf.ndim - len(first)))
+        return sharding.of(axes, leaf.shape, self.mesh)
+
+    def filled(self, count: int) -> int:
+        """Gives the least number of rows >= `count` that can be spread evenly."""
+        return -(-count // self.row_parts) * self.row_parts
+
+    def put_rows(self, tree: Tree) -> Tree:
+        """Puts arrays [R, ...] onto the devices, their rows spread."""
+        return jax.device_put(tree, self.rows)
+
+    def put_lanes(self, tree: Tree) -> Tree:
+        """Puts arrays [K, ...], and scalars, onto the devices."""
+        return jax.device_put(tree, jax.tree.map(self.lanes, tree))
+
+    def put_whole(self, tree: Tree) -> Tree:
+        """Puts arrays whole onto each device."""
+        return jax.device_put(tree, self.whole)
+
+    def fetch(self, tree: PyTree) -> PyTree[np.ndarray]:
+        """Gives arrays that may be spread over the devices to the host, whole."""
+        return jax.device_get(tree)
 
 
-def make(devices: Iterable[object] | None = None) -> Placement:
-    """Spreads rows over devices (None: all there are); the rest lies whole on each."""
-    found = np.array(jax.devices() if devices is None else list(devices))
-    mesh = Mesh(found, ("data",), axis_types=(AxisType.Auto,))
-    whole = NamedSharding(mesh, PartitionSpec())
-    rows = NamedSharding(mesh, PartitionSpec("data"))
-    return Placement(mesh, whole, whole, rows)
+def memory(devices: Iterable[Any]) -> int | None:
+    """Gives the bytes of the smallest device; None where they do not say, as a CPU."""
+    said = [device.memory_stats() or {} for device in devices]
+    limits = [one["bytes_limit"] for one in said if "bytes_limit" in one]
+    return min(limits, default=None)
+
+
+def load(
+    where: str, dtype: str, mesh: Mesh | None = None
+) -> tuple[Backbone, Placement]:
+    """Loads a backbone right into its place on all devices; see `load_backbone`.
+
+    Without a mesh `choose` gives one.
+    """
+    loading.check_dtype(dtype)
+    source = loading.open_source(where)
+    place = make(mesh or chosen(source.config, dtype, jax.devices()))
+    return source.load(dtype, place.mesh), place
+
+
+def spread(backbone: Backbone) -> tuple[Backbone, Placement]:
+    """Spreads a backbone over all devices, unless it is spread already."""
+    if backbone.mesh is not None:
+        return backbone, Placement(backbone.mesh)
+    dtype = str(backbone.embedding(backbone.params).dtype)
+    place = make(chosen(backbone.config, dtype, jax.devices()))
+    where = backbones.shardings(backbone.config, place.mesh)
+    params = jax.device_put(backbone.params, where)
+    return backbones.with_params(backbone, params, place.mesh), place
+
+
+def chosen(config: Config, dtype: str, devices: Sequence[Any]) -> Mesh:
+    """Chooses a mesh for a backbone on these devices."""
+    shapes = jax.tree.leaves(backbones.param_shapes(config, dtype))
+    params = sum(x.size * x.dtype.itemsize for x in shapes)
+    return choose(len(devices), params, memory(devices))
+
+
+def choose(devices: int, params: int, memory: int | None) -> Mesh:
+    """Chooses a mesh for parameters of so many bytes.
+
+    They lie whole on each device where they take half of its memory or less, as they do
+    where the memory is not known; else over the fewest devices that make it so. Rows
+    are spread over all devices.
+    """
+    parts = [n for n in range(1, devices + 1) if devices % n == 0]
+    fits = [n for n in parts if memory is None or params / n <= COMFORTABLE * memory]
+    return Mesh(fsdp=fits[0] if fits else devices)
+
+
+def make(mesh: Mesh = Mesh(), devices: Iterable[Any] | None = None) -> Placement:  # noqa: B008 (frozen)
+    """Makes a placement on devices (None: all there are)."""
+    found = jax.devices() if devices is None else list(devices)
+    made = jax.make_mesh(
+        mesh.shape(len(found)),
+        sharding.AXES,
+        axis_types=(AxisType.Auto,) * len(sharding.AXES),
+        devices=found,
+    )
+    return Placement(made)

@@ -78,7 +78,7 @@ def choose_cut(
     # A decoder computes a prompt's keys and values once, whatever the rows.
     each = 0 if backbone_is_decoder else prompt_length
     tokens = placement.microbatch_tokens
-    return microbatches.choose(streams, batch_size, tokens, each, placement.mesh.size)
+    return microbatches.choose(streams, batch_size, tokens, each, placement.row_parts)
 
 
 def needs_remat(

@@ -97,8 +97,9 @@ def test_parameters_go_into_their_sharding(name: str, axis: int) -> None:
         return jax.tree.map(place, backbone.param_shapes(config))
 
     opened = hugging_face.open_checkpoint(golden.GOLDEN / name)
-    params = opened.params("float32", shardings)
-    assert jax.tree.map(lambda x: x.sharding, params) == shardings(opened.config)
+    wanted = shardings(opened.config)
+    params = opened.params("float32", wanted)
+    assert jax.tree.map(lambda x: x.sharding, params) == wanted
     assert sum(not x.is_fully_replicated for x in jax.tree.leaves(params)) > 10
     jax.tree.map(np.testing.assert_array_equal, params, golden.load(name).params)
 

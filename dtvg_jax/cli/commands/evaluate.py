@@ -56,9 +56,9 @@ ROWS = flags.DEFINE_integer(
 def main(words: list[str], received: signals.Signals) -> None:
     """Reads the prompts, tests them, and prints the scores."""
     # After the flags, so that --help and a misspelt flag need not wait for JAX.
-    from dtvg_jax.formats.load import load_backbone
     from dtvg_jax.inference import stored_prompts
     from dtvg_jax.store.prompt_store import PromptStore
+    from dtvg_jax.training import placement
 
     compilation_cache.enable(MODEL.cache_dir.value)
     settings = stored_prompts.EvaluateSettings(
@@ -75,12 +75,8 @@ def main(words: list[str], received: signals.Signals) -> None:
     )
     learned = PromptStore(STORE.value)
     command.say_strays(learned.strays())
-    results = stored_prompts.evaluate(
-        load_backbone(MODEL.backbone.value, MODEL.dtype.value),
-        learned,
-        OUT.value,
-        settings,
-    )
+    backbone, _ = placement.load(MODEL.backbone.value, MODEL.dtype.value)
+    results = stored_prompts.evaluate(backbone, learned, OUT.value, settings)
     _print(results)
 
 

@@ -71,13 +71,13 @@ def main(words: list[str], received: signals.Signals) -> None:
     """Answers all lines, and reports the rate on standard error."""
     given = opened(FILES.value)
     # After flags and files, so that what is wrong with them need not wait for JAX.
-    from dtvg_jax.formats.load import load_backbone
     from dtvg_jax.inference import predict_lines, request_lines
     from dtvg_jax.store.prompt_store import PromptStore
+    from dtvg_jax.training import placement
 
     lines = (line for file in given for line in request_lines.split(file))
     compilation_cache.enable(MODEL.cache_dir.value)
-    backbone = load_backbone(MODEL.backbone.value, MODEL.dtype.value)
+    backbone, _ = placement.load(MODEL.backbone.value, MODEL.dtype.value)
     learned = PromptStore(STORE.value) if STORE.value else None
     if learned is not None:
         command.say_strays(learned.strays())

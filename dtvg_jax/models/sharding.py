@@ -1,0 +1,84 @@
+"""Which axes of a mesh hold the axes of parameters, rows and lanes."""
+
+import contextlib
+import contextvars
+import math
+from collections.abc import Collection, Iterator, Sequence
+
+import jax
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jaxtyping import Array, PyTree
+
+# What a mesh's devices are divided by, the outermost first.
+AXES = ("lanes", "rows", "fsdp", "tensor")
+# Rows are spread over all but the last, where each holds a part of every row's work.
+ROWS = ("lanes", "rows", "fsdp")
+# The axes that the code names, and the mesh axes that they are spread over. All others,
+# such as "layers" or "length", lie whole.
+RULES = {
+    "batch": ROWS,
+    "lanes": ("lanes",),
+    "embed": ("fsdp",),
+    "heads": ("tensor",),
+    "joined_kv": ("tensor",),
+    "mlp": ("tensor",),
+    "vocab": ("tensor",),
+}
+
+_MESH: contextvars.ContextVar[Mesh | None]
+_MESH = contextvars.ContextVar("mesh", default=None)
+
+
+def of(
+    axes: Sequence[str | None],
+    shape: Sequence[int],
+    mesh: Mesh,
+    whole: Collection[str] = (),
+) -> NamedSharding:
+    """Gives the sharding of an array whose axes have these names.
+
+    An axis that does not divide evenly lies whole, and so do those that are spread over
+    the mesh axes in `whole`.
+    """
+    spec: list[tuple[str, ...] | None] = []
+    for name, size in zip(axes, shape, strict=True):
+        over = tuple(a for a in RULES.get(name or "", ()) if a not in whole)
+        fits = size % math.prod(mesh.shape[a] for a in over) == 0
+        spec.append(over if over and fits else None)
+    return NamedSharding(mesh, PartitionSpec(*spec))
+
+
+def tree(axes: PyTree[PartitionSpec], shapes: PyTree, mesh: Mesh) -> PyTree:
+    """Gives the shardings of a tree of parameters: see `backbone.logical_axes`."""
+    return jax.tree.map(
+        lambda names, leaf: of(names, leaf.shape, mesh),
+        axes,
+        shapes,
+        is_leaf=lambda x: isinstance(x, PartitionSpec),
+    )
+
+
+@contextlib.contextmanager
+def on(mesh: Mesh | None) -> Iterator[None]:
+    """Lets `constrain` and `gathered` take effect in what is traced inside."""
+    token = _MESH.set(mesh)
+    try:
+        yield
+    finally:
+        _MESH.reset(token)
+
+
+def constrain(x: Array, *axes: str | None) -> Array:
+    """Says where the axes of a value of the program lie."""
+    mesh = _MESH.get()
+    if mesh is None:
+        return x
+    return jax.lax.with_sharding_constraint(x, of(axes, x.shape, mesh))
+
+
+def gathered(x: Array, axes: Sequence[str | None]) -> Array:
+    """Gathers a parameter from the devices that hold its parts; tensor parts stay."""
+    mesh = _MESH.get()
+    if mesh is None or mesh.shape["fsdp"] == 1:
+        return x
+    return jax.lax.with_sharding_constraint(x, of(axes, x.shape, mesh, ROWS))

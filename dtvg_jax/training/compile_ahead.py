@@ -39,6 +39,10 @@ _ARRAY = re.compile(r"(pred|[a-z]+(\d+)[a-z0-9]*)\[([\d,]*)\]")
 _COMPUTATION = re.compile(r"^(ENTRY )?%?([\w.-]+) [^\n]*\{\n(.*?)^\}", re.M | re.S)
 _RUN = re.compile(r"(?:body|calls|to_apply)=%?([\w.-]+)")
 _TRIPS = re.compile(r'"known_trip_count":\{"n":"(\d+)"\}')
+# A TPU's program has the trips in the loop's condition only: `index < constant`.
+_CONDITION = re.compile(r"condition=%?([\w.-]+)")
+_BOUND = re.compile(r"= s32\[\]\S* constant\((\d+)\)")
+_CHANNEL = re.compile(r"channel_id=(\d+)")
 
 PROGRAMS = (ClosedJaxpr, Jaxpr)
 
@@ -256,9 +260,16 @@ def collectives(program: str) -> dict[str, dict[str, int]]:
     """Counts the collectives that a program's HLO text runs, and their results' bytes.
 
     Those of a loop's body count as often as it runs, which XLA's own figures leave out.
+    A collective that runs beside several fusions is a line of each: it counts once.
     """
     found: dict[str, dict[str, int]] = {}
+    channels: set[str] = set()
     for line, times in _lines(program):
+        channel = _CHANNEL.search(line)
+        if channel and _OPERATION.search(line):
+            if channel[1] in channels:
+                continue
+            channels.add(channel[1])
         for shapes, kind in _OPERATION.findall(line):
             entry = found.setdefault(kind, {"count": 0, "bytes": 0})
             entry["count"] += times
@@ -278,9 +289,18 @@ def _lines(program: str) -> Iterator[tuple[str, int]]:
         name, times = todo.pop()
         for line in lines[name]:
             yield line, times
-            trips = _TRIPS.search(line)
-            each = times * int(trips[1]) if trips else times
+            each = times * _trips(line, lines)
             todo += [(called, each) for called in _RUN.findall(line)]
+
+
+def _trips(line: str, lines: Mapping[str, Sequence[str]]) -> int:
+    """Tells how often a line runs what it calls: 1, unless it is a loop."""
+    if known := _TRIPS.search(line):
+        return int(known[1])
+    condition = _CONDITION.search(line)
+    inside = "\n".join(lines[condition[1]]) if condition else ""
+    bounds = _BOUND.findall(inside)
+    return int(bounds[0]) if len(bounds) == 1 else 1
 
 
 def products(program: Jaxpr) -> int:

@@ -81,6 +81,7 @@ def run(
     folder = files.expand(job_dir)
     with job_folder.locked(folder):
         backbone, place = placement.load(job.backbone, job.dtype, job.mesh)
+        mesh = placement.described(place, backbone.config, job.dtype)
         taken = taken_prompts.of_job(job, folder)
         facts: JsonObject = {
             "backbone_digest": backbone.digest,
@@ -100,7 +101,7 @@ def run(
         job_folder.check_splits(folder, splits)
         files.write_json(folder / "plan.json", planned | {"splits": splits})
         files.write_bytes(folder / "config.gin", config_gin.encode())
-        environment = job_folder.describe_environment(command)
+        environment = job_folder.describe_environment(command) | {"mesh": mesh}
         files.write_json(folder / "environment.json", environment)
         _begin(store, p_init, entries_taken)
         with MetricsLog(folder) as log:

@@ -137,11 +137,16 @@ def spread(backbone: Backbone) -> tuple[Backbone, Placement]:
     """Spreads a backbone over all devices, unless it is spread already."""
     if backbone.mesh is not None:
         return backbone, Placement(backbone.mesh)
-    dtype = str(backbone.embedding(backbone.params).dtype)
+    dtype = dtype_of(backbone)
     place = make(chosen_here(backbone.config, dtype))
     where = backbones.shardings(backbone.config, place.mesh)
     params = jax.device_put(backbone.params, where)
     return backbones.with_params(backbone, params, place.mesh), place
+
+
+def dtype_of(backbone: Backbone) -> str:
+    """Names the dtype of a backbone's parameters."""
+    return str(backbone.embedding(backbone.params).dtype)
 
 
 def chosen_here(config: Config, dtype: str) -> Mesh:
@@ -160,6 +165,21 @@ def chosen(config: Config, dtype: str, devices: int, memory: int | None) -> Mesh
     parts = [n for n in range(1, devices + 1) if devices % n == 0]
     fits = [n for n in parts if memory is None or params / n <= COMFORTABLE * memory]
     return Mesh(fsdp=fits[0] if fits else devices)
+
+
+def described(place: Placement, config: Config, dtype: str) -> str:
+    """Says in a line how devices are divided, and what each holds of the parameters."""
+    shapes = backbones.param_shapes(config, dtype)
+    parts = jax.tree.map(
+        lambda x, where: math.prod(where.shard_shape(x.shape)) * x.dtype.itemsize,
+        shapes,
+        backbones.shardings(config, place.mesh),
+    )
+    shape = " x ".join(f"{name} {size}" for name, size in place.mesh.shape.items())
+    return (
+        f"mesh: {shape}; {sum(jax.tree.leaves(parts)) / 1e9:.2f} GB of "
+        f"{parameter_bytes(config, dtype) / 1e9:.2f} GB of parameters on each device"
+    )
 
 
 def parameter_bytes(config: Config, dtype: str) -> int:

@@ -1,12 +1,12 @@
 """Layers that both backbones are made of, with their sharding names.
 
-Parameters take the dtype they are stored in; activations follow it; softmax, norms
-and logits are float32.  Heads come first, `[N, B, ...]`, so that keys shared by all
+Parameters take the dtype they are stored in; activations follow it; norms and logits
+are float32.  Heads come first, `[N, B, ...]`, so that keys shared by all
 rows and keys of one row give scores of one layout without a transpose.
 """
 
-from collections.abc import Callable, Sequence
-from typing import NamedTuple, TypeVar, cast
+from collections.abc import Callable
+from typing import TypeVar, cast
 
 import jax
 import jax.numpy as jnp
@@ -34,60 +34,6 @@ Stacked = tuple[Float[Array, "layers N _ _ D"], Float[Array, "layers N _ _ D"]]
 Layer = TypeVar("Layer", bound=nn.Module)
 # A layer, x and what it is given for itself -> x and what is kept of the layer.
 Body = Callable[[Layer, Array, PyTree], tuple[Array, PyTree]]
-
-
-class Segment(NamedTuple):
-    """Keys and values that a query may look at, and which of them are visible.
-
-    With one row (r = 1) the keys and values are shared by all rows of the batch.
-    """
-
-    key: Float[Array, "N r k D"]
-    value: Float[Array, "N r k D"]
-    mask: Bool[Array, "#b #q k"] | None = None
-
-
-def attend(
-    query: Float[Array, "N B g q D"],
-    segments: Sequence[Segment],
-    bias: Float[Array, "N q k"] | None = None,
-    dropout: nn.Module | None = None,
-) -> Float[Array, "N B g q D"]:
-    """Attends over all segments with one softmax, unscaled.
-
-    Segments are never joined as keys: a prefix shared by the rows stays one copy, and
-    a cache of prompt, input and target parts is used as it is.  A row that sees
-    nothing gets the mean of the values, not NaN.
-    """
-    rows = query.shape[1]
-    scores = []
-    for key, _, mask in segments:
-        if key.shape[1] == 1 != rows:
-            form, key = "nbgqd,nkd->nbgqk", key[:, 0]
-        else:
-            form = "nbgqd,nbkd->nbgqk"
-        # Accumulated in float32: sums of bfloat16 products would lose the small ones.
-        score = jnp.einsum(form, query, key, preferred_element_type=jnp.float32)
-        if bias is not None:
-            score = score + bias.astype(jnp.float32)[:, None, None]
-        if mask is not None:
-            # Not -inf, which gives NaN for a row of padding that sees nothing.
-            score = jnp.where(mask[None, :, None], score, jnp.finfo(jnp.float32).min)
-        scores.append(score)
-    weights = jax.nn.softmax(jnp.concatenate(scores, -1), axis=-1)
-    if dropout is not None:
-        weights = dropout(weights)
-    weights = weights.astype(query.dtype)
-    # Segment by segment, since a shared one has another shape than those of each row.
-    total, start = jnp.zeros_like(query), 0
-    for _, value, _ in segments:
-        part = weights[..., start : start + value.shape[2]]
-        start += value.shape[2]
-        if value.shape[1] == 1 != rows:
-            total = total + jnp.einsum("nbgqk,nkd->nbgqd", part, value[:, 0])
-        else:
-            total = total + jnp.einsum("nbgqk,nbkd->nbgqd", part, value)
-    return total
 
 
 def split_heads(
@@ -174,9 +120,14 @@ class Dropout(nn.Module):
 
     rate: float
 
+    @property
+    def active(self) -> bool:
+        """Tells whether anything is dropped."""
+        return self.rate > 0.0 and self.has_rng("dropout")
+
     @nn.compact
     def __call__(self, x: Float[Array, "..."]) -> Float[Array, "..."]:
-        if self.rate == 0.0 or not self.has_rng("dropout"):
+        if not self.active:
             return x
         keep = dropout_mask(self.make_rng("dropout"), self.rate, x.shape)
         return jnp.where(keep, x / (1.0 - self.rate), jnp.zeros_like(x))

@@ -19,8 +19,9 @@ from flax import linen as nn
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
-from dtvg_jax.models import layers, ranges, sharding
-from dtvg_jax.models.layers import KeysValues, Segment, Stacked
+from dtvg_jax.models import attention, layers, ranges, sharding
+from dtvg_jax.models.attention import Segment
+from dtvg_jax.models.layers import KeysValues, Stacked
 from dtvg_jax.shapes import Params
 
 Angles = tuple[Float[Array, "#b q c"], Float[Array, "#b q c"]]
@@ -150,7 +151,7 @@ class Attention(nn.Module):
         if past is not None and index is not None:
             key = layers.write(past[0], key, index)
             value = layers.write(past[1], value, index)
-        y = layers.attend(
+        y = attention.attend(
             query * c.head_dim**-0.5,
             [*earlier, Segment(key, value, mask)],
             dropout=layers.Dropout(c.dropout_rate),

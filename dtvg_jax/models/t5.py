@@ -12,9 +12,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
-from jaxtyping import Array, Bool, Float, Int, Key
+from jaxtyping import Array, Float, Int, Key
 
-from dtvg_jax.models import layers, sharding
+from dtvg_jax.models import attention, layers, sharding
 from dtvg_jax.models.layers import KeysValues, Stacked
 from dtvg_jax.models.relative_positions import RelativePositions
 from dtvg_jax.models.t5_config import T5Config
@@ -30,7 +30,7 @@ class Cache(NamedTuple):
 
     step: Int[Array, ""]
     memory: Stacked
-    memory_mask: Bool[Array, "B 1 m"]
+    memory_lengths: Int[Array, " B"]
     past: Stacked
 
 
@@ -70,14 +70,13 @@ class Attention(nn.Module):
     def __call__(
         self,
         x: Float[Array, "B q H"],
-        seen: KeysValues,
-        mask: Bool[Array, "#b #q k"] | None,
+        seen: attention.Segment,
         bias: Float[Array, "N q k"] | None = None,
     ) -> Float[Array, "B q H"]:
         query = layers.split_heads(
             self.query(x), self.config.num_heads, self.config.d_kv
         )
-        y = layers.attend(query, [layers.Segment(*seen, mask)], bias, self.dropout)
+        y = attention.attend(query, [seen], bias, self.dropout)
         return self.out(layers.join_heads(y))
 
 
@@ -99,14 +98,15 @@ class EncoderLayer(nn.Module):
     def __call__(
         self,
         x: Float[Array, "B k H"],
-        mask: Bool[Array, "B 1 k"],
+        lengths: Int[Array, " B"],
         bias: Float[Array, "N k k"] | None,
     ) -> Float[Array, "B k H"]:
         """Runs the layer, without `bias` by its own relative positions."""
         if bias is None:
             bias = self.relpos_bias(x.shape[1], x.shape[1])
         y = self.pre_attention_layer_norm(x)
-        y = self.attention(y, self.attention.project(y), mask, bias)
+        seen = attention.Segment(*self.attention.project(y), lengths=lengths)
+        y = self.attention(y, seen, bias)
         x = x + self.dropout(y)
         y = self.mlp(self.pre_mlp_layer_norm(x))
         return sharding.constrain(x + self.dropout(y), "batch", "length", "width")
@@ -136,8 +136,7 @@ class DecoderLayer(nn.Module):
     def __call__(
         self,
         x: Float[Array, "B q H"],
-        memory: KeysValues,
-        memory_mask: Bool[Array, "B 1 m"],
+        memory: attention.Segment,
         bias: Float[Array, "N q k"] | None,
         past: KeysValues | None = None,
         index: Int[Array, ""] | None = None,
@@ -157,9 +156,10 @@ class DecoderLayer(nn.Module):
         if bias is None:
             bias = layers.row(self.relpos_bias(length, length), index)
         mask = layers.row(jnp.asarray(np.tri(length, dtype=bool))[None], index)
-        x = x + self.dropout(self.self_attention(y, seen, mask, bias))
+        y = self.self_attention(y, attention.Segment(*seen, mask), bias)
+        x = x + self.dropout(y)
         y = self.pre_cross_attention_layer_norm(x)
-        x = x + self.dropout(self.encoder_decoder_attention(y, memory, memory_mask))
+        x = x + self.dropout(self.encoder_decoder_attention(y, memory))
         y = self.mlp(self.pre_mlp_layer_norm(x))
         x = sharding.constrain(x + self.dropout(y), "batch", "length", "width")
         return x, seen
@@ -178,13 +178,13 @@ class Encoder(nn.Module):
         self.dropout = layers.Dropout(c.dropout_rate)
 
     def __call__(
-        self, x: Float[Array, "B k H"], mask: Bool[Array, "B 1 k"]
+        self, x: Float[Array, "B k H"], lengths: Int[Array, " B"]
     ) -> Float[Array, "B k H"]:
         c, length = self.config, x.shape[1]
         bias = None if c.bias_per_layer else self.relpos_bias(length, length)
 
         def body(layer: EncoderLayer, x: Array, _: None) -> tuple[Array, None]:
-            return layer(x, mask, bias), None
+            return layer(x, lengths, bias), None
 
         x = self.dropout(x)
         x, _ = layers.run(body, self.layers, c.num_layers, x, remat=self.remat)
@@ -217,13 +217,14 @@ class Decoder(nn.Module):
         self,
         x: Float[Array, "B q H"],
         encoded: Float[Array, "B m H"],
-        memory_mask: Bool[Array, "B 1 m"],
+        lengths: Int[Array, " B"],
     ) -> Float[Array, "B q H"]:
-        """Runs all positions at once."""
+        """Runs all positions at once; `lengths` are those of `encoded`."""
         bias = self.bias(x.shape[1])
 
         def body(layer: DecoderLayer, x: Array, _: None) -> tuple[Array, None]:
-            return layer(x, layer.memory(encoded), memory_mask, bias)[0], None
+            memory = attention.Segment(*layer.memory(encoded), lengths=lengths)
+            return layer(x, memory, bias)[0], None
 
         x, count = self.dropout(x), self.config.num_decoder_layers
         x, _ = layers.run(body, self.layers, count, x, remat=self.remat)
@@ -249,7 +250,8 @@ class Decoder(nn.Module):
             layer: DecoderLayer, x: Array, given: tuple[KeysValues, KeysValues]
         ) -> tuple[Array, KeysValues]:
             memory, past = given
-            return layer(x, memory, cache.memory_mask, bias, past, index)
+            seen = attention.Segment(*memory, lengths=cache.memory_lengths)
+            return layer(x, seen, bias, past, index)
 
         given, count = (cache.memory, cache.past), self.config.num_decoder_layers
         x, past = layers.run(body, self.layers, count, x, given)
@@ -273,13 +275,11 @@ class T5(nn.Module):
         self,
         prompt: Float[Array, "P H"] | Float[Array, "#B P H"],
         inputs: Int[Array, "B T"],
-    ) -> tuple[Float[Array, "B m H"], Bool[Array, "B 1 m"]]:
-        """Encodes prompt and inputs; gives the mask of what is real, too."""
+    ) -> tuple[Float[Array, "B m H"], Int[Array, " B"]]:
+        """Encodes prompt and inputs; gives how many positions are real, too."""
         x = layers.prepend(prompt, self.token_embedder(inputs))
-        # Prompt rows are never padding, whatever the batch.
-        real = jnp.ones((x.shape[0], prompt.shape[-2]), bool)
-        mask = jnp.concatenate([real, inputs >= 0], axis=1)[:, None]
-        return self.encoder(x, mask), mask
+        lengths = prompt.shape[-2] + jnp.sum(inputs >= 0, axis=1)
+        return self.encoder(x, lengths), lengths
 
     def head(self, x: Float[Array, "B q H"]) -> Float[Array, "B q V"]:
         """Gives float32 logits of the decoder's output."""
@@ -305,10 +305,10 @@ class T5(nn.Module):
         targets: Int[Array, "B L"],
     ) -> Float[Array, "B L V"]:
         """Scores every target token given the ones before it."""
-        encoded, mask = self.encode(prefix, inputs)
+        encoded, lengths = self.encode(prefix, inputs)
         start = jnp.full((targets.shape[0], 1), self.config.decoder_start_id)
         before = jnp.concatenate([start.astype(targets.dtype), targets[:, :-1]], axis=1)
-        return self.head(self.decoder(self.token_embedder(before), encoded, mask))
+        return self.head(self.decoder(self.token_embedder(before), encoded, lengths))
 
     def prefill(
         self,
@@ -317,11 +317,11 @@ class T5(nn.Module):
         length: int,
     ) -> tuple[Float[Array, "B V"], Cache]:
         """Encodes once and scores the first target token of `length`."""
-        encoded, mask = self.encode(prompt, inputs)
+        encoded, lengths = self.encode(prompt, inputs)
         c, memory = self.config, self.decoder.memory(encoded)
         shape = (*memory[0].shape[:3], length, c.d_kv)
         empty = jnp.zeros(shape, encoded.dtype)
-        cache = Cache(jnp.zeros((), jnp.int32), memory, mask, (empty, empty))
+        cache = Cache(jnp.zeros((), jnp.int32), memory, lengths, (empty, empty))
         return self.decode(
             cache, jnp.full(inputs.shape[:1], c.decoder_start_id, jnp.int32)
         )

@@ -56,7 +56,7 @@ def of(
 def tree(axes: PyTree[PartitionSpec], shapes: PyTree, mesh: Mesh) -> PyTree:
     """Gives the shardings of a tree of parameters: see `backbone.logical_axes`."""
     return jax.tree.map(
-        lambda names, leaf: of(names, leaf.shape, mesh),
+        lambda names, leaf: of(tuple(names), leaf.shape, mesh),
         axes,
         shapes,
         is_leaf=lambda x: isinstance(x, PartitionSpec),
@@ -101,6 +101,17 @@ def constrain_lanes(tree: Tree, mesh: Mesh | None) -> Tree:
         return tree
     where = jax.tree.map(lambda leaf: of_lanes(leaf, mesh), tree)
     return jax.lax.with_sharding_constraint(tree, where)
+
+
+def settled(tree: Tree, mesh: Mesh | None) -> Tree:
+    """Waits for the results of a program where a CPU stands for several devices.
+
+    They share its threads, and one that waits for the others keeps its thread: two
+    programs at once, and the devices of neither may get all that they need.
+    """
+    if mesh is None or mesh.size == 1 or mesh.devices.flat[0].platform != "cpu":
+        return tree
+    return jax.block_until_ready(tree)
 
 
 def filled(x: Array) -> Array:

@@ -6,7 +6,6 @@ import jax
 import numpy as np
 import pytest
 import test_lanes
-from jax.sharding import PartitionSpec
 
 from dtvg_jax.errors import InputError
 from dtvg_jax.formats import load
@@ -132,21 +131,23 @@ def test_bytes_of_parameters_by_hand():
 
 
 @pytest.mark.parametrize(
-    ("axes", "shape", "spec"),
+    ("mesh", "axes", "shape", "part"),
     [
-        (("layers", "embed", "mlp"), (3, 8, 8), (None, "fsdp", "tensor")),
-        (("vocab", "embed"), (7, 8), (None, "fsdp")),  # 7 does not divide by 2
-        (("heads", "relpos_buckets"), (4, 32), ("tensor", None)),
-        (("batch", "length", "width"), (8, 4, 4), (sharding.ROWS, None, None)),
-        (("batch", "length", "vocab"), (6, 4, 4), (None, None, "tensor")),
-        (("lanes", None), (2, 3), ("lanes", None)),
-        ((), (), ()),
+        (Mesh(fsdp=2), ("layers", "embed", "mlp"), (3, 8, 6), (3, 4, 6)),
+        (Mesh(tensor=2), ("layers", "embed", "mlp"), (3, 8, 6), (3, 8, 3)),
+        (Mesh(tensor=2), ("vocab", "embed"), (7, 8), (7, 8)),  # 7 is odd
+        (Mesh(tensor=2), ("heads", "relpos_buckets"), (4, 32), (2, 32)),
+        (Mesh(fsdp=2), ("batch", "length", "width"), (8, 4, 4), (4, 4, 4)),
+        (Mesh(), ("batch", "length", "vocab"), (8, 4, 4), (4, 4, 4)),
+        (Mesh(tensor=2), ("batch", "length", "vocab"), (8, 4, 4), (8, 4, 2)),
+        (Mesh(lanes=2), ("lanes", None), (2, 3), (1, 3)),
+        (Mesh(lanes=2), ("lanes", None), (3, 3), (3, 3)),
+        (Mesh(lanes=2), (), (), ()),
     ],
 )
-def test_axes_of_a_mesh_by_name(axes, shape, spec):
-    mesh = jax.sharding.AbstractMesh((2, 2, 2, 2), sharding.AXES)
-    parts = [(one,) if isinstance(one, str) else one for one in spec]
-    assert sharding.of(axes, shape, mesh).spec == PartitionSpec(*parts)
+def test_axes_are_spread_by_their_names(mesh, axes, shape, part):
+    made = placement.make(mesh, jax.devices()[:2]).mesh
+    assert sharding.of(axes, shape, made).shard_shape(shape) == part
 
 
 @pytest.mark.parametrize("mesh", [Mesh(fsdp=2), Mesh(tensor=2)])

@@ -258,7 +258,11 @@ def logical_axes(config: Config) -> Params:
 
 def shardings(config: Config, mesh: Mesh) -> Params:
     """Gives the tree of shardings that parameters have on a mesh."""
-    return sharding.tree(logical_axes(config), param_shapes(config), mesh)
+    return jax.tree.map(
+        lambda leaf, axes: sharding.of(tuple(axes), leaf.shape, mesh),
+        param_shapes(config),
+        logical_axes(config),
+    )
 
 
 def token_log_probabilities(

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax.extend.core import Primitive
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
-from jaxtyping import Array, PyTree
+from jaxtyping import Array
 
 # What a mesh's devices are divided by, the outermost first.
 AXES = ("lanes", "rows", "fsdp", "tensor")
@@ -51,16 +51,6 @@ def of(
         fits = size % math.prod(mesh.shape[a] for a in over) == 0
         spec.append(over if over and fits else None)
     return NamedSharding(mesh, PartitionSpec(*spec))
-
-
-def tree(axes: PyTree[PartitionSpec], shapes: PyTree, mesh: Mesh) -> PyTree:
-    """Gives the shardings of a tree of parameters: see `backbone.logical_axes`."""
-    return jax.tree.map(
-        lambda names, leaf: of(tuple(names), leaf.shape, mesh),
-        axes,
-        shapes,
-        is_leaf=lambda x: isinstance(x, PartitionSpec),
-    )
 
 
 @contextlib.contextmanager

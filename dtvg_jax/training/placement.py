@@ -125,7 +125,7 @@ def load(
 ) -> tuple[Backbone, Placement]:
     """Loads a backbone right into its place on all devices; see `load_backbone`.
 
-    Without a mesh `choose` gives one.
+    Without a mesh it is `chosen`.
     """
     loading.check_dtype(dtype)
     source = loading.open_source(where)
@@ -137,16 +137,11 @@ def spread(backbone: Backbone) -> tuple[Backbone, Placement]:
     """Spreads a backbone over all devices, unless it is spread already."""
     if backbone.mesh is not None:
         return backbone, Placement(backbone.mesh)
-    dtype = dtype_of(backbone)
-    place = make(chosen_here(backbone.config, dtype))
+    dtype = backbone.embedding(backbone.params).dtype
+    place = make(chosen_here(backbone.config, str(dtype)))
     where = backbones.shardings(backbone.config, place.mesh)
     params = jax.device_put(backbone.params, where)
     return backbones.with_params(backbone, params, place.mesh), place
-
-
-def dtype_of(backbone: Backbone) -> str:
-    """Names the dtype of a backbone's parameters."""
-    return str(backbone.embedding(backbone.params).dtype)
 
 
 def chosen_here(config: Config, dtype: str) -> Mesh:

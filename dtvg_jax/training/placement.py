@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, TypeVar
 import jax
 import numpy as np
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
-from jaxtyping import PyTree
+from jaxtyping import Array, PyTree
 
 from dtvg_jax.errors import Count, InputError, check_field_types
 from dtvg_jax.formats import load as loading
@@ -96,7 +96,7 @@ class Placement(NamedTuple):
         """Gives the least number of rows >= `count` that can be spread evenly."""
         return -(-count // self.row_parts) * self.row_parts
 
-    def put_rows(self, tree: Tree) -> Tree:
+    def put_rows(self, tree: PyTree) -> PyTree[Array]:
         """Puts arrays [R, ...] onto the devices, their rows spread."""
         return jax.device_put(tree, self.rows)
 
@@ -104,7 +104,7 @@ class Placement(NamedTuple):
         """Puts arrays [K, ...], and scalars, onto the devices."""
         return jax.device_put(tree, self.lanes(tree))
 
-    def put_whole(self, tree: Tree) -> Tree:
+    def put_whole(self, tree: PyTree) -> PyTree[Array]:
         """Puts arrays whole onto each device."""
         return jax.device_put(tree, self.whole)
 

@@ -10,18 +10,24 @@ from dtvg_jax.models.backbone import Backbone
 from dtvg_jax.models.llama import LlamaConfig, Rope
 from dtvg_jax.models.t5_config import T5Config
 
-T5_SMALL = T5Config(
-    vocab_size=32128,
-    d_model=512,
-    d_kv=64,
-    num_heads=8,
-    d_ff=2048,
-    num_layers=6,
-    num_decoder_layers=6,
-    activations=("relu",),
-    tied_head=True,
-    scale_outputs=True,
-)
+
+def t5(width: int, heads: int, hidden: int, layers: int) -> T5Config:
+    """Makes the config of a T5 1.0 of a size."""
+    return T5Config(
+        vocab_size=32128,
+        d_model=width,
+        d_kv=width // heads,
+        num_heads=heads,
+        d_ff=hidden,
+        num_layers=layers,
+        num_decoder_layers=layers,
+        activations=("relu",),
+        tied_head=True,
+        scale_outputs=True,
+    )
+
+
+T5_SMALL = t5(512, 8, 2048, 6)
 SMOLLM2_135M = LlamaConfig(
     vocab_size=49152,
     hidden_size=576,
@@ -37,11 +43,14 @@ SMOLLM2_135M = LlamaConfig(
 
 
 def random_backbone(
-    config: T5Config | LlamaConfig, vocabulary_folder: pathlib.Path | None = None
+    config: T5Config | LlamaConfig,
+    vocabulary_folder: pathlib.Path | None = None,
+    dtype: str = "float32",
 ) -> Backbone:
     """Draws a backbone; a T5 gets the vocabulary of a folder, if one is given."""
     vocabulary = vocabulary_folder and vocabularies.load_vocabulary(
         vocabulary_folder, decoder_only=False, rows=config.vocab_size
     )
     params = backbones.init_params(config, jax.random.key(0))
+    params = jax.tree.map(lambda x: x.astype(dtype), params)
     return backbones.build("random weights", config, params, vocabulary or None, "")

@@ -4,17 +4,24 @@ import peft
 import torch
 import transformers
 
+T5 = {  # width, heads, width of the feed-forward layer, layers
+    "t5-small": (512, 8, 2048, 6),
+    "t5-base": (768, 12, 3072, 12),
+    "t5-large": (1024, 16, 4096, 24),
+}
 
-def t5_small(prompt_length: int) -> peft.PeftModel:
-    """Draws a T5 of T5-small's shapes with a prompt to train."""
+
+def t5(name: str, prompt_length: int) -> peft.PeftModel:
+    """Draws a T5 of a size's shapes with a prompt to train."""
     torch.manual_seed(0)
+    width, heads, hidden, layers = T5[name]
     config = transformers.T5Config(
         vocab_size=32128,
-        d_model=512,
-        d_kv=64,
-        num_heads=8,
-        d_ff=2048,
-        num_layers=6,
+        d_model=width,
+        d_kv=width // heads,
+        num_heads=heads,
+        d_ff=hidden,
+        num_layers=layers,
         feed_forward_proj="relu",
         decoder_start_token_id=0,
     )

@@ -23,7 +23,7 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=20, help="the most of a row")
     parser.add_argument("--batch_size", type=int, default=32)
     flags = parser.parse_args()
-    model = models.t5_small(flags.prompt_length).eval()
+    model = models.t5("t5-small", flags.prompt_length).eval()
     loader = common.batches(common.read_rows(flags.rows), flags.batch_size)
     generated = 0
 

@@ -83,7 +83,7 @@ def train(
         sources=("x", "y", "z"),
         halve_at=halve_at,
     )
-    with metrics_log.MetricsLog(folder) as log:
+    with metrics_log.opened(folder) as log:
         return loop.train(
             training=training,
             backbone=test_lanes.backbone(),

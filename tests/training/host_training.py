@@ -5,13 +5,9 @@ python host_training.py FOLDER ADDRESS COUNT NUMBER
 It is one of COUNT processes, and writes what it has found to FOLDER/found-NUMBER.npz.
 """
 
-import os
 import pathlib
 import sys
 from collections.abc import Sequence
-
-os.environ.setdefault("JAX_PLATFORMS", "cpu")
-sys.path[:0] = [str(pathlib.Path(__file__).resolve().parents[1])]
 
 import fake_table
 import jax

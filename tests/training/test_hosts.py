@@ -19,6 +19,7 @@ import pytest
 
 from dtvg_jax.training import hosts, metrics_log
 
+TESTS = pathlib.Path(__file__).resolve().parents[1]
 TOLERANCE = 2e-5  # of prompts, whose values go up to 3
 
 
@@ -33,7 +34,8 @@ def together(cache, tmp_path_factory) -> pathlib.Path:
     """The folder that two processes of one device each have trained in."""
     folder = tmp_path_factory.mktemp("together")
     programs = {"JAX_COMPILATION_CACHE_DIR": f"{cache}/xla"}
-    devices = {"JAX_NUM_CPU_DEVICES": "1", "XLA_FLAGS": ""}
+    paths = os.pathsep.join([str(path) for path in (TESTS, TESTS.parent)])
+    devices = {"JAX_NUM_CPU_DEVICES": "1", "PYTHONPATH": paths}
     address = f"localhost:{free_port()}"
     started = [
         subprocess.Popen(

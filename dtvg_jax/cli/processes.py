@@ -18,7 +18,7 @@ from dtvg_jax.errors import InputError
 
 HEARTBEAT = 30  # seconds without one after which a process counts as dead
 MEETING = 300  # seconds that processes wait for the last one to start
-LEAVING = 10  # seconds that they wait for the last one to end
+LEAVING = 30  # seconds that they wait for the last one to end
 LOST = (
     "another process of this job has ended or cannot be reached any more: see what it "
     "said, and run the same command again in all processes: it resumes"

@@ -17,7 +17,7 @@ def compile_steps(job: Job, topology: str) -> JsonObject:
     config = _config(job)
     programs = plan.programs(job, taken_prompts.find(job))
     steps = {program.name: _step(job, program) for program in programs}
-    return compile_ahead.compile_steps(topology, config, steps, dtype=job.dtype)
+    return compile_ahead.compile_steps(topology, config, steps, job.dtype, job.mesh)
 
 
 def _config(job: Job) -> Config:
@@ -44,4 +44,5 @@ def _step(job: Job, program: plan.Program) -> compile_ahead.Step:
         optimiser=stage.optimiser_in(program.stage),
         shapes=shapes,
         dropout=stage.dropout,
+        remat=stage.remat,
     )

@@ -128,12 +128,15 @@ def check_plan(folder: pathlib.Path, now: JsonObject) -> None:
 
 @hosts.written_once
 def write(
-    folder: pathlib.Path, plan_json: JsonObject, config_gin: str, command: Sequence[str]
+    folder: pathlib.Path,
+    plan_json: JsonObject,
+    config_gin: str,
+    environment: JsonObject,
 ) -> None:
     """Writes plan.json, config.gin and environment.json."""
     files.write_json(folder / "plan.json", plan_json)
     files.write_bytes(folder / "config.gin", config_gin.encode())
-    files.write_json(folder / "environment.json", describe_environment(command))
+    files.write_json(folder / "environment.json", environment)
 
 
 def check_shared(folder: pathlib.Path) -> None:

@@ -1,4 +1,4 @@
-"""What `--dry_run` says of lengths: tokens, truncation, and padding in training."""
+"""What `--dry_run` says of devices and lengths: mesh, tokens, truncation, padding."""
 
 from collections.abc import Collection, Sequence
 
@@ -20,7 +20,7 @@ _HEAD += ("targets: longest", "at most", "truncated")
 
 
 def describe(job: Job, taken: Collection[Run] = ()) -> str:
-    """Describes the lengths of each task's rows, and each program's microbatches.
+    """Describes the mesh, lengths of each task's rows, each program's microbatches.
 
     Reads no weights; token tables that the cache lacks are made. Sources that are
     `taken` from other stores have none.
@@ -28,7 +28,10 @@ def describe(job: Job, taken: Collection[Run] = ()) -> str:
     source = open_source(job.backbone)
     tables = token_tables.open_tables(job, source.vocabulary(), lambda: None, taken)
     decoder_only = backbones.architecture(source.config).decoder_only
+    mesh = job.mesh or placement.chosen_here(source.config, job.dtype)
+    place = placement.make(mesh)
     lines = [
+        placement.described(place, source.config, job.dtype),
         "",
         "Lengths in tokens, training rows:",
         *_of_tasks(job, tables, taken),
@@ -40,9 +43,7 @@ def describe(job: Job, taken: Collection[Run] = ()) -> str:
             for run in program.runs
         ]
         size = plan.stage_of(job, program).batch_size
-        cut = programs.choose_cut(
-            streams, size, decoder_only, job.prompt_length, placement.make()
-        )
+        cut = programs.choose_cut(streams, size, decoder_only, job.prompt_length, place)
         padding = microbatches.padding(streams, size, cut, COUNTED)
         shapes = ", ".join(f"{b.rows} x {b.inputs}" for b in cut.buckets)
         lines.append(

@@ -89,6 +89,7 @@ def run(
     with job_folder.locked(folder):
         hosts.check_all_have_met()
         backbone, place = placement.load(job.backbone, job.dtype, job.mesh)
+        mesh = placement.described(place, backbone.config, job.dtype)
         taken = taken_prompts.of_job(job, folder)
         facts: JsonObject = {
             "backbone_digest": backbone.digest,
@@ -107,7 +108,8 @@ def run(
         splits = job_folder.split_digests(evaluator.tables)
         job_folder.check_splits(folder, splits)
         plan_json = planned | {"splits": splits}
-        job_folder.write(folder, plan_json, config_gin, command)
+        environment = job_folder.describe_environment(command) | {"mesh": mesh}
+        job_folder.write(folder, plan_json, config_gin, environment)
         job_folder.check_shared(folder)
         _begin(store, p_init, entries_taken)
         with metrics_log.opened(folder) as log:

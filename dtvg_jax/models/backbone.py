@@ -218,7 +218,10 @@ def functions(
         following = apply(params, cache, tokens, method="decode")
         return cast(tuple[Array, Cache], following)
 
-    take = architecture(config).take
+    def take(prefix: Prefix, rows: Int[Array, " B"]) -> Prefix:
+        with sharding.on(mesh):
+            return architecture(config).take(prefix, rows)
+
     return Functions(logits, prefix, take, logits_after, prefill, decode, embedding)
 
 

@@ -153,7 +153,11 @@ def run(
     if remat:
         # A loop keeps XLA from undoing it, so nothing else has to.
         body = nn.remat(body, prevent_cse=False)
-    unroll = 1 if remat or count > UNROLLED else count
+    elif sharding.gathers():
+        # Else what one layer gathers would be kept for each.
+        body = nn.remat(body, prevent_cse=False, policy=sharding.keeps)
+    looped = remat or sharding.gathers() or count > UNROLLED
+    unroll = 1 if looped else count
     scan = nn.scan(
         body,
         variable_axes={"params": 0},

@@ -215,16 +215,21 @@ class Llama(nn.Module):
         """
         c, length = self.config, prompt.shape[-2]
         x = prompt[None] if prompt.ndim == 2 else prompt
+        count = x.shape[0]
+        x = sharding.filled(x)
         x = x.astype(self.token_embedder.embedding.dtype)
         if length == 0:
-            return nothing(c, x.shape[0], x.dtype)
+            return nothing(c, count, x.dtype)
         rotation = angles(c.rope, c.head_dim, jnp.arange(length)[None])
         mask = jnp.asarray(np.tri(length, dtype=bool))[None]
 
         def body(layer: Layer, x: Array, _: None) -> tuple[Array, KeysValues]:
             return layer(x, rotation, [], mask)
 
-        return self.run(body, x)[1]
+        key, value = self.run(body, sharding.constrain(x, "batch", "length", "width"))[
+            1
+        ]
+        return key[:, :, :count], value[:, :, :count]
 
     def after(
         self, prefix: Stacked, tokens: Int[Array, "B S"]
@@ -328,7 +333,9 @@ def nothing(config: LlamaConfig, rows: int, dtype: DTypeLike) -> Stacked:
 
 def take(prefix: Stacked, rows: Int[Array, " B"]) -> Stacked:
     """Chooses each row's keys and values among those of K prompts."""
-    key, value = (jnp.take(x, rows, axis=2, mode="clip") for x in prefix)
+    # On a mesh, rows of any lane are on any device.
+    whole = (sharding.constrain(x, None, "heads", None, None, None) for x in prefix)
+    key, value = (jnp.take(x, rows, axis=2, mode="clip") for x in whole)
     return key, value
 
 

@@ -4,8 +4,11 @@ import contextlib
 import contextvars
 import math
 from collections.abc import Collection, Iterator, Sequence
+from typing import Any, TypeVar
 
 import jax
+import jax.numpy as jnp
+from jax.extend.core import Primitive
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, PyTree
 
@@ -24,6 +27,8 @@ RULES = {
     "mlp": ("tensor",),
     "vocab": ("tensor",),
 }
+
+Tree = TypeVar("Tree")
 
 _MESH: contextvars.ContextVar[Mesh | None]
 _MESH = contextvars.ContextVar("mesh", default=None)
@@ -76,9 +81,47 @@ def constrain(x: Array, *axes: str | None) -> Array:
     return jax.lax.with_sharding_constraint(x, of(axes, x.shape, mesh))
 
 
+def of_lanes(leaf: Any, mesh: Mesh) -> NamedSharding:  # an array or its shape
+    """Gives the sharding of state [K, ...], or of a scalar."""
+    axes = ("lanes", *[None] * (leaf.ndim - 1)) if leaf.ndim else ()
+    return of(axes, leaf.shape, mesh)
+
+
+def keeps(primitive: Primitive, *_: object, **__: object) -> bool:
+    """Tells of a layer's operation whether gradients keep its result.
+
+    All but what `gathered` and `constrain` give, which are made again.
+    """
+    return primitive.name != "sharding_constraint"
+
+
+def constrain_lanes(tree: Tree, mesh: Mesh | None) -> Tree:
+    """Says of all arrays of the lanes' state that they lie as `of_lanes` has it."""
+    if mesh is None:
+        return tree
+    where = jax.tree.map(lambda leaf: of_lanes(leaf, mesh), tree)
+    return jax.lax.with_sharding_constraint(tree, where)
+
+
+def filled(x: Array) -> Array:
+    """Repeats the last of several rows so that all devices get as many."""
+    mesh, count = _MESH.get(), x.shape[0]
+    if mesh is None or count == 1:
+        return x
+    parts = math.prod(mesh.shape[axis] for axis in ROWS)
+    widths = [(0, -count % parts), *[(0, 0)] * (x.ndim - 1)]
+    return jnp.pad(x, widths, mode="edge") if count % parts else x
+
+
+def gathers() -> bool:
+    """Tells whether parameters are spread over devices that each need them whole."""
+    mesh = _MESH.get()
+    return mesh is not None and mesh.shape["fsdp"] > 1
+
+
 def gathered(x: Array, axes: Sequence[str | None]) -> Array:
     """Gathers a parameter from the devices that hold its parts; tensor parts stay."""
     mesh = _MESH.get()
-    if mesh is None or mesh.shape["fsdp"] == 1:
+    if mesh is None or not gathers():
         return x
     return jax.lax.with_sharding_constraint(x, of(axes, x.shape, mesh, ROWS))

@@ -338,7 +338,9 @@ def take(
     prefix: Float[Array, "K P H"], rows: Int[Array, " B"]
 ) -> Float[Array, "B P H"]:
     """Chooses each row's prompt among K."""
-    return jnp.take(prefix, rows, axis=0, mode="clip")
+    # On a mesh, rows of any lane are on any device.
+    whole = sharding.constrain(prefix, None, None, None)
+    return jnp.take(whole, rows, axis=0, mode="clip")
 
 
 @functools.cache

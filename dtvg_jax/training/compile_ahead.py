@@ -5,18 +5,15 @@ A TPU program needs the package libtpu (extra `tpu`) but no TPU, and JAX must be
 run on the CPU (JAX_PLATFORMS=cpu), or it would look for one.
 """
 
-import importlib.util
 import math
-import os
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple, TypeAlias, cast
 
 import jax
 from jax import export
 from jax.core import ShapedArray
-from jax.experimental import topologies
 from jax.extend.core import ClosedJaxpr, Jaxpr
 from jax.sharding import NamedSharding
 from jaxtyping import PyTree
@@ -25,7 +22,7 @@ from dtvg_jax.errors import InputError
 from dtvg_jax.files import JsonObject
 from dtvg_jax.methods import Method
 from dtvg_jax.models import backbone as backbones
-from dtvg_jax.training import lanes, optimisers, placement
+from dtvg_jax.training import lanes, optimisers, placement, tpu_slices
 from dtvg_jax.training import step as train_step
 
 _COLLECTIVES = (
@@ -42,6 +39,10 @@ _ARRAY = re.compile(r"(pred|[a-z]+(\d+)[a-z0-9]*)\[([\d,]*)\]")
 _COMPUTATION = re.compile(r"^(ENTRY )?%?([\w.-]+) [^\n]*\{\n(.*?)^\}", re.M | re.S)
 _RUN = re.compile(r"(?:body|calls|to_apply)=%?([\w.-]+)")
 _TRIPS = re.compile(r'"known_trip_count":\{"n":"(\d+)"\}')
+# A TPU's program has the trips in the loop's condition only: `index < constant`.
+_CONDITION = re.compile(r"condition=%?([\w.-]+)")
+_BOUND = re.compile(r"= s32\[\]\S* constant\((\d+)\)")
+_CHANNEL = re.compile(r"channel_id=(\d+)")
 
 PROGRAMS = (ClosedJaxpr, Jaxpr)
 
@@ -59,12 +60,16 @@ class Shapes(NamedTuple):
 
 
 class Step(NamedTuple):
-    """A train step; the optimiser is a name of `optimisers.OPTIMISERS`."""
+    """A train step; the optimiser is a name of `optimisers.OPTIMISERS`.
+
+    Without `remat` it is as a job would have it: where memory needs it.
+    """
 
     method: Method
     optimiser: str
     shapes: Shapes
     dropout: bool
+    remat: bool | None = None
 
 
 class Figures(NamedTuple):
@@ -84,29 +89,61 @@ class Figures(NamedTuple):
 def compile_steps(
     topology: str,
     config: backbones.Config,
-    steps: dict[str, Step],
+    steps: Mapping[str, Step],
     dtype: str = "bfloat16",
+    mesh: placement.Mesh | None = None,
 ) -> JsonObject:
     """Compiles steps of a backbone for a TPU slice, and lowers them for CUDA.
 
-    Rows are spread over all chips of the slice. No weights are needed: `config` has
-    their shapes, `dtype` is their type.
+    No weights are needed: `config` has their shapes, `dtype` is their type. Without a
+    mesh it is the one that a job on the slice would choose.
 
     Returns:
-      The slice, its number of chips, and for each step its `Figures` and the bytes of
-      its program for CUDA.
+      The slice, its number of chips, the mesh, and for each step its `Figures`, whether
+      layers are rematerialised, the least seconds at the chips' peak rate, and the
+      bytes of its program for CUDA.
 
     Raises:
-      InputError: where the slice is unknown or libtpu absent.
+      InputError: where the slice is unknown, libtpu absent, or memory too small.
     """
-    place = placement.make(devices=topology_devices(topology))
-    results: JsonObject = {"topology": topology, "chips": place.mesh.size}
+    chip, devices = tpu_slices.chip(topology), tpu_slices.devices(topology)
+    if mesh is None:
+        mesh = placement.chosen(config, dtype, len(devices), chip.memory)
+    place = placement.make(mesh, devices)
+    results: JsonObject = {
+        "topology": topology,
+        "chips": len(devices),
+        "mesh": dict(place.mesh.shape),
+    }
     for name, step in steps.items():
-        function, arguments = abstract_step(config, step, place, dtype)
-        results[name] = compile_for(function, arguments)._asdict() | {
-            "cuda_program_bytes": lower_for_cuda(function, arguments)
+        remat, figures = _compile_step(config, step, place, dtype, chip)
+        abstract = abstract_step(config, step._replace(remat=remat), place, dtype)
+        results[name] = figures._asdict() | {
+            "remat": remat,
+            "least_seconds": figures.operations / chip.peak,
+            "cuda_program_bytes": lower_for_cuda(*abstract),
         }
     return results
+
+
+def _compile_step(
+    config: backbones.Config,
+    step: Step,
+    place: placement.Placement,
+    dtype: str,
+    chip: tpu_slices.Chip,
+) -> tuple[bool, Figures]:
+    """Compiles a step as it is asked for, else without and then with remat."""
+    for remat in (False, True) if step.remat is None else (step.remat,):
+        made = step._replace(remat=remat)
+        found = compile_for(*abstract_step(config, made, place, dtype))
+        if found is not None and found.memory_bytes["total"] <= chip.memory:
+            return remat, found
+    raise InputError(
+        f"a step of {step.shapes.lanes} lanes of {step.shapes.batch_size} rows needs "
+        f"more than the {chip.memory / 2**30:.0f} GB of a chip: give a mesh with more "
+        "fsdp or tensor, a larger slice, or fewer lanes"
+    )
 
 
 Arguments: TypeAlias = tuple[PyTree[jax.ShapeDtypeStruct], ...]
@@ -124,8 +161,7 @@ def abstract_step(
     """
     rule = optimisers.by_name(step.optimiser)
     shapes = step.shapes
-    params = jax.eval_shape(lambda: backbones.init_params(config, jax.random.key(0)))
-    params = jax.tree.map(lambda x: _array(*x.shape, dtype=dtype), params)
+    params = backbones.param_shapes(config, dtype)
     width = params["token_embedder"]["embedding"].shape[1]
     context = _contexts(shapes, width)
     state = jax.eval_shape(
@@ -134,13 +170,15 @@ def abstract_step(
     rates = _rates(shapes.lanes, list(state.trainables))
     key = jax.eval_shape(lambda: jax.random.key(0))
     model = backbones.build("abstract", config, params, None, "", place.mesh)
+    if step.remat:
+        model = backbones.with_remat(model)
     fixed = lanes.Fixed(context, rates, key)
     rows = _rows(shapes, place.filled(shapes.lanes * shapes.batch_size))
     step_fn = train_step.make_step(model, step.method, rule, dropout=step.dropout)
     arguments = (
-        _placed(state, jax.tree.map(place.lanes, state)),
+        _placed(state, place.lanes(state)),
         _placed(params, backbones.shardings(config, place.mesh)),
-        _placed(fixed, jax.tree.map(place.lanes, fixed)),
+        _placed(fixed, place.lanes(fixed)),
         [_placed(rows, jax.tree.map(lambda _: place.rows, rows))],
     )
     return jax.jit(step_fn, donate_argnums=0), arguments
@@ -186,36 +224,17 @@ def _placed(
     )
 
 
-def topology_devices(topology: str) -> Sequence[object]:
-    """Describes the chips of a TPU slice such as "v5e:2x4", as a list.
+def compile_for(step: jax.stages.Wrapped, arguments: Arguments) -> Figures | None:
+    """Compiles a jitted step for the devices that its arguments' shardings name.
 
-    Raises:
-      InputError: where libtpu is absent or knows no such slice.
+    None: their memory is too small.
     """
-    if importlib.util.find_spec("libtpu") is None:
-        raise InputError(
-            "Compiling for a TPU needs the package libtpu: install dtvg_jax[tpu]."
-        )
-    # No TPU is touched: there is no host to ask, and no chip that two processes that
-    # compile at the same time would have to share.
-    os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
-    os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")
-    try:
-        described = topologies.get_topology_desc(platform="tpu", topology_name=topology)
-    except Exception as error:  # JaxRuntimeError, of an unknown name
-        raise InputError(
-            f"'{topology}' is no TPU slice that libtpu knows ({error}): "
-            "write it as v5e:2x4."
-        ) from error
-    return list(described.devices)
-
-
-def compile_for(step: jax.stages.Wrapped, arguments: Arguments) -> Figures:
-    """Compiles a jitted step for the devices that its arguments' shardings name."""
     start = time.perf_counter()
     traced = step.trace(*arguments)
-    compiled = traced.lower().compile()
+    compiled = train_step.compile_within(traced.lower())
     seconds = time.perf_counter() - start
+    if compiled is None:
+        return None
     memory, program = compiled.memory_analysis(), compiled.as_text()
     if memory is None or program is None:
         raise InputError("this version of XLA tells nothing of a compiled program")
@@ -241,9 +260,16 @@ def collectives(program: str) -> dict[str, dict[str, int]]:
     """Counts the collectives that a program's HLO text runs, and their results' bytes.
 
     Those of a loop's body count as often as it runs, which XLA's own figures leave out.
+    A collective that runs beside several fusions is a line of each: it counts once.
     """
     found: dict[str, dict[str, int]] = {}
+    channels: set[str] = set()
     for line, times in _lines(program):
+        channel = _CHANNEL.search(line)
+        if channel and _OPERATION.search(line):
+            if channel[1] in channels:
+                continue
+            channels.add(channel[1])
         for shapes, kind in _OPERATION.findall(line):
             entry = found.setdefault(kind, {"count": 0, "bytes": 0})
             entry["count"] += times
@@ -263,9 +289,18 @@ def _lines(program: str) -> Iterator[tuple[str, int]]:
         name, times = todo.pop()
         for line in lines[name]:
             yield line, times
-            trips = _TRIPS.search(line)
-            each = times * int(trips[1]) if trips else times
+            each = times * _trips(line, lines)
             todo += [(called, each) for called in _RUN.findall(line)]
+
+
+def _trips(line: str, lines: Mapping[str, Sequence[str]]) -> int:
+    """Tells how often a line runs what it calls: 1, unless it is a loop."""
+    if known := _TRIPS.search(line):
+        return int(known[1])
+    condition = _CONDITION.search(line)
+    inside = "\n".join(lines[condition[1]]) if condition else ""
+    bounds = _BOUND.findall(inside)
+    return int(bounds[0]) if len(bounds) == 1 else 1
 
 
 def products(program: Jaxpr) -> int:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any, NamedTuple, TypeVar
 
 import jax
@@ -89,11 +89,9 @@ class Placement(NamedTuple):
         """Where a microbatch or block [R, ...] lies."""
         return NamedSharding(self.mesh, PartitionSpec(sharding.ROWS))
 
-    def lanes(self, leaf: Any) -> NamedSharding:  # an array or its shape
-        """Where state or a fixed input [K, ...] lies: whole where K does not divide."""
-        first = ("lanes",) if leaf.ndim else ()
-        axes = (*first, *[None] * (leaf.ndim - len(first)))
-        return sharding.of(axes, leaf.shape, self.mesh)
+    def lanes(self, tree: PyTree) -> PyTree[NamedSharding]:
+        """Where state and fixed inputs [K, ...] lie: whole where K does not divide."""
+        return jax.tree.map(lambda leaf: sharding.of_lanes(leaf, self.mesh), tree)
 
     def filled(self, count: int) -> int:
         """Gives the least number of rows >= `count` that can be spread evenly."""
@@ -105,7 +103,7 @@ class Placement(NamedTuple):
 
     def put_lanes(self, tree: Tree) -> Tree:
         """Puts arrays [K, ...], and scalars, onto the devices."""
-        return hosts.put(tree, jax.tree.map(self.lanes, tree))
+        return hosts.put(tree, self.lanes(tree))
 
     def put_whole(self, tree: Tree) -> Tree:
         """Puts arrays whole onto each device."""
@@ -133,7 +131,7 @@ def load(
     """
     loading.check_dtype(dtype)
     source = loading.open_source(where)
-    place = make(mesh or chosen(source.config, dtype, jax.devices()))
+    place = make(mesh or chosen_here(source.config, dtype))
     return source.load(dtype, place.mesh), place
 
 
@@ -141,30 +139,55 @@ def spread(backbone: Backbone) -> tuple[Backbone, Placement]:
     """Spreads a backbone over all devices, unless it is spread already."""
     if backbone.mesh is not None:
         return backbone, Placement(backbone.mesh)
-    dtype = str(backbone.embedding(backbone.params).dtype)
-    place = make(chosen(backbone.config, dtype, jax.devices()))
+    dtype = dtype_of(backbone)
+    place = make(chosen_here(backbone.config, dtype))
     where = backbones.shardings(backbone.config, place.mesh)
     params = jax.device_put(backbone.params, where)
     return backbones.with_params(backbone, params, place.mesh), place
 
 
-def chosen(config: Config, dtype: str, devices: Sequence[Any]) -> Mesh:
-    """Chooses a mesh for a backbone on these devices."""
-    shapes = jax.tree.leaves(backbones.param_shapes(config, dtype))
-    params = sum(x.size * x.dtype.itemsize for x in shapes)
-    return choose(len(devices), params, memory(devices))
+def dtype_of(backbone: Backbone) -> str:
+    """Names the dtype of a backbone's parameters."""
+    return str(backbone.embedding(backbone.params).dtype)
 
 
-def choose(devices: int, params: int, memory: int | None) -> Mesh:
-    """Chooses a mesh for parameters of so many bytes.
+def chosen_here(config: Config, dtype: str) -> Mesh:
+    """Chooses a mesh for a backbone on the devices there are."""
+    return chosen(config, dtype, jax.device_count(), memory(jax.local_devices()))
 
-    They lie whole on each device where they take half of its memory or less, as they do
-    where the memory is not known; else over the fewest devices that make it so. Rows
-    are spread over all devices.
+
+def chosen(config: Config, dtype: str, devices: int, memory: int | None) -> Mesh:
+    """Chooses a mesh for a backbone on so many devices of so many bytes.
+
+    Parameters lie whole on each device where they take half of its memory or less, as
+    they do where the memory is not known; else over the fewest devices that make it so.
+    Rows are spread over all devices.
     """
+    params = parameter_bytes(config, dtype)
     parts = [n for n in range(1, devices + 1) if devices % n == 0]
     fits = [n for n in parts if memory is None or params / n <= COMFORTABLE * memory]
     return Mesh(fsdp=fits[0] if fits else devices)
+
+
+def described(place: Placement, config: Config, dtype: str) -> str:
+    """Says in a line how devices are divided, and what each holds of the parameters."""
+    shapes = backbones.param_shapes(config, dtype)
+    parts = jax.tree.map(
+        lambda x, where: math.prod(where.shard_shape(x.shape)) * x.dtype.itemsize,
+        shapes,
+        backbones.shardings(config, place.mesh),
+    )
+    shape = " x ".join(f"{name} {size}" for name, size in place.mesh.shape.items())
+    return (
+        f"mesh: {shape}; {sum(jax.tree.leaves(parts)) / 1e9:.2f} GB of "
+        f"{parameter_bytes(config, dtype) / 1e9:.2f} GB of parameters on each device"
+    )
+
+
+def parameter_bytes(config: Config, dtype: str) -> int:
+    """Counts the bytes of a backbone's parameters."""
+    shapes = jax.tree.leaves(backbones.param_shapes(config, dtype))
+    return sum(x.size * x.dtype.itemsize for x in shapes)
 
 
 def make(mesh: Mesh = Mesh(), devices: Iterable[Any] | None = None) -> Placement:  # noqa: B008 (frozen)

@@ -107,7 +107,7 @@ def needs_remat(
     needed = step.microbatch_bytes(
         backbone, training.method, state, fixed, rows, dropout=training.stage.dropout
     )
-    return needed > limit
+    return needed is None or needed > limit
 
 
 def fixed(training: Training) -> lanes.Fixed:

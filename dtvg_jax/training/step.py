@@ -13,6 +13,7 @@ from jaxtyping import Array, Bool, Float, Int, PyTree
 from dtvg_jax.errors import InputError
 from dtvg_jax.methods.method import Diagnostics, Method, MethodState, Trainables
 from dtvg_jax.models import backbone as backbones
+from dtvg_jax.models import sharding
 from dtvg_jax.models.backbone import Backbone, Prefix, token_log_probabilities
 from dtvg_jax.shapes import Params
 from dtvg_jax.training import lanes, optimisers
@@ -90,23 +91,35 @@ def microbatch_bytes(
     rows: Rows,
     *,
     dropout: bool,
-) -> int:
+) -> int | None:
     """Tells the bytes on a device that a microbatch like `rows` needs, by compiling it.
 
-    All arguments may be shapes.
+    None: more than there are. All arguments may be shapes.
     """
     params = backbone.params
     begin = functools.partial(_begin, backbone, method)
     seen, sums = jax.eval_shape(begin, state, params, fixed)
     place = (state.step, jax.ShapeDtypeStruct((), jnp.int32))
     add = jax.jit(functools.partial(_add, backbone, method, dropout), donate_argnums=0)
-    compiled = add.lower(sums, params, seen, fixed, place, rows).compile()
+    compiled = compile_within(add.lower(sums, params, seen, fixed, place, rows))
+    if compiled is None:
+        return None
     memory = compiled.memory_analysis()
     if memory is None:
         raise InputError(
             "XLA does not say what memory a step needs here: set Stage.remat yourself"
         )
     return memory.argument_size_in_bytes + memory.temp_size_in_bytes
+
+
+def compile_within(lowered: jax.stages.Lowered) -> jax.stages.Compiled | None:
+    """Compiles; None where the compiler says that the device's memory is too small."""
+    try:
+        return lowered.compile()
+    except jax.errors.JaxRuntimeError as error:  # of a TPU's compiler
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        return None
 
 
 def _see(
@@ -219,7 +232,9 @@ def _end(
     old = (state.trainables, state.method_state, state.optimiser)
     kept = lanes.select(alive, new, old)
     metrics = {"loss": loss, "grad_norm": norm, **diagnostics}
-    return State(state.step + 1, *kept, alive, state.best), metrics
+    ended = State(state.step + 1, *kept, alive, state.best)
+    # Where they lay before: a step's state is that of the next.
+    return sharding.constrain_lanes(ended, backbone.mesh), metrics
 
 
 def _all_finite(tree: PyTree[Array]) -> Bool[Array, ""]:

@@ -113,7 +113,7 @@ def test_files_of_the_paper_plan(made, name, monkeypatch, tmp_path):
 def test_files_of_the_paper_compile_ahead_without_the_backbone(made, name, monkeypatch):
     seen: dict[str, Any] = {}
 
-    def compiled(topology, config, steps, dtype):
+    def compiled(topology, config, steps, dtype, mesh):
         seen.update(config=config, steps=steps)
         return {}
 

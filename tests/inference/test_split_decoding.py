@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from dtvg_jax import methods
-from dtvg_jax.errors import InputError
 from dtvg_jax.formats import load
 from dtvg_jax.inference import decoding, split_decoding
 from dtvg_jax.methods import attempt
@@ -99,13 +98,12 @@ def test_check_is_called_between_batches(tables):
         predict(pairs, check)  # 58 rows: two blocks of 32
 
 
-def test_rows_that_cannot_be_spread_are_a_sentence(tables):
-    prompts = np.zeros((1, 3, 16), np.float32)
+def test_blocks_of_an_odd_number_of_rows_are_filled_for_two_devices(tables):
+    prompts = Prompts(np.random.default_rng(0).normal(size=(2, 3, 16)).astype("f"))
     setup = split_decoding.Setup(backbone(), placement.make(), 3)
-    with pytest.raises(InputError, match="evaluation_batch_size = 3: rows cannot be"):
-        split_decoding.predict(
-            decode(), setup, Prompts(prompts), [split_decoding.Pair(0, tables[0])]
-        )
+    assert setup.placement.row_parts == 2
+    pairs = [split_decoding.Pair(k, table) for k, table in enumerate(tables[:2])]
+    assert split_decoding.predict(decode(), setup, prompts, pairs) == predict(pairs)
 
 
 LLAMA = LlamaConfig(

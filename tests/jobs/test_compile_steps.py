@@ -6,6 +6,7 @@ from dtvg_jax.formats.tensors import Checkpoint
 from dtvg_jax.jobs import compile_steps
 from dtvg_jax.jobs.job import Job
 from dtvg_jax.training import compile_ahead
+from dtvg_jax.training.placement import Mesh
 from dtvg_jax.training.stages import Stage
 
 JOB = Job(
@@ -15,6 +16,7 @@ JOB = Job(
     methods=["prompt_tuning", "dtvg"],
     seeds=[0, 1],
     prompt_length=4,
+    mesh=Mesh(fsdp=2),
     stage1=Stage(steps=2, learning_rate=0.1, warmup=0, batch_size=8, dropout=True),
     stage2=Stage(steps=2, learning_rate=0.1, warmup=0, batch_size=4, dropout=False),
 )
@@ -29,14 +31,16 @@ def steps(monkeypatch):
 
     given = {}
 
-    def compile_none(topology, config, steps, dtype):
+    def compile_none(topology, config, steps, dtype, mesh):
         given.update(steps)
-        return {"topology": topology, "width": config.d_model, "dtype": dtype}
+        about = {"width": config.d_model, "dtype": dtype, "mesh": mesh}
+        return {"topology": topology} | about
 
     monkeypatch.setattr(Checkpoint, "params", read)
     monkeypatch.setattr(compile_ahead, "compile_steps", compile_none)
     made = compile_steps.compile_steps(JOB, "v5e:2x4")
-    assert made == {"topology": "v5e:2x4", "width": 96, "dtype": "float32"}
+    about = {"width": 96, "dtype": "float32", "mesh": Mesh(fsdp=2)}
+    assert made == {"topology": "v5e:2x4"} | about
     return given
 
 

@@ -1,38 +1,165 @@
-"""A step with its rows spread over two devices against one device."""
+"""Meshes: their shapes, the one that is chosen, and two devices against one."""
+
+import dataclasses
 
 import jax
 import numpy as np
 import pytest
 import test_lanes
+from jax.sharding import PartitionSpec
 
 from dtvg_jax.errors import InputError
+from dtvg_jax.formats import load
 from dtvg_jax.methods import METHODS
-from dtvg_jax.training import lanes, optimisers, placement
+from dtvg_jax.models import backbone as backbones
+from dtvg_jax.models import sharding
+from dtvg_jax.training import lanes, optimisers, placement, step
+from dtvg_jax.training.placement import Mesh
+
+GB = 2**30
 
 
-def train(devices: int) -> np.ndarray:
-    place = placement.make(jax.devices()[:devices])
+def train(mesh: Mesh, devices: int, config=test_lanes.T5) -> np.ndarray:
+    place = placement.make(mesh, jax.devices()[:devices])
     optimiser, method = optimisers.by_name("adamw_stage2"), METHODS["dtvg"]
-    fixed = test_lanes.fixed()
-    state = lanes.init(method, optimiser, fixed.context)
-    backbone = test_lanes.backbone()
-    state, params, fixed = jax.device_put((state, backbone.params, fixed), place.lanes)
-    step = test_lanes.step_of("dtvg")
+    fixed = test_lanes.fixed(config=config)
+    state = place.put_lanes(lanes.init(method, optimiser, fixed.context))
+    fixed = place.put_lanes(fixed)
+    whole = test_lanes.backbone(config)
+    where = backbones.shardings(config, place.mesh)
+    params = jax.device_put(whole.params, where)
+    backbone = backbones.with_params(whole, params, place.mesh)
+    step_fn = step.make_step(backbone, method, optimiser, dropout=False)
     for number in range(10):
-        rows = jax.device_put(test_lanes.batch(number, count=2), place.rows)
-        state, _ = step(state, params, fixed, rows)
-    assert state.trainables["prompt"].sharding.is_fully_replicated
+        rows = place.put_rows(test_lanes.batch(number, count=2))
+        state, _ = step_fn(state, params, fixed, rows)
+    prompt = state.trainables["prompt"]
+    assert prompt.sharding.is_equivalent_to(place.lanes(prompt), prompt.ndim)
     return np.asarray(lanes.current(method, state, fixed)[0].arrays)
 
 
-def test_rows_spread_over_devices_give_the_same_prompts():
+@pytest.mark.parametrize(
+    ("mesh", "config"),
+    [
+        (Mesh(), test_lanes.T5),
+        (Mesh(lanes=2), test_lanes.T5),
+        # Layers that are gathered in the body of a loop, and a prefix of its own.
+        (Mesh(fsdp=2), dataclasses.replace(test_lanes.LLAMA, num_hidden_layers=5)),
+    ],
+    ids=["rows", "lanes", "fsdp"],
+)
+def test_two_devices_give_the_same_prompts(mesh, config):
     # The sum over rows is split in two: float32 rounding, lifted by Adam as in
     # test_lanes.
-    np.testing.assert_allclose(train(2), train(1), atol=2e-5)
+    np.testing.assert_allclose(
+        train(mesh, 2, config), train(Mesh(), 1, config), atol=2e-5
+    )
 
 
-def test_rows_that_cannot_be_spread_are_a_sentence():
-    place = placement.make(jax.devices()[:2])
-    place.check_rows("batch_size", 4)
-    with pytest.raises(InputError, match="batch_size = 5: .* over 2 devices; give a"):
-        place.check_rows("batch_size", 5)
+def test_one_device_has_no_constraints_in_its_program():
+    place = placement.make(devices=jax.devices()[:1])
+    given = test_lanes.backbone()
+    one = backbones.with_params(given, given.params, place.mesh)
+    # The very functions, so the very program.
+    assert one.mesh is None and one.logits_after is given.logits_after
+
+    def program(backbone: backbones.Backbone) -> str:
+        inputs = np.zeros((4, 3), np.int32)
+        prompt = np.zeros((4, 2, test_lanes.H), np.float32)
+        given = (backbone.params, prompt, inputs, inputs, None)
+        return str(jax.make_jaxpr(backbone.logits)(*given))
+
+    assert "sharding_constraint" not in program(one)
+    two = placement.make(devices=jax.devices()[:2]).mesh
+    spread = backbones.with_params(given, given.params, two)
+    assert "sharding_constraint" in program(spread)
+
+
+@pytest.mark.parametrize(
+    ("mesh", "devices", "shape"),
+    [
+        (Mesh(), 1, (1, 1, 1, 1)),
+        (Mesh(), 8, (1, 8, 1, 1)),
+        (Mesh(fsdp=4), 16, (1, 4, 4, 1)),
+        (Mesh(lanes=2, rows=2, tensor=2), 8, (2, 2, 1, 2)),
+    ],
+)
+def test_rows_take_the_devices_that_are_left(mesh, devices, shape):
+    assert mesh.shape(devices) == shape
+
+
+@pytest.mark.parametrize(
+    ("mesh", "devices"), [(Mesh(fsdp=3), 8), (Mesh(rows=4), 8), (Mesh(tensor=4), 2)]
+)
+def test_a_shape_of_other_devices_is_a_sentence(mesh, devices):
+    with pytest.raises(InputError, match=rf"Mesh\(.*\) does not divide {devices} dev"):
+        mesh.shape(devices)
+
+
+def test_no_part_is_a_sentence():
+    with pytest.raises(InputError, match="fsdp = 0: it must be a whole number of at"):
+        Mesh(fsdp=0)
+
+
+def config_of(width: int) -> backbones.Config:
+    return dataclasses.replace(test_lanes.LLAMA, hidden_size=width, vocab_size=8 * 1024)
+
+
+@pytest.mark.parametrize(
+    ("devices", "memory", "fsdp"),
+    [
+        (8, None, 1),  # a CPU
+        (1, GB, 1),  # whether it fits or not
+        (8, 2 * GB, 1),
+        (8, 2 * GB - 1, 2),
+        (8, GB // 2, 4),
+        (6, GB // 2, 6),  # 4 does not divide 6
+        (8, GB // 64, 8),
+    ],
+)
+def test_parameters_are_spread_where_they_take_half_of_the_memory(
+    devices, memory, fsdp, monkeypatch
+):
+    monkeypatch.setattr(placement, "parameter_bytes", lambda config, dtype: GB)
+    mesh = placement.chosen(test_lanes.T5, "float32", devices, memory)
+    assert mesh == Mesh(fsdp=fsdp)
+
+
+def test_bytes_of_parameters_by_hand():
+    # embedding and head; query, out, key and value; three of the MLP; norms
+    numbers = 2 * 64 * 16 + 2 * 16 * 16 + 2 * 16 * 8 + 3 * 16 * 32 + 3 * 16
+    assert placement.parameter_bytes(test_lanes.LLAMA, "bfloat16") == 2 * numbers
+
+
+@pytest.mark.parametrize(
+    ("axes", "shape", "spec"),
+    [
+        (("layers", "embed", "mlp"), (3, 8, 8), (None, "fsdp", "tensor")),
+        (("vocab", "embed"), (7, 8), (None, "fsdp")),  # 7 does not divide by 2
+        (("heads", "relpos_buckets"), (4, 32), ("tensor", None)),
+        (("batch", "length", "width"), (8, 4, 4), (sharding.ROWS, None, None)),
+        (("batch", "length", "vocab"), (6, 4, 4), (None, None, "tensor")),
+        (("lanes", None), (2, 3), ("lanes", None)),
+        ((), (), ()),
+    ],
+)
+def test_axes_of_a_mesh_by_name(axes, shape, spec):
+    mesh = jax.sharding.AbstractMesh((2, 2, 2, 2), sharding.AXES)
+    parts = [(one,) if isinstance(one, str) else one for one in spec]
+    assert sharding.of(axes, shape, mesh).spec == PartitionSpec(*parts)
+
+
+@pytest.mark.parametrize("mesh", [Mesh(fsdp=2), Mesh(tensor=2)])
+def test_no_device_holds_all_parameters_when_they_are_loaded(mesh):
+    place = placement.make(mesh, jax.devices()[:2])
+    spread = load.open_source("miniature").load("float32", place.mesh)
+    parts = [p for x in jax.tree.leaves(spread.params) for p in x.addressable_shards]
+    held = [
+        sum(part.data.nbytes for part in parts if part.device == device)
+        for device in jax.devices()[:2]
+    ]
+    whole = load.load_backbone("miniature")
+    total = sum(x.nbytes for x in jax.tree.leaves(whole.params))
+    # Vectors lie whole, and with tensor = 2 an odd number of rows of the vocabulary.
+    assert max(held) < 0.6 * total
+    jax.tree.map(np.testing.assert_array_equal, spread.params, whole.params)

@@ -359,7 +359,8 @@ def _digests(learned: Iterable[Metadata]) -> dict[str, str]:
 
 
 def _shared_starts(job: Job, backbone: Backbone) -> dict[int, Prompt]:
-    embedding = backbone.embedding(backbone.params)
+    embedding = backbone.embedding(backbone.params)[: initial_prompt.CANDIDATES]
+    embedding = hosts.whole(embedding)
     return {
         seed: initial_prompt.p_init(embedding, job.prompt_length, seed)
         for seed in job.seeds

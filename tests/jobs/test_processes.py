@@ -121,6 +121,17 @@ def test_scores_are_those_of_one_process(count, settings, alone, tmp_path):
     check_same(tmp_path, alone)
 
 
+@pytest.mark.parametrize("axis", ["lanes", "fsdp", "tensor"])
+def test_arrays_may_be_spread_over_processes(axis, settings, alone, tmp_path):
+    """Rows are in the test above; no process can read these arrays alone."""
+    spread = tmp_path / "spread.gin"
+    lines = ["from dtvg_jax.training import placement", settings.read_text()]
+    lines += ["job.Job.mesh = @placement.Mesh()", f"placement.Mesh.{axis} = 2"]
+    spread.write_text("\n".join(lines))
+    run(2, spread, tmp_path / "job")
+    check_same(tmp_path / "job", alone)
+
+
 Stop = Callable[[list[subprocess.Popen]], None]
 
 
@@ -159,3 +170,10 @@ def test_a_mistake_on_one_host_ends_all(settings, tmp_path):
     (code, line), (wrong_code, wrong_line) = ends(started, 2 * MINUTE)
     assert (code, line) == (2, f"error: {processes.LOST}")
     assert wrong_code == 2 and "/nowhere" in wrong_line
+
+
+def test_processes_that_jax_does_not_find_are_asked_for(settings, tmp_path):
+    started = start(1, settings, tmp_path, "--distributed")
+    [(code, line)] = ends(started, MINUTE)
+    assert code == 2 and line.startswith("error: the processes of this job do not meet")
+    assert line.endswith("give --coordinator_address, --num_processes and --process_id")

@@ -125,9 +125,10 @@ def test_scores_are_those_of_one_process(count, settings, alone, tmp_path):
 def test_arrays_may_be_spread_over_processes(axis, settings, alone, tmp_path):
     """Rows are in the test above; no process can read these arrays alone."""
     spread = tmp_path / "spread.gin"
-    lines = ["from dtvg_jax.training import placement", settings.read_text()]
-    lines += ["job.Job.mesh = @placement.Mesh()", f"placement.Mesh.{axis} = 2"]
-    spread.write_text("\n".join(lines))
+    begin, end = settings.read_text().split("\n\n", 1)
+    begin += "\n\nfrom dtvg_jax.training import placement\n"
+    mesh = f"job.Job.mesh = @placement.Mesh()\nplacement.Mesh.{axis} = 2\n"
+    spread.write_text(begin + end + mesh)
     run(2, spread, tmp_path / "job")
     check_same(tmp_path / "job", alone)
 

@@ -12,8 +12,6 @@ from collections.abc import Sequence
 import fake_table
 import jax
 import numpy as np
-import test_lanes
-import test_loop
 
 from dtvg_jax.inference import split_decoding
 from dtvg_jax.methods.row_prompts import Prompts
@@ -28,6 +26,10 @@ class Vocabulary(fake_table.ByteVocabulary):
 
 
 def train(folder: pathlib.Path, tables_folder: pathlib.Path) -> loop.Trained:
+    # They make arrays when they are imported: after the processes have met.
+    import test_lanes
+    import test_loop
+
     tables = {
         task: fake_table.make(
             tables_folder / task, fake_table.rows(10), lengths=(6, 2), task=task

@@ -1,9 +1,11 @@
 """Trains and decodes tiny backbones on meshes of eight devices, and on one.
 
-Prints JSON: for each backbone and mesh the prompts of its lanes and answers of theirs.
+Prints JSON: for each mesh the prompts of the lanes, their answers, and the bytes of
+parameters on each device; and the prompts of lanes that changed the mesh on the way.
 A process of its own, since the number of devices is that of a process.
 """
 
+import contextlib
 import itertools
 import json
 import os
@@ -19,13 +21,14 @@ import numpy as np
 
 from dtvg_jax import methods
 from dtvg_jax.data.token_table import TokenTable
+from dtvg_jax.errors import Stopped
 from dtvg_jax.inference import split_decoding
 from dtvg_jax.inference.split_decoding import Pair, Setup
 from dtvg_jax.models import backbone as backbones
 from dtvg_jax.models.llama import LlamaConfig
 from dtvg_jax.models.t5_config import T5Config
 from dtvg_jax.training import lanes, loop, metrics_log, placement, programs, stages
-from dtvg_jax.training.placement import Mesh
+from dtvg_jax.training.placement import Mesh, Placement
 from dtvg_jax.training.runs import Lane, Run
 
 # More layers than are unrolled, so that a layer is gathered in the body of a loop.
@@ -50,8 +53,9 @@ CONFIGS: dict[str, backbones.Config] = {
         head_dim=4,
     ),
 }
+ONE = "one device"
 MESHES = {
-    "one device": Mesh(),
+    ONE: Mesh(),
     "8x1x1": Mesh(lanes=8),
     "2x4x1": Mesh(lanes=2, rows=4),
     "2x2x2": Mesh(lanes=2, rows=2, fsdp=2),
@@ -72,6 +76,13 @@ LANES = [
 ROWS = dict(zip("abcd", (3, 10, 29, 7), strict=True))  # of each task
 
 
+class Vocabulary(fake_table.ByteVocabulary):
+    """Spells ids as numbers: random weights answer with any."""
+
+    def decode(self, ids):
+        return [" ".join(str(i) for i in row if i >= 0) for row in ids]
+
+
 def context() -> lanes.LaneContexts:
     random = np.random.default_rng(0)
     shapes = (2, 5, 16), (2, 3, 5, 16), (8, 5, 16)
@@ -80,15 +91,20 @@ def context() -> lanes.LaneContexts:
     return lanes.LaneContexts(p_init, sources, start, np.ones((8, 3), bool), seeds)
 
 
-def measure(
-    config: backbones.Config, mesh: Mesh, devices: int, tables: dict[str, TokenTable]
-) -> dict[str, list]:
-    """Trains all lanes, and answers the rows of each task with its lane's prompt."""
-    place = placement.make(mesh, jax.devices()[:devices])
+def backbone_on(config: backbones.Config, place: Placement) -> backbones.Backbone:
     where = backbones.shardings(config, place.mesh)
     drawn = jax.device_put(backbones.init_params(config, jax.random.key(1)), where)
-    vocabulary = fake_table.ByteVocabulary()
-    backbone = backbones.build("tiny", config, drawn, vocabulary, "", place.mesh)
+    return backbones.build("tiny", config, drawn, Vocabulary(), "", place.mesh)
+
+
+def train(
+    backbone: backbones.Backbone,
+    place: Placement,
+    tables: dict[str, TokenTable],
+    folder: pathlib.Path,
+    steps: int | None = None,
+) -> loop.Trained:
+    """Trains all lanes; with `steps` it is stopped after so many."""
     training = programs.Training(
         name="stage2-dtvg",
         method=methods.by_name("dtvg"),
@@ -98,49 +114,77 @@ def measure(
         tables=[tables[lane.run.task] for lane in LANES],
         sources=("x", "y", "z"),
     )
-    calls = itertools.count()
+    validations, checks = itertools.count(), itertools.count()
 
     def validate(_, due) -> loop.Scores:
-        better = float(next(calls))  # so that the last step is the best
+        better = float(next(validations))  # so that the last step is the best
         return [{"mean": better} for _ in due]
 
-    with tempfile.TemporaryDirectory() as name:
-        folder = pathlib.Path(name)
-        with metrics_log.MetricsLog(folder) as log:
-            trained = loop.train(
-                training, backbone, validate, folder / "checkpoints", log, place,
-                check=lambda: None,
-            )  # fmt: skip
+    def check() -> None:
+        if next(checks) == steps:
+            raise Stopped
+
+    checkpoints = folder / "checkpoints"
+    with metrics_log.MetricsLog(folder) as log:
+        return loop.train(training, backbone, validate, checkpoints, log, place, check)
+
+
+def measure(
+    config: backbones.Config, place: Placement, tables: dict[str, TokenTable]
+) -> dict[str, list]:
+    """Trains all lanes, and answers the rows of each task with its lane's prompt."""
+    backbone = backbone_on(config, place)
+    with tempfile.TemporaryDirectory() as folder:
+        trained = train(backbone, place, tables, pathlib.Path(folder))
     pairs = [Pair(k, tables[lane.run.task]) for k, lane in enumerate(LANES)]
     setup = Setup(backbone, place, batch_size=5)
     decode = split_decoding.make_decode(backbone)
-    answers = split_decoding.predict(decode, setup, trained.prompts, pairs)
-    held = [
-        sum(part.data.nbytes for leaf in leaves for part in leaf.addressable_shards
-            if part.device == device)
-        for leaves in [jax.tree.leaves(drawn)] for device in place.mesh.devices.flat
-    ]  # fmt: skip
-    prompts = trained.best.prompt.tolist()
-    return {"prompts": prompts, "answers": answers, "bytes": held}
+    leaves = jax.tree.leaves(backbone.params)
+    parts = [part for leaf in leaves for part in leaf.addressable_shards]
+    return {
+        "prompts": trained.best.prompt.tolist(),
+        "answers": split_decoding.predict(decode, setup, trained.prompts, pairs),
+        "bytes": [
+            sum(part.data.nbytes for part in parts if part.device == device)
+            for device in place.mesh.devices.flat
+        ],
+    }
+
+
+def resume(
+    config: backbones.Config,
+    first: Placement,
+    then: Placement,
+    tables: dict[str, TokenTable],
+) -> list:
+    """Trains four steps on one mesh and the rest on another; gives the prompts."""
+    with tempfile.TemporaryDirectory() as folder:
+        given = tables, pathlib.Path(folder)
+        with contextlib.suppress(Stopped):
+            train(backbone_on(config, first), first, *given, steps=4)
+        return train(backbone_on(config, then), then, *given).best.prompt.tolist()
 
 
 def main() -> None:
-    """Measures the backbones that are named."""
-    found = {}
+    """Measures the backbone that is named."""
+    config = CONFIGS[sys.argv[1]]
+    places = {
+        name: placement.make(mesh, jax.devices()[: 1 if name == ONE else 8])
+        for name, mesh in MESHES.items()
+    }
     with tempfile.TemporaryDirectory() as folder:
         tables = {
             task: fake_table.make(
-                pathlib.Path(folder) / task, fake_table.rows(count), lengths=(6, 2),
+                pathlib.Path(folder) / task,
+                fake_table.rows(count),
+                lengths=(6, 2),
                 task=task,
             )
             for task, count in ROWS.items()
-        }  # fmt: skip
-        for name in sys.argv[1:]:
-            for mesh, made in MESHES.items():
-                devices = 1 if mesh == "one device" else 8
-                measured = measure(CONFIGS[name], made, devices, tables)
-                found.setdefault(name, {})[mesh] = measured
-    print(json.dumps(found))
+        }
+        found = {n: measure(config, place, tables) for n, place in places.items()}
+        resumed = resume(config, places["2x2x2"], places[ONE], tables)
+    print(json.dumps({"measured": found, "resumed": resumed}))
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from dtvg_jax.inference import blocks, decoding
 from dtvg_jax.inference.blocks import Block
 from dtvg_jax.inference.decoding import Prompt
 from dtvg_jax.methods.row_prompts import Prompts
+from dtvg_jax.models import sharding
 from dtvg_jax.models.backbone import Backbone, token_log_probabilities
 from dtvg_jax.shapes import Params
 from dtvg_jax.training.placement import Placement
@@ -144,15 +145,12 @@ def _over_blocks(
     planned = _blocks(setup, prompts, pairs)
     found: list[np.ndarray] = []
     running: list[Array] = []
-    # Two programs of several CPU devices at once may wait for each other's threads.
-    spread = place.mesh.size > 1 and jax.default_backend() == "cpu"
     for block in planned:
         setup.check()
         inputs = place.put_rows(_inputs(block, pairs))
         prompt = _prompt(block, setup, placed, pairs)
-        running.append(call(prompt, inputs, block.pairs))
-        if spread:
-            jax.block_until_ready(running)
+        made = call(prompt, inputs, block.pairs)
+        running.append(sharding.settled(made, place.mesh))
         found.extend(place.fetch(running.pop(0)) for _ in running[1:])
     found.extend(place.fetch(values) for values in running)
     return _by_pair(planned, found, pairs)

@@ -9,6 +9,7 @@ from typing import NamedTuple, Protocol, TypeAlias, cast, runtime_checkable
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from flax.typing import RNGSequences
 from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int, Key
 
@@ -178,9 +179,11 @@ def functions(
 
     # Known while it is traced: jit does not see the mesh, but these functions are
     # others on another mesh.
-    def apply(params: Params, *given: object, method: str, **others: object) -> object:
+    def apply(
+        params: Params, *given: object, method: str, rngs: RNGSequences | None = None
+    ) -> object:
         with sharding.on(mesh):
-            return module.apply({"params": params}, *given, method=method, **others)
+            return module.apply({"params": params}, *given, rngs=rngs, method=method)
 
     def prefix(params: Params, prompt: Prompt) -> Prefix:
         return cast(Prefix, apply(params, prompt, method="prefix"))
@@ -258,7 +261,11 @@ def logical_axes(config: Config) -> Params:
 
 def shardings(config: Config, mesh: Mesh) -> Params:
     """Gives the tree of shardings that parameters have on a mesh."""
-    return sharding.tree(logical_axes(config), param_shapes(config), mesh)
+    return jax.tree.map(
+        lambda leaf, axes: sharding.of(tuple(axes), leaf.shape, mesh),
+        param_shapes(config),
+        logical_axes(config),
+    )
 
 
 def token_log_probabilities(

@@ -5,6 +5,7 @@ and logits are float32.  Heads come first, `[N, B, ...]`, so that keys shared by
 rows and keys of one row give scores of one layout without a transpose.
 """
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, TypeVar, cast
 
@@ -288,12 +289,12 @@ class Mlp(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "B q H"]) -> Float[Array, "B q H"]:
-        hidden = None
+        parts = []
         for i, activation in enumerate(self.activations):
             name = "wi" if len(self.activations) == 1 else f"wi_{i}"
             y = Dense(self.width, ("embed", "mlp"), self.use_bias, name=name)(x)
-            y = ACTIVATIONS[activation](y)
-            hidden = y if hidden is None else hidden * y
+            parts.append(ACTIVATIONS[activation](y))
+        hidden = functools.reduce(jnp.multiply, parts)
         hidden = sharding.constrain(hidden, "batch", "length", "mlp")
         hidden = Dropout(self.dropout_rate)(hidden)
         return Dense(x.shape[-1], ("mlp", "embed"), self.use_bias, name="wo")(hidden)

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax.extend.core import Primitive
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
-from jaxtyping import Array, PyTree
+from jaxtyping import Array
 
 # What a mesh's devices are divided by, the outermost first.
 AXES = ("lanes", "rows", "fsdp", "tensor")
@@ -53,16 +53,6 @@ def of(
     return NamedSharding(mesh, PartitionSpec(*spec))
 
 
-def tree(axes: PyTree[PartitionSpec], shapes: PyTree, mesh: Mesh) -> PyTree:
-    """Gives the shardings of a tree of parameters: see `backbone.logical_axes`."""
-    return jax.tree.map(
-        lambda names, leaf: of(names, leaf.shape, mesh),
-        axes,
-        shapes,
-        is_leaf=lambda x: isinstance(x, PartitionSpec),
-    )
-
-
 @contextlib.contextmanager
 def on(mesh: Mesh | None) -> Iterator[None]:
     """Lets `constrain` and `gathered` take effect in what is traced inside."""
@@ -101,6 +91,17 @@ def constrain_lanes(tree: Tree, mesh: Mesh | None) -> Tree:
         return tree
     where = jax.tree.map(lambda leaf: of_lanes(leaf, mesh), tree)
     return jax.lax.with_sharding_constraint(tree, where)
+
+
+def settled(tree: Tree, mesh: Mesh | None) -> Tree:
+    """Waits for the results of a program where a CPU stands for several devices.
+
+    They share its threads, and one that waits for the others keeps its thread: two
+    programs at once, and the devices of neither may get all that they need.
+    """
+    if mesh is None or mesh.size == 1 or mesh.devices.flat[0].platform != "cpu":
+        return tree
+    return jax.block_until_ready(tree)
 
 
 def filled(x: Array) -> Array:

@@ -13,6 +13,7 @@ from jaxtyping import Array, Float, Int, Key, PyTree
 
 from dtvg_jax.data import batches, microbatches
 from dtvg_jax.data.microbatches import Stream
+from dtvg_jax.models import sharding
 from dtvg_jax.models.backbone import Backbone, token_log_probabilities
 from dtvg_jax.shapes import Params
 from dtvg_jax.training import lanes, optimisers
@@ -79,6 +80,7 @@ def train(
     )
     key = lanes.named_key(stream.seed, "dropout", name)
     made = _step(backbone, optimiser, stage)
+    settled = functools.partial(sharding.settled, mesh=backbone.mesh)
     # Copies, because a step gives away the state that it is given.
     params = jax.tree.map(jnp.copy, backbone.params)
     state = _State(params, optimiser.init(params), jnp.zeros((), jnp.int32))
@@ -97,11 +99,10 @@ def train(
             zeros = jax.tree.map(jnp.zeros_like, state.params)
             sums = _Sums(zeros, jnp.zeros(()))
             for number, one in enumerate(rows):
-                sums = made.add(
-                    sums, state.params, (key, state.step, np.int32(number)), one
-                )
+                where = (key, state.step, np.int32(number))
+                sums = settled(made.add(sums, state.params, where, one))
             done, loss = at + 1, sums.loss
-            state = made.end(state, sums)
+            state = settled(made.end(state, sums))
             if done % stage.log_every == 0:
                 report(done, float(loss))
             if done % stage.validate_every == 0 or done == stage.steps:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, TypeVar
 import jax
 import numpy as np
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
-from jaxtyping import PyTree
+from jaxtyping import Array, PyTree
 
 from dtvg_jax.errors import Count, InputError, check_field_types
 from dtvg_jax.formats import load as loading
@@ -97,7 +97,7 @@ class Placement(NamedTuple):
         """Gives the least number of rows >= `count` that can be spread evenly."""
         return -(-count // self.row_parts) * self.row_parts
 
-    def put_rows(self, tree: Tree) -> Tree:
+    def put_rows(self, tree: PyTree) -> PyTree[Array]:
         """Puts arrays [R, ...] onto the devices, their rows spread."""
         return hosts.put(tree, self.rows)
 
@@ -105,7 +105,7 @@ class Placement(NamedTuple):
         """Puts arrays [K, ...], and scalars, onto the devices."""
         return hosts.put(tree, self.lanes(tree))
 
-    def put_whole(self, tree: Tree) -> Tree:
+    def put_whole(self, tree: PyTree) -> PyTree[Array]:
         """Puts arrays whole onto each device."""
         return hosts.put(tree, self.whole)
 
@@ -127,7 +127,7 @@ def load(
 ) -> tuple[Backbone, Placement]:
     """Loads a backbone right into its place on all devices; see `load_backbone`.
 
-    Without a mesh `choose` gives one.
+    Without a mesh it is `chosen`.
     """
     loading.check_dtype(dtype)
     source = loading.open_source(where)
@@ -139,16 +139,11 @@ def spread(backbone: Backbone) -> tuple[Backbone, Placement]:
     """Spreads a backbone over all devices, unless it is spread already."""
     if backbone.mesh is not None:
         return backbone, Placement(backbone.mesh)
-    dtype = dtype_of(backbone)
-    place = make(chosen_here(backbone.config, dtype))
+    dtype = backbone.embedding(backbone.params).dtype
+    place = make(chosen_here(backbone.config, str(dtype)))
     where = backbones.shardings(backbone.config, place.mesh)
     params = jax.device_put(backbone.params, where)
     return backbones.with_params(backbone, params, place.mesh), place
-
-
-def dtype_of(backbone: Backbone) -> str:
-    """Names the dtype of a backbone's parameters."""
-    return str(backbone.embedding(backbone.params).dtype)
 
 
 def chosen_here(config: Config, dtype: str) -> Mesh:

@@ -71,14 +71,16 @@ def make_step(
         functools.partial(_end, backbone, method, optimiser), donate_argnums=0
     )
 
+    settled = functools.partial(sharding.settled, mesh=backbone.mesh)
+
     def step_fn(
         state: State, params: Params, fixed: Fixed, microbatches: Sequence[Rows]
     ) -> tuple[State, Metrics]:
-        seen, sums = begin(state, params, fixed)
+        seen, sums = settled(begin(state, params, fixed))
         for number, rows in enumerate(microbatches):
             place = (state.step, np.int32(number))
-            sums = add(sums, params, seen, fixed, place, rows)
-        return end(state, params, fixed, sums)
+            sums = settled(add(sums, params, seen, fixed, place, rows))
+        return settled(end(state, params, fixed, sums))
 
     return step_fn
 

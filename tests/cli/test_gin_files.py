@@ -129,7 +129,7 @@ def test_files_of_the_paper_compile_ahead_without_the_backbone(made, name, monke
     assert (shapes["token_embedder"]["embedding"].shape[1], longest) == widths[name]
 
 
-SIZES = r"([\d,]+) parameters: ([\d.]+) GB on every chip in (float32|bfloat16)\."
+SIZES = r"([\d,]+) parameters: ([\d.]+) GB in (float32|bfloat16)\."
 
 
 # The two that the others include name no model.

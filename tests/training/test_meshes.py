@@ -23,21 +23,23 @@ def test_meshes_give_the_prompts_and_answers_of_one_device(name):
         text=True,
     )
     assert done.returncode == 0, done.stderr
-    measured = json.loads(done.stdout.splitlines()[-1])[name]
+    found = json.loads(done.stdout.splitlines()[-1])
+    measured = found["measured"]
     one = measured.pop("one device")
     assert set(measured) == {"8x1x1", "2x4x1", "2x2x2", "tensor 4"}
     # Of each lane's three to 29 rows, one by one: nothing is refused, nothing is lost.
     assert [len(texts) for texts in one["answers"]] == [3, 10, 29, 7] * 2
     assert len({text for texts in one["answers"] for text in texts}) > 1
-    for mesh, found in measured.items():
-        assert found["answers"] == one["answers"], mesh
+    for mesh, other in measured.items():
+        assert other["answers"] == one["answers"], mesh
         # Sums over rows, and with tensor = 4 over heads and widths, are split, so that
         # float32 rounds them otherwise; Adam lifts differences of tiny gradients to the
         # size of its steps, as in test_lanes.  Prompts have values up to 4.
         np.testing.assert_allclose(
-            found["prompts"], one["prompts"], atol=2e-5, err_msg=mesh
+            other["prompts"], one["prompts"], atol=2e-5, err_msg=mesh
         )
+    np.testing.assert_allclose(found["resumed"], one["prompts"], atol=2e-5)
     whole = one["bytes"][0]
-    shares = {mesh: max(found["bytes"]) / whole for mesh, found in measured.items()}
+    shares = {mesh: max(other["bytes"]) / whole for mesh, other in measured.items()}
     assert shares["8x1x1"] == shares["2x4x1"] == 1
     assert shares["2x2x2"] < 0.52 and shares["tensor 4"] < 0.4

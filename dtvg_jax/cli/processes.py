@@ -68,7 +68,7 @@ def start(known: flags.FlagValues) -> None:
     given = {name: known[name].value for name in _ADDRESS}
     missing = [f"--{name}" for name, value in given.items() if value is None]
     if len(missing) < len(given):
-        _check_address(given, missing)
+        _check_address(known, missing)
     elif not known["distributed"].value:
         return
     import jax
@@ -94,19 +94,19 @@ def start(known: flags.FlagValues) -> None:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (as long as the process)
 
 
-def _check_address(given: dict[str, str | int], missing: list[str]) -> None:
+def _check_address(known: flags.FlagValues, missing: list[str]) -> None:
     if missing:
         raise InputError(
             f"{' and '.join(missing)} must be given too: how many processes there are, "
             "where they meet, and which one this is"
         )
-    address, count, number = given.values()
-    if not re.fullmatch(r".+:\d+", str(address)):
+    address, count, number = (known[name].value for name in _ADDRESS)
+    if not re.fullmatch(r".+:\d+", address):
         raise InputError(
             f"--coordinator_address={address} must be a host and a port, such as "
             "10.0.0.1:1234"
         )
-    if int(number) >= int(count):
+    if number >= count:
         raise InputError(
             f"--process_id={number} must be less than --num_processes={count}"
         )

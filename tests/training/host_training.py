@@ -55,10 +55,11 @@ if __name__ == "__main__":
     jax.config.update("jax_cpu_enable_async_dispatch", False)
     jax.distributed.initialize(address, int(count), int(number))
     trained = train(folder, folder / f"tables-{number}")
-    scores = [one["mean"] for one in trained.scores]
     np.savez(
         folder / f"found-{number}.npz",
-        scores=scores,
+        scores=[one["mean"] for one in trained.scores],
         agreed=hosts.agree({"from": int(number), "é": [1.5, None]})["from"],
-        **{f"best-{name}": x for name, x in trained.best.trainables.items()},
+        prompt=np.asarray(trained.best.prompt),
+        target_prompt=np.asarray(trained.best.trainables["prompt"]),
+        source_scales=np.asarray(trained.best.trainables["source_scales"]),
     )

@@ -17,7 +17,7 @@ import jax
 import numpy as np
 import pytest
 
-from dtvg_jax.training import hosts, metrics_log
+from dtvg_jax.training import hosts, loop, metrics_log
 
 TESTS = pathlib.Path(__file__).resolve().parents[1]
 TOLERANCE = 2e-5  # of prompts, whose values go up to 3
@@ -51,14 +51,22 @@ def together(cache, tmp_path_factory) -> pathlib.Path:
     return folder
 
 
+def best(trained: loop.Trained) -> dict[str, np.ndarray]:
+    trainables = trained.best.trainables
+    return {
+        "prompt": np.asarray(trained.best.prompt),
+        "target_prompt": np.asarray(trainables["prompt"]),
+        "source_scales": np.asarray(trainables["source_scales"]),
+    }
+
+
 def test_two_processes_train_as_one(tmp_path, together):
     assert jax.device_count() == 2
     one = host_training.train(tmp_path, tmp_path / "tables")
     found = [np.load(together / f"found-{number}.npz") for number in "01"]
-    for two in found:
-        assert two["scores"].tolist() == [score["mean"] for score in one.scores]
-        for name, values in one.best.trainables.items():
-            np.testing.assert_allclose(two[f"best-{name}"], values, atol=TOLERANCE)
+    assert found[0]["scores"].tolist() == [score["mean"] for score in one.scores]
+    for name, values in best(one).items():
+        np.testing.assert_allclose(found[0][name], values, atol=TOLERANCE)
     for name, values in found[0].items():
         np.testing.assert_array_equal(found[1][name], values, err_msg=name)
 
@@ -73,8 +81,8 @@ def test_process_0_writes_and_decides(together):
 def test_one_process_goes_on_where_two_ended(together):
     resumed = host_training.train(together, together / "tables-0")
     two = np.load(together / "found-0.npz")
-    for name, values in resumed.best.trainables.items():
-        np.testing.assert_array_equal(two[f"best-{name}"], values)
+    for name, values in best(resumed).items():
+        np.testing.assert_array_equal(two[name], values, err_msg=name)
 
 
 def test_a_single_process_asks_nobody():

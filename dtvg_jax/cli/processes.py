@@ -65,11 +65,12 @@ def start(known: flags.FlagValues) -> None:
     Only process 0 keeps its standard output. Raises InputError where the others are not
     found.
     """
-    given = {name: known[name].value for name in _ADDRESS}
+    values = known.flag_values_dict()
+    given = {name: values[name] for name in _ADDRESS}
     missing = [f"--{name}" for name, value in given.items() if value is None]
     if len(missing) < len(given):
-        _check_address(known, missing)
-    elif not known["distributed"].value:
+        _check_address(missing, **given)
+    elif not values["distributed"]:
         return
     import jax
 
@@ -94,21 +95,23 @@ def start(known: flags.FlagValues) -> None:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (as long as the process)
 
 
-def _check_address(known: flags.FlagValues, missing: list[str]) -> None:
+def _check_address(
+    missing: list[str], coordinator_address: str, num_processes: int, process_id: int
+) -> None:
     if missing:
         raise InputError(
             f"{' and '.join(missing)} must be given too: how many processes there are, "
             "where they meet, and which one this is"
         )
-    address, count, number = (known[name].value for name in _ADDRESS)
-    if not re.fullmatch(r".+:\d+", address):
+    if not re.fullmatch(r".+:\d+", coordinator_address):
         raise InputError(
-            f"--coordinator_address={address} must be a host and a port, such as "
+            f"--coordinator_address={coordinator_address} must be a host and a port, such as "
             "10.0.0.1:1234"
         )
-    if number >= count:
+    if process_id >= num_processes:
         raise InputError(
-            f"--process_id={number} must be less than --num_processes={count}"
+            f"--process_id={process_id} must be less than "
+            f"--num_processes={num_processes}"
         )
 
 

@@ -17,6 +17,7 @@ from dtvg_jax import methods
 from dtvg_jax.data import microbatches
 from dtvg_jax.data.token_table import TokenTable
 from dtvg_jax.methods.row_prompts import Prompts
+from dtvg_jax.models.backbone import Backbone
 from dtvg_jax.training import (
     lanes,
     loop,
@@ -72,6 +73,7 @@ def train(
     context: lanes.LaneContexts | None = None,
     given: Sequence[Lane] = LANES,
     halve_at: Sequence[int] = (),
+    backbone: Backbone | None = None,
 ) -> loop.Trained:
     training = programs.Training(
         name="stage2-dtvg",
@@ -86,7 +88,7 @@ def train(
     with metrics_log.opened(folder) as log:
         return loop.train(
             training=training,
-            backbone=test_lanes.backbone(),
+            backbone=backbone or test_lanes.backbone(),
             validate=validate,
             folder=folder / "checkpoints",
             log=log,

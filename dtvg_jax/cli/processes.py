@@ -68,8 +68,13 @@ def start(known: flags.FlagValues) -> None:
     values = known.flag_values_dict()
     given = {name: values[name] for name in _ADDRESS}
     missing = [f"--{name}" for name, value in given.items() if value is None]
-    if len(missing) < len(given):
-        _check_address(missing, **given)
+    if not missing:
+        _check_address(**given)
+    elif len(missing) < len(given):
+        raise InputError(
+            f"{' and '.join(missing)} must be given too: how many processes there are, "
+            "where they meet, and which one this is"
+        )
     elif not values["distributed"]:
         return
     import jax
@@ -96,17 +101,12 @@ def start(known: flags.FlagValues) -> None:
 
 
 def _check_address(
-    missing: list[str], coordinator_address: str, num_processes: int, process_id: int
+    coordinator_address: str, num_processes: int, process_id: int
 ) -> None:
-    if missing:
-        raise InputError(
-            f"{' and '.join(missing)} must be given too: how many processes there are, "
-            "where they meet, and which one this is"
-        )
     if not re.fullmatch(r".+:\d+", coordinator_address):
         raise InputError(
-            f"--coordinator_address={coordinator_address} must be a host and a port, such as "
-            "10.0.0.1:1234"
+            f"--coordinator_address={coordinator_address} must be a host and a port, "
+            "such as 10.0.0.1:1234"
         )
     if process_id >= num_processes:
         raise InputError(

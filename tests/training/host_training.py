@@ -1,4 +1,4 @@
-"""Trains the lanes of test_loop.py on a network that compiles in no time.
+"""Trains a few lanes on a network that compiles in no time.
 
 python host_training.py FOLDER ADDRESS COUNT NUMBER
 
@@ -14,13 +14,23 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dtvg_jax import methods
 from dtvg_jax.inference import split_decoding
 from dtvg_jax.methods.row_prompts import Prompts
 from dtvg_jax.models import backbone as backbones
 from dtvg_jax.models.backbone import Backbone
 from dtvg_jax.models.t5_config import T5Config
-from dtvg_jax.training import hosts, loop, placement
+from dtvg_jax.training import (
+    hosts,
+    lanes,
+    loop,
+    metrics_log,
+    placement,
+    programs,
+    stages,
+)
 from dtvg_jax.training.placement import Placement
+from dtvg_jax.training.runs import Lane, Run
 
 CONFIG = T5Config(
     vocab_size=64,
@@ -32,6 +42,21 @@ CONFIG = T5Config(
     num_decoder_layers=1,
     dropout_rate=0.1,
 )
+STAGE = stages.Stage(
+    steps=6,
+    learning_rate=0.1,
+    warmup=0,
+    batch_size=4,
+    validate_every=3,
+    log_every=2,
+    optimiser="adamw_stage2",
+)
+METHOD = methods.by_name("prompt_tuning")
+LANES = [
+    Lane(Run(1, task, "prompt_tuning", seed), 6, 0, METHOD.rates(STAGE.learning_rate))
+    for seed in (0, 1)
+    for task in "ab"
+]
 
 
 class Vocabulary(fake_table.ByteVocabulary):
@@ -71,10 +96,18 @@ def network(place: Placement) -> Backbone:
     )
 
 
-def train(folder: pathlib.Path, tables_folder: pathlib.Path) -> loop.Trained:
-    # It makes arrays when it is imported: after the processes have met.
-    import test_loop
+def starts() -> lanes.LaneContexts:
+    prompts = np.random.default_rng(0).normal(size=(len(LANES), 5, 16))
+    return lanes.LaneContexts(
+        p_init=jnp.asarray(prompts, jnp.float32),
+        sources=jnp.zeros((len(LANES), 0, 5, 16)),
+        start=jnp.asarray(prompts, jnp.float32),
+        available=jnp.zeros((len(LANES), 0), bool),
+        seed=jnp.asarray([lane.run.seed for lane in LANES], jnp.uint32),
+    )
 
+
+def train(folder: pathlib.Path, tables_folder: pathlib.Path) -> loop.Trained:
     tables = {
         task: fake_table.make(
             tables_folder / task, fake_table.rows(10), lengths=(6, 2), task=task
@@ -94,7 +127,25 @@ def train(folder: pathlib.Path, tables_folder: pathlib.Path) -> loop.Trained:
         texts = split_decoding.predict(decode, setup, prompts, pairs)
         return [{"mean": float(sum(map(int, text)))} for text in texts]
 
-    return test_loop.train(folder, tables, validate=validate, backbone=backbone)
+    training = programs.Training(
+        name="stage1",
+        method=METHOD,
+        stage=STAGE,
+        lanes=LANES,
+        context=starts(),
+        tables=[tables[lane.run.task] for lane in LANES],
+        sources=(),
+    )
+    with metrics_log.opened(folder) as log:
+        return loop.train(
+            training=training,
+            backbone=backbone,
+            validate=validate,
+            folder=folder / "checkpoints",
+            log=log,
+            placement=place,
+            check=lambda: None,
+        )
 
 
 if __name__ == "__main__":
@@ -107,6 +158,4 @@ if __name__ == "__main__":
         scores=[one["mean"] for one in trained.scores],
         agreed=hosts.agree({"from": int(number), "é": [1.5, None]})["from"],
         prompt=np.asarray(trained.best.prompt),
-        target_prompt=np.asarray(trained.best.trainables["prompt"]),
-        source_scales=np.asarray(trained.best.trainables["source_scales"]),
     )

@@ -3,7 +3,7 @@
 Prompts differ in the last bits only: each process sums the gradients of its own rows
 before these are added up, and a program of two devices in one process is compiled apart
 from that of two processes. Adam's first steps have the size of the rate whatever the
-gradient's, so a rounding of 1e-7 can grow to 1e-5 in nine steps, but no further.
+gradient's, so a rounding of 1e-7 can grow to 1e-5 in a few steps, but no further.
 """
 
 import os
@@ -17,7 +17,7 @@ import jax
 import numpy as np
 import pytest
 
-from dtvg_jax.training import hosts, loop, metrics_log
+from dtvg_jax.training import hosts, metrics_log
 
 TESTS = pathlib.Path(__file__).resolve().parents[1]
 TOLERANCE = 2e-5  # of prompts, whose values go up to 3
@@ -51,22 +51,13 @@ def together(cache, tmp_path_factory) -> pathlib.Path:
     return folder
 
 
-def best(trained: loop.Trained) -> dict[str, np.ndarray]:
-    trainables = trained.best.trainables
-    return {
-        "prompt": np.asarray(trained.best.prompt),
-        "target_prompt": np.asarray(trainables["prompt"]),
-        "source_scales": np.asarray(trainables["source_scales"]),
-    }
-
-
 def test_two_processes_train_as_one(tmp_path, together):
     assert jax.device_count() == 2
     one = host_training.train(tmp_path, tmp_path / "tables")
     found = [np.load(together / f"found-{number}.npz") for number in "01"]
     assert found[0]["scores"].tolist() == [score["mean"] for score in one.scores]
-    for name, values in best(one).items():
-        np.testing.assert_allclose(found[0][name], values, atol=TOLERANCE)
+    np.testing.assert_allclose(found[0]["prompt"], one.best.prompt, atol=TOLERANCE)
+    assert np.abs(one.best.prompt - host_training.starts().start).max() > 0.1
     for name, values in found[0].items():
         np.testing.assert_array_equal(found[1][name], values, err_msg=name)
 
@@ -75,14 +66,13 @@ def test_process_0_writes_and_decides(together):
     assert [np.load(together / f"found-{n}.npz")["agreed"] for n in "01"] == [0, 0]
     records = metrics_log.read(together / metrics_log.FILE)
     assert len({(one.lane, one.step, type(one)) for one in records}) == len(records)
-    assert max(one.step for one in records) == 9
+    assert max(one.step for one in records) == host_training.STAGE.steps
 
 
 def test_one_process_goes_on_where_two_ended(together):
     resumed = host_training.train(together, together / "tables-0")
     two = np.load(together / "found-0.npz")
-    for name, values in best(resumed).items():
-        np.testing.assert_array_equal(two[name], values, err_msg=name)
+    np.testing.assert_array_equal(two["prompt"], resumed.best.prompt)
 
 
 def test_a_single_process_asks_nobody():

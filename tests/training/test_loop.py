@@ -17,7 +17,6 @@ from dtvg_jax import methods
 from dtvg_jax.data import microbatches
 from dtvg_jax.data.token_table import TokenTable
 from dtvg_jax.methods.row_prompts import Prompts
-from dtvg_jax.models.backbone import Backbone
 from dtvg_jax.training import (
     lanes,
     loop,
@@ -73,7 +72,6 @@ def train(
     context: lanes.LaneContexts | None = None,
     given: Sequence[Lane] = LANES,
     halve_at: Sequence[int] = (),
-    backbone: Backbone | None = None,
 ) -> loop.Trained:
     training = programs.Training(
         name="stage2-dtvg",
@@ -85,10 +83,10 @@ def train(
         sources=("x", "y", "z"),
         halve_at=halve_at,
     )
-    with metrics_log.opened(folder) as log:
+    with metrics_log.MetricsLog(folder) as log:
         return loop.train(
             training=training,
-            backbone=backbone or test_lanes.backbone(),
+            backbone=test_lanes.backbone(),
             validate=validate,
             folder=folder / "checkpoints",
             log=log,

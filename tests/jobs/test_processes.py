@@ -21,8 +21,10 @@ from dtvg_jax.cli import processes
 pytestmark = pytest.mark.slow
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-# See test_hosts.py; there are more steps here, and a larger backbone.
-TOLERANCE = 1e-3
+# Rows over processes give the same bits here, and so do lanes. Parts of parameters are
+# gathered or added up in another order: that gave 1e-5 of values up to 25, on which the
+# last bit of a float32 is 2e-6.
+TOLERANCE = 1e-4
 MINUTE = 60
 STEPS = 40
 GIN = (

@@ -1,9 +1,8 @@
 """Several processes against one, on this machine; whole jobs are in test_processes.py.
 
-Prompts differ in the last bits only: each process sums the gradients of its own rows
-before these are added up, and a program of two devices in one process is compiled apart
-from that of two processes. Adam's first steps have the size of the rate whatever the
-gradient's, so a rounding of 1e-7 can grow to 1e-5 in a few steps, but no further.
+One process has two devices, and two have one each: both add up what two devices found,
+but by other code, which may add in another order. Adam's first steps have the size of
+the rate whatever the gradient's, so a rounding of 1e-7 can grow to 1e-5 in a few steps.
 """
 
 import os

@@ -15,6 +15,7 @@ from absl import flags
 from dtvg_jax import errors
 from dtvg_jax.cli import (
     host_settings,
+    processes,
     quiet_imports,
     signals,
     standard_streams,
@@ -63,6 +64,7 @@ def run(command: Command, arguments: Sequence[str]) -> NoReturn:
     end = _run(command, arguments)
     if end.said:
         print(end.said, file=sys.stderr)
+    processes.leave(end.code)
     sys.exit(end.code)
 
 
@@ -98,6 +100,8 @@ def _sentence_of(error: Exception, resumes: bool) -> str | None:
     """Says what the user can put right; None for a fault of the program."""
     if isinstance(error, InputError):
         return str(error)
+    if gone := processes.sentence(error):
+        return gone
     lost = standard_streams.lost_output(error)
     return lost or system_errors.sentence(error, resumes)
 

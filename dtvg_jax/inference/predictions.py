@@ -6,8 +6,10 @@ from collections.abc import Sequence
 
 from dtvg_jax import files
 from dtvg_jax.data.token_table import TokenTable
+from dtvg_jax.training import hosts
 
 
+@hosts.written_once
 def write(path: pathlib.Path, table: TokenTable, answers: Sequence[str]) -> None:
     """Writes the number of each row, the answer, and the gold one."""
     lines = [

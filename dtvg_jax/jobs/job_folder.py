@@ -17,6 +17,7 @@ from dtvg_jax.files import JsonObject
 from dtvg_jax.jobs import plan
 from dtvg_jax.jobs.job import Job
 from dtvg_jax.jobs.token_tables import Tables
+from dtvg_jax.training import hosts
 from dtvg_jax.training.runs import Run
 
 # Of plan.json; 2 had no digests in measured/ and results.json, 3 had rates of methods
@@ -31,8 +32,12 @@ PACKAGES += ("seqio", "tensorflow-datasets", "safetensors")
 def locked(folder: pathlib.Path) -> Iterator[None]:
     """Makes the folder and holds it for this process.
 
-    Raises InputError where it cannot be written or another process holds it.
+    Of the processes of one job, process 0 holds it. Raises InputError where it cannot
+    be written or another process holds it.
     """
+    if not hosts.first():
+        yield
+        return
     with contextlib.ExitStack() as held:
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -118,6 +123,28 @@ def check_plan(folder: pathlib.Path, now: JsonObject) -> None:
             f"{folder} holds a job with other settings "
             f"({'; '.join(differing) or 'its plan differs'}): give another --job_dir, "
             "or the settings it was begun with"
+        )
+
+
+@hosts.written_once
+def write(
+    folder: pathlib.Path,
+    plan_json: JsonObject,
+    config_gin: str,
+    environment: JsonObject,
+) -> None:
+    """Writes plan.json, config.gin and environment.json."""
+    files.write_json(folder / "plan.json", plan_json)
+    files.write_bytes(folder / "config.gin", config_gin.encode())
+    files.write_json(folder / "environment.json", environment)
+
+
+def check_shared(folder: pathlib.Path) -> None:
+    """Raises InputError where a host does not see the folder that process 0 writes."""
+    if not (folder / "plan.json").exists():
+        raise InputError(
+            f"{folder} is not the folder that process 0 has begun to write: give a "
+            "--job_dir that all hosts see, as on NFS"
         )
 
 

@@ -22,6 +22,7 @@ from dtvg_jax.report.records import (
     SimilarityMatrix,
     SingleSource,
 )
+from dtvg_jax.training import hosts
 
 AGAIN = "what it held is measured again"
 SOURCES = "sources"
@@ -55,6 +56,15 @@ def read(
 
     `prompts` are the digests, by entry, of the prompts that it must be of.
     """
+    found = _content(folder, part, cls, prompts) if hosts.first() else None
+    found = hosts.agree(found)
+    where = str(_path(folder, part))
+    return None if found is None else files.record(cls, found, where)
+
+
+def _content(
+    folder: pathlib.Path, part: str, cls: type[Record], prompts: Mapping[str, str]
+) -> object:
     path = _path(folder, part)
     if not path.exists():
         return None
@@ -62,12 +72,14 @@ def read(
         content = files.unseal(files.read_json(path, AGAIN), path, AGAIN)
         if content.get("part") != part or content.get("prompts") != prompts:
             raise InputError(f"{path} is of other prompts than the store's: {AGAIN}")
-        return files.record(cls, content.get("measured"), str(path))
+        files.record(cls, content.get("measured"), str(path))
+        return content["measured"]
     except InputError as error:
         print(error, flush=True)
         return None
 
 
+@hosts.written_once
 def write(
     folder: pathlib.Path,
     part: str,

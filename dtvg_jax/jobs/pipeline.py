@@ -39,7 +39,14 @@ from dtvg_jax.report.records import Cost, JobFacts, Report, Results, SingleSourc
 from dtvg_jax.store import entries
 from dtvg_jax.store.entries import Entry, Metadata
 from dtvg_jax.store.prompt_store import PromptStore
-from dtvg_jax.training import loop, metrics_log, placement, profiling, programs
+from dtvg_jax.training import (
+    hosts,
+    loop,
+    metrics_log,
+    placement,
+    profiling,
+    programs,
+)
 from dtvg_jax.training.metrics_log import MetricsLog
 from dtvg_jax.training.placement import Placement
 from dtvg_jax.training.programs import trained_numbers
@@ -80,6 +87,7 @@ def run(
     """
     folder = files.expand(job_dir)
     with job_folder.locked(folder):
+        hosts.check_all_have_met()
         backbone, place = placement.load(job.backbone, job.dtype, job.mesh)
         mesh = placement.described(place, backbone.config, job.dtype)
         taken = taken_prompts.of_job(job, folder)
@@ -99,12 +107,12 @@ def run(
         evaluator = _evaluator(job, backbone, place, check, taken)
         splits = job_folder.split_digests(evaluator.tables)
         job_folder.check_splits(folder, splits)
-        files.write_json(folder / "plan.json", planned | {"splits": splits})
-        files.write_bytes(folder / "config.gin", config_gin.encode())
+        plan_json = planned | {"splits": splits}
         environment = job_folder.describe_environment(command) | {"mesh": mesh}
-        files.write_json(folder / "environment.json", environment)
+        job_folder.write(folder, plan_json, config_gin, environment)
+        job_folder.check_shared(folder)
         _begin(store, p_init, entries_taken)
-        with MetricsLog(folder) as log:
+        with metrics_log.opened(folder) as log:
             work = _Work(
                 job,
                 backbone,
@@ -114,7 +122,7 @@ def run(
                 p_init,
                 evaluator,
                 log,
-                check,
+                evaluator.setup.check,
                 taken,
                 profile,
             )
@@ -123,6 +131,7 @@ def run(
         return report.write(folder)
 
 
+@hosts.written_once
 def _begin(
     store: PromptStore, p_init: dict[int, Prompt], taken: Mapping[Run, Entry]
 ) -> None:
@@ -206,7 +215,8 @@ def _learn(
 ) -> dict[Run, Metadata]:
     """Trains the lanes of a program and stores their prompts, if they are not there."""
     stored = set(work.store.names())
-    there = {str(entries.name_of(run)) for run in program.runs} <= stored
+    needed = {str(entries.name_of(run)) for run in program.runs}
+    there = hosts.agree(needed <= stored)
     trained = None if there else _train(work, program, singles)
     if trained is not None:
         for k, run in enumerate(program.runs):
@@ -323,6 +333,7 @@ def _compare_sources(work: _Work) -> Compared:
     return measured
 
 
+@hosts.written_once
 def _store(work: _Work, run: Run, trained: loop.Trained, k: int) -> None:
     p_init = work.p_init[run.seed]
     fit = lane_entries.fit(work.backbone, p_init)
@@ -348,7 +359,8 @@ def _digests(learned: Iterable[Metadata]) -> dict[str, str]:
 
 
 def _shared_starts(job: Job, backbone: Backbone) -> dict[int, Prompt]:
-    embedding = backbone.embedding(backbone.params)
+    embedding = backbone.embedding(backbone.params)[: initial_prompt.CANDIDATES]
+    embedding = hosts.whole(embedding)
     return {
         seed: initial_prompt.p_init(embedding, job.prompt_length, seed)
         for seed in job.seeds
@@ -361,7 +373,9 @@ def _evaluator(
     """Opens the token tables, and builds the one decoder."""
     return testing.Evaluator(
         decode=split_decoding.make_decode(backbone),
-        setup=split_decoding.Setup(backbone, place, job.evaluation_batch_size, check),
+        setup=split_decoding.Setup(
+            backbone, place, job.evaluation_batch_size, hosts.together(check)
+        ),
         tables=token_tables.open_tables(job, backbone.vocabulary, check, taken),
         parts=lambda name: token_tables.parts(job, name),
     )

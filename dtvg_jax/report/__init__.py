@@ -12,7 +12,7 @@ from dtvg_jax.report import figures, markdown
 from dtvg_jax.report.records import FORMAT, Report, Results
 from dtvg_jax.report.summary import summarise
 from dtvg_jax.report.terminal import print_table
-from dtvg_jax.training import metrics_log
+from dtvg_jax.training import hosts, metrics_log
 from dtvg_jax.training.metrics_log import LogRecord
 
 __all__ = ["Report", "print_table", "read", "save", "to_json", "write"]
@@ -38,9 +38,14 @@ def write(job_dir: str | os.PathLike[str]) -> Report:
     summary = summarise(results, records)
     plots = figures.draw(results, records, folder / "plots")
     made = Report(folder.resolve().name, results, summary, plots)
+    _write(folder, made)
+    return made
+
+
+@hosts.written_once
+def _write(folder: pathlib.Path, made: Report) -> None:
     files.write_json(folder / FILE, files.seal(to_json(made)))
     files.write_bytes(folder / "results.md", markdown.render(made).encode())
-    return made
 
 
 def _shown(results: Results, records: Sequence[LogRecord]) -> list[LogRecord]:
@@ -49,6 +54,7 @@ def _shown(results: Results, records: Sequence[LogRecord]) -> list[LogRecord]:
     return [one for one in records if one.trial is None or one.run in chosen]
 
 
+@hosts.written_once
 def save(folder: pathlib.Path, results: Results) -> None:
     """Writes results.json before there are tables."""
     files.write_json(folder / FILE, files.seal(dataclasses.asdict(results)))

@@ -20,6 +20,7 @@ from matplotlib.ticker import MaxNLocator
 
 from dtvg_jax.report.records import JobFacts, Plot, Results, SimilarityMatrix
 from dtvg_jax.report.summary import task_order
+from dtvg_jax.training import hosts
 from dtvg_jax.training.metrics_log import LogRecord, TrainRecord
 
 Curve: TypeAlias = tuple[Int[np.ndarray, "steps"], Float[np.ndarray, "steps"]]
@@ -232,6 +233,7 @@ def _figure(width: float | int, height: float | int) -> Figure:
     return figure
 
 
+@hosts.written_once
 def _save(figure: Figure, path: pathlib.Path) -> None:
     # Renamed when complete, so that no viewer sees half a picture; no date inside, so
     # that the same numbers give the same bytes.

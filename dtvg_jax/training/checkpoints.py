@@ -15,13 +15,13 @@ from typing import TypeAlias, TypeVar
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import orbax.checkpoint as ocp
 from jax.tree_util import KeyEntry, keystr, tree_flatten_with_path
 from jaxtyping import PyTree
 
 from dtvg_jax import files
 from dtvg_jax.errors import InputError
+from dtvg_jax.training import hosts
 
 KEEP = 2
 # What the system refuses now may be there later: no checkpoint is damaged by it.
@@ -73,7 +73,7 @@ def restore(
     there are checkpoints and none is whole or fits.
     """
     refused: list[tuple[int, InputError]] = []
-    for step in sorted(checkpoints.all_steps(), reverse=True):
+    for step in hosts.agree(sorted(checkpoints.all_steps(), reverse=True)):
         try:
             found = _restore_step(checkpoints, step, like, record)
         except InputError as error:
@@ -128,7 +128,7 @@ def digest(step: int, state: object, progress: files.JsonObject) -> str:
     for path, leaf in tree_flatten_with_path(named(state))[0]:
         if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
             leaf = jax.random.key_data(leaf)
-        array = np.asarray(leaf)
+        array = hosts.whole(leaf)
         name = keystr(path, simple=True, separator="/")
         total.update(f"{name} {array.dtype} {array.shape}\n".encode())
         total.update(array.tobytes())

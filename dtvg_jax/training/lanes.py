@@ -198,7 +198,8 @@ def _standing(
         return Prompts(prompts)
     size = prompts.shape[0] // contexts.p_init.shape[0]
     # Once for each group: its lanes share the arrays.
-    groups = zip(contexts.p_init, contexts.sources, contexts.seed, strict=True)
+    arrays = contexts.p_init, contexts.sources, contexts.seed
+    groups = [tuple(x[g] for x in arrays) for g in range(contexts.p_init.shape[0])]
     shared = [group for group in groups for _ in range(size)]
     looking = {}
     for k, (p_init, sources, seed) in enumerate(shared):

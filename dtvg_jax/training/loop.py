@@ -16,12 +16,14 @@ from jaxtyping import Bool
 
 from dtvg_jax.data import batches, microbatches
 from dtvg_jax.data.microbatches import Cut
+from dtvg_jax.errors import Stopped
 from dtvg_jax.files import JsonObject
 from dtvg_jax.methods.row_prompts import Prompts
 from dtvg_jax.models import backbone as backbones
 from dtvg_jax.models.backbone import Backbone
 from dtvg_jax.training import (
     checkpoints,
+    hosts,
     lanes,
     optimisers,
     programs,
@@ -266,11 +268,14 @@ def _saved_if_raised(
     """Saves the state where the block raises anything at all, then lets it go on.
 
     Metrics that wait to be logged are those of the steps before the state's: the
-    resumed loop does not have them, so one that is due is logged first.
+    resumed loop does not have them, so one that is due is logged first. Of several
+    processes only all together can save, and so only where they stop together.
     """
     try:
         yield
-    except BaseException:  # Stopped and KeyboardInterrupt are no Exception
+    except BaseException as error:  # Stopped and KeyboardInterrupt are no Exception
+        if not hosts.alone() and not isinstance(error, Stopped):
+            raise
         at = int(state.step)
         if _logs(at, loop.training):
             _flush(loop, validated, pending, at, report)

@@ -23,7 +23,7 @@ from tensorboardX.event_file_writer import EventsWriter
 from dtvg_jax import files
 from dtvg_jax.errors import InputError, shown, unknown
 from dtvg_jax.files import JsonObject
-from dtvg_jax.training import events, runs
+from dtvg_jax.training import events, hosts, runs
 from dtvg_jax.training.runs import Run, Trial
 
 FILE, SEAL_FILE = "metrics.jsonl", "metrics.seal.json"
@@ -199,6 +199,36 @@ class MetricsLog:
         # TensorBoard forgets what an earlier process wrote at this step and later ones.
         self._writers[program] = events.open_events(folder, step)
         return self._writers[program]
+
+
+class NoLog(MetricsLog):
+    """The log of a process that leaves all of it to process 0."""
+
+    def __init__(self) -> None:
+        self._writers = {}
+
+    def write(self, records: Iterable[Mapping[str, object]]) -> None:
+        """Writes nothing."""
+
+    def write_curves(
+        self, program: str, step: int, values: Mapping[str, float]
+    ) -> None:
+        """Writes nothing."""
+
+    def position(self) -> int:
+        """Returns what is not saved: the position of process 0 is."""
+        return 0
+
+    def truncate(self, position: int) -> None:
+        """Drops nothing."""
+
+    def close(self) -> None:
+        """Closes nothing."""
+
+
+def opened(job_dir: str | os.PathLike[str]) -> MetricsLog:
+    """Opens the log of a folder, which of several processes the first one writes."""
+    return MetricsLog(job_dir) if hosts.first() else NoLog()
 
 
 def scalars(record: Mapping[str, object]) -> dict[str, float]:

@@ -15,6 +15,7 @@ from dtvg_jax.formats import load as loading
 from dtvg_jax.models import backbone as backbones
 from dtvg_jax.models import sharding
 from dtvg_jax.models.backbone import Backbone, Config
+from dtvg_jax.training import hosts
 
 # The fewer, the less is padded; below these a device is not busy.
 MICROBATCH_TOKENS = {"cpu": 256, "gpu": 16384, "tpu": 16384}
@@ -98,26 +99,27 @@ class Placement(NamedTuple):
 
     def put_rows(self, tree: PyTree) -> PyTree[Array]:
         """Puts arrays [R, ...] onto the devices, their rows spread."""
-        return jax.device_put(tree, self.rows)
+        return hosts.put(tree, self.rows)
 
     def put_lanes(self, tree: Tree) -> Tree:
         """Puts arrays [K, ...], and scalars, onto the devices."""
-        return jax.device_put(tree, self.lanes(tree))
+        return hosts.put(tree, self.lanes(tree))
 
     def put_whole(self, tree: PyTree) -> PyTree[Array]:
         """Puts arrays whole onto each device."""
-        return jax.device_put(tree, self.whole)
+        return hosts.put(tree, self.whole)
 
     def fetch(self, tree: PyTree) -> PyTree[np.ndarray]:
         """Gives arrays that may be spread over the devices to the host, whole."""
-        return jax.device_get(tree)
+        return hosts.whole(tree)
 
 
 def memory(devices: Iterable[Any]) -> int | None:
     """Gives the bytes of the smallest device; None where they do not say, as a CPU."""
     said = [device.memory_stats() or {} for device in devices]
     limits = [one["bytes_limit"] for one in said if "bytes_limit" in one]
-    return min(limits, default=None)
+    # Hosts may differ by a few bytes, and must decide the same.
+    return hosts.agree(min(limits, default=None))
 
 
 def load(

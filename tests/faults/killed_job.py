@@ -42,7 +42,7 @@ def _writes(name: str) -> Callable[..., bool]:
 # A program saves its state before its first step and at each of its two validations.
 POINTS = {
     "before the plan": Point(job_folder, "check_splits"),
-    "after the plan": Point(job_folder, "describe_environment"),
+    "after the plan": Point(files, "write_bytes", counts=_writes("config.gin")),
     "while tokenising": Point(tokenise, "tokenise", call=2),
     "after P_init": Point(PromptStore, "write_p_init", after=True),
     "before the first checkpoint": Point(checkpoints, "save"),

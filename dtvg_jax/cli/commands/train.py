@@ -19,6 +19,7 @@ from dtvg_jax.cli import (
     compilation_cache,
     gin_settings,
     host_settings,
+    processes,
     signals,
 )
 from dtvg_jax.errors import InputError
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 FLAGS = flags.FlagValues()
 GIN = gin_settings.define_flags(FLAGS)
 host_settings.define_flag(FLAGS)
+processes.define_flags(FLAGS)
 JOB_DIR = flags.DEFINE_string(
     "job_dir", None, "Folder of the job; made if absent.", flag_values=FLAGS
 )
@@ -100,6 +102,7 @@ def main(words: list[str], received: signals.Signals) -> None:
     if JOB_DIR.value is None:
         raise InputError("no folder for the job: give --job_dir=DIR")
     folder = files.expand(JOB_DIR.value)
+    processes.start(FLAGS)
     compilation_cache.enable(config.cache_dir)
     with received.between_steps() as check:
         results = pipeline.run(

@@ -34,7 +34,7 @@ from dtvg_jax.training.runs import Lane, Run
 # More layers than are unrolled, so that a layer is gathered in the body of a loop.
 CONFIGS: dict[str, backbones.Config] = {
     "t5": T5Config(
-        vocab_size=258,
+        vocab_size=260,
         d_model=16,
         d_kv=4,
         num_heads=4,
@@ -44,7 +44,7 @@ CONFIGS: dict[str, backbones.Config] = {
     ),
     # A single head of keys and values, which lies whole on a mesh of tensor = 4.
     "llama": LlamaConfig(
-        vocab_size=258,
+        vocab_size=260,
         hidden_size=16,
         intermediate_size=32,
         num_hidden_layers=5,
@@ -67,6 +67,7 @@ STAGE = stages.Stage(
     warmup=0,
     batch_size=3,
     validate_every=3,
+    dropout=False,  # its draws are those of a microbatch's shape
     optimiser="adamw_stage2",
 )
 RATES = methods.by_name("dtvg").rates(STAGE.learning_rate)

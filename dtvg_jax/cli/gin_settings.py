@@ -1,5 +1,6 @@
 """Reads settings from gin files and bindings; nothing else in the package knows gin."""
 
+import io
 import pathlib
 from collections.abc import Callable
 from typing import NamedTuple, TypeVar
@@ -16,7 +17,7 @@ PACKAGE = pathlib.Path(__file__).parent
 T = TypeVar("T")
 
 register_file_reader(
-    lambda path: open(files.expand(path), encoding="utf-8-sig"),
+    lambda path: io.StringIO(files.read_text(files.expand(path))),
     lambda path: files.expand(path).is_file(),
 )
 # gin tries its readers in turn, and its own is the first: it would take the mark that

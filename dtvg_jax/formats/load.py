@@ -8,12 +8,14 @@ from typing import NamedTuple
 import dtvg_jax
 from dtvg_jax import files
 from dtvg_jax.errors import InputError
+from dtvg_jax.files import copies
 from dtvg_jax.formats import hugging_face, t5x, vocabularies
 from dtvg_jax.formats.tensors import Checkpoint, Shardings
 from dtvg_jax.models import backbone
 
 EMBEDDED = pathlib.Path(dtvg_jax.__file__).parent / "models" / "embedded"
 DTYPES = ("float32", "bfloat16")
+CACHE = "~/.cache/dtvg_jax"
 
 
 class Source(NamedTuple):
@@ -71,7 +73,10 @@ class Source(NamedTuple):
 
 
 def load_backbone(
-    where: str, dtype: str = "float32", shardings: Shardings | None = None
+    where: str,
+    dtype: str = "float32",
+    shardings: Shardings | None = None,
+    cache_dir: str | os.PathLike[str] = CACHE,
 ) -> backbone.Backbone:
     """Loads the backbone of a folder, or "miniature", the small embedded T5.
 
@@ -79,13 +84,14 @@ def load_backbone(
     `dtype` ("float32" or "bfloat16") is that of parameters and activations; prompts,
     softmax, norms and logits are float32 in any case.  With `shardings`, which gives
     a tree of shardings for a config, each parameter is read right into its own.
+    A folder at an address such as gs://bucket/t5-base is copied into `cache_dir` once.
     Raises InputError with what is wrong in the folder and what would be right.
     """
     if dtype not in DTYPES:
         raise InputError(
             f"the backbone's dtype is {dtype!r}; it should be {' or '.join(DTYPES)}."
         )
-    source = open_source(where)
+    source = open_source(where, cache_dir)
     vocabulary = source.vocabulary()
     opened = source.checkpoint
     params = opened.params(dtype, shardings)
@@ -94,9 +100,12 @@ def load_backbone(
     )
 
 
-def open_source(where: str) -> Source:
+def open_source(where: str, cache_dir: str | os.PathLike[str] = CACHE) -> Source:
     """Finds a backbone and holds config and weights against each other."""
-    folder = files.expand(where)
+    given = files.expand(where)
+    # The vocabulary of a T5X checkpoint may lie above it.
+    above = t5x.NAME.match(given.name) is not None
+    folder = copies.fetched(given, cache_dir, beside=above)
     embedded = sorted(p.name for p in EMBEDDED.glob("*") if p.is_dir())
     if where in embedded:
         folder = EMBEDDED / where

@@ -1,14 +1,13 @@
 """Predictions on disk: a JSON line per row of a split."""
 
 import json
-import pathlib
 from collections.abc import Sequence
 
 from dtvg_jax import files
 from dtvg_jax.data.token_table import TokenTable
 
 
-def write(path: pathlib.Path, table: TokenTable, answers: Sequence[str]) -> None:
+def write(path: files.Path, table: TokenTable, answers: Sequence[str]) -> None:
     """Writes the number of each row, the answer, and the gold one."""
     lines = [
         json.dumps({"row": i, "prediction": answer, "target": gold}, ensure_ascii=False)

@@ -8,7 +8,6 @@ job is resumed by running it again.
 
 import dataclasses
 import os
-import pathlib
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
@@ -55,7 +54,7 @@ class _Work(NamedTuple):
     job: Job
     backbone: Backbone
     placement: Placement
-    folder: pathlib.Path
+    folder: files.Path
     store: PromptStore
     p_init: dict[int, Prompt]  # by seed
     evaluator: testing.Evaluator
@@ -82,9 +81,9 @@ def run(
     holds, that holds a job of other settings, or that cannot be written.
     """
     folder = files.expand(job_dir)
-    with job_folder.locked(folder):
+    with job_folder.locked(folder, check):
         place = placement.make()
-        backbone = load_backbone(job.backbone, job.dtype)
+        backbone = load_backbone(job.backbone, job.dtype, cache_dir=job.cache_dir)
         params = jax.device_put(backbone.params, place.params)
         backbone = backbone._replace(params=params)
         taken = taken_prompts.of_job(job, folder)

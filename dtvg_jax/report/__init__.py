@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import os
-import pathlib
 from collections.abc import Sequence
 
 from dtvg_jax import files
@@ -49,12 +48,12 @@ def _shown(results: Results, records: Sequence[LogRecord]) -> list[LogRecord]:
     return [one for one in records if one.trial is None or one.run in chosen]
 
 
-def save(folder: pathlib.Path, results: Results) -> None:
+def save(folder: files.Path, results: Results) -> None:
     """Writes results.json before there are tables."""
     files.write_json(folder / FILE, files.seal(dataclasses.asdict(results)))
 
 
-def read(path: pathlib.Path) -> Results:
+def read(path: files.Path) -> Results:
     """Reads what a job measured; tables in the file are left out, to be made anew."""
     content = files.read_json(
         path, "a job writes it at its end; give the folder of a finished job"

@@ -76,7 +76,9 @@ def main(words: list[str], received: signals.Signals) -> None:
     learned = PromptStore(STORE.value)
     command.say_strays(learned.strays())
     results = stored_prompts.evaluate(
-        load_backbone(MODEL.backbone.value, MODEL.dtype.value),
+        load_backbone(
+            MODEL.backbone.value, MODEL.dtype.value, cache_dir=MODEL.cache_dir.value
+        ),
         learned,
         OUT.value,
         settings,

@@ -5,6 +5,9 @@ import importlib
 import os
 import pathlib
 from collections.abc import Sequence
+from typing import TypeVar
+
+from etils import epath
 
 from dtvg_jax import files
 from dtvg_jax.data import catalogue
@@ -13,6 +16,7 @@ from dtvg_jax.files import copies
 
 MINIATURE = "miniature"
 _INFO = "dataset_info.json"
+_Folder = TypeVar("_Folder", pathlib.Path, epath.Path)
 _REMEDY = "prepare the data set again with TensorFlow Datasets"
 
 
@@ -61,7 +65,7 @@ def folder(
     return path
 
 
-def dataset(builder: str, root: str | os.PathLike[str] | None) -> files.Path:
+def dataset(builder: str, root: str | os.PathLike[str] | None) -> pathlib.Path:
     """Finds the folder of a prepared data set, `builder`, in the data folder `root`.
 
     Raises:
@@ -72,7 +76,10 @@ def dataset(builder: str, root: str | os.PathLike[str] | None) -> files.Path:
             f"The data set {builder} needs a data folder: give the folder that "
             "TensorFlow Datasets were prepared in (tfds_data_dir)."
         )
-    root = files.expand(root)
+    return _dataset(builder, pathlib.Path(root))
+
+
+def _dataset(builder: str, root: _Folder) -> _Folder:
     if not root.is_dir():
         raise InputError(
             f"The data folder {root} does not exist: give the folder that "
@@ -95,7 +102,7 @@ def dataset(builder: str, root: str | os.PathLike[str] | None) -> files.Path:
     return found
 
 
-def _find(builder: str, root: files.Path) -> files.Path | None:
+def _find(builder: str, root: _Folder) -> _Folder | None:
     name, _, version = builder.partition(":")
     # A task may ask for a range of versions, "2.*.*": the newest is taken, as in TFDS.
     found = sorted(root.glob(f"{name}/{version}/{_INFO}"))
@@ -103,7 +110,7 @@ def _find(builder: str, root: files.Path) -> files.Path | None:
 
 
 def _fetched(
-    root: files.Path,
+    root: epath.Path,
     cache_dir: str | os.PathLike[str],
     builders: Sequence[str],
     download: bool,
@@ -114,7 +121,7 @@ def _fetched(
             f"data sets cannot be prepared at {root}: prepare them in a local folder, "
             "and copy that"
         )
-    found = {builder: dataset(builder, root) for builder in builders}
+    found = {builder: _dataset(builder, root) for builder in builders}
     copied = {
         f"{builder.partition(':')[0]}/{path.name}": copies.fetched(path, cache_dir)
         for builder, path in found.items()

@@ -42,12 +42,9 @@ def locked(
     with contextlib.ExitStack() as held:
         try:
             _hold(folder, held, check)
-        except BlockingIOError:
-            raise InputError(
-                f"{files.holder(folder / '.lock')} works on {folder}: wait for it, or "
-                "give another --job_dir"
-            ) from None
         except OSError as error:
+            if error.errno is None:  # of an object store, which says what is wrong
+                raise
             raise InputError(
                 f"{folder} cannot be written ({error.strerror}): give another --job_dir"
             ) from None
@@ -65,6 +62,11 @@ def _hold(
             try:
                 held.enter_context(files.locked(folder / ".lock"))
                 return
+            except BlockingIOError:
+                raise InputError(
+                    f"{files.holder(folder / '.lock')} works on {folder}: wait for it, "
+                    "or give another --job_dir"
+                ) from None
             except OSError as error:
                 if error.errno not in NO_LOCKS:
                     raise

@@ -20,7 +20,8 @@ from dtvg_jax.errors import InputError
 from dtvg_jax.files.remote import Path
 
 FOLDER = "fetched"  # of the cache
-# Weights in formats that nothing here reads, which often lie beside those that are.
+# Weights in formats that nothing here reads, which often lie beside those that are: they
+# come as empty files, since a name is enough to refuse them.
 _UNREAD = (".bin", ".h5", ".msgpack", ".onnx", ".ot", ".pt", ".pth", ".gguf")
 # What changes with an object, by the names of different stores.
 _VERSIONS = ("etag", "ETag", "md5Hash", "content_md5", "mtime", "LastModified")
@@ -133,7 +134,7 @@ def _listed(folder: epath.Path, beside: bool) -> _Listed:
         name = place.removeprefix(above).lstrip("/")
         if ".." in name.split("/"):
             raise InputError(f"{folder} has an object that leads out of it: {place!r}")
-        if name.endswith(("/", *_UNREAD)) or info["type"] != "file":
+        if name.endswith("/") or info["type"] != "file":
             continue
         version = next((str(info[tag]) for tag in _VERSIONS if info.get(tag)), "")
         found.places[name] = place
@@ -146,6 +147,9 @@ def _fetch(found: _Listed, there: pathlib.Path, above: str) -> None:
         for name, place in found.places.items():
             local = part / above / name
             local.parent.mkdir(parents=True, exist_ok=True)
+            if name.endswith(_UNREAD):
+                local.touch()
+                continue
             found.store.get_file(place, str(local))
             if local.stat().st_size != found.versions[name][0]:
                 raise InputError(f"{place} came in part only: run the command again")

@@ -15,7 +15,7 @@ WARM = 20  # steps before the trace: they compile, and are the first to be logge
 
 @contextlib.contextmanager
 def traced(
-    check: Callable[[], None], folder: files.Path, steps: int | None
+    check: Callable[[], None], folder: str | os.PathLike[str], steps: int | None
 ) -> Iterator[Callable[[], None]]:
     """Gives a check that is called before every step and also traces `steps` of them.
 
@@ -28,7 +28,7 @@ def traced(
     def check_and_trace() -> None:
         at = next(calls)
         if at == WARM:
-            copy = WorkingCopy(folder)
+            copy = WorkingCopy(files.expand(folder))
             stack.callback(copy.close)
             stack.enter_context(jax.profiler.trace(os.fspath(copy.path)))
         if steps and at == WARM + steps:

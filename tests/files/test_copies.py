@@ -42,6 +42,7 @@ def test_a_folder_is_copied_once_under_its_own_name(
     assert content(local.parent) == {
         "t5/config.json": b"{}",
         "t5/model.safetensors": b"weights",
+        "t5/pytorch_model.bin": b"",
         "t5/checkpoint_7/0/0.0": b"chunk",
         "t5/checkpoint_7/checkpoint": b"index",
     }
@@ -55,6 +56,7 @@ def test_the_files_beside_it_come_too_where_asked(model, tmp_path):
     assert content(local.parent) == {
         "config.json": b"{}",
         "model.safetensors": b"weights",
+        "pytorch_model.bin": b"",
         "checkpoint_7/0/0.0": b"chunk",
         "checkpoint_7/checkpoint": b"index",
     }

@@ -20,8 +20,8 @@ from dtvg_jax.errors import InputError
 from dtvg_jax.files.remote import Path
 
 FOLDER = "fetched"  # of the cache
-# Weights in formats that nothing here reads, which often lie beside those that are: they
-# come as empty files, since a name is enough to refuse them.
+# Weights in formats that nothing here reads, which often lie beside those that are.
+# They come as empty files: a name is enough to refuse them.
 _UNREAD = (".bin", ".h5", ".msgpack", ".onnx", ".ot", ".pt", ".pth", ".gguf")
 # What changes with an object, by the names of different stores.
 _VERSIONS = ("etag", "ETag", "md5Hash", "content_md5", "mtime", "LastModified")

@@ -7,6 +7,7 @@ import fake_job
 import jaxtyping
 import numpy as np
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 
 import gin
 from dtvg_jax import files
@@ -208,16 +209,32 @@ def test_what_must_be_on_a_disk_says_so(bucket, here, capsys, of, flags):
     assert err.count("\n") == 1 and "must be on a local or mounted disk" in err
 
 
-def test_a_store_that_refuses_ends_a_command_in_a_sentence(
-    bucket, here, capsys, monkeypatch
-):
-    def forbidden(self: object, *_: object, **__: object) -> None:
-        raise OSError("Forbidden: b/bucket/o\nAnonymous caller has no access.")
+REFUSALS = [
+    (
+        "info",
+        OSError("Forbidden: b/bucket/o\nAnonymous caller has no access."),
+        report.COMMAND,
+        "--job_dir={}/job",
+        "gs://bucket/folder/job/results.json cannot be read (Forbidden: b/bucket/o)",
+    ),
+    (
+        "glob",
+        RuntimeError("no network\nat all"),
+        convert.COMMANDS["similarities"],
+        "--store={}/store",
+        "the object store cannot be used (no network): check the address",
+    ),
+]
 
-    monkeypatch.setattr(
-        "fsspec.implementations.memory.MemoryFileSystem.info", forbidden
-    )
-    assert run(report.COMMAND, f"--job_dir={bucket}/job") == 2
+
+@pytest.mark.parametrize("call, error, of, flag, said", REFUSALS)
+def test_a_store_that_refuses_ends_a_command_in_a_sentence(
+    bucket, here, capsys, monkeypatch, call, error, of, flag, said
+):
+    def refuses(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(MemoryFileSystem, call, refuses)
+    assert run(of, flag.format(bucket)) == 2
     err = capsys.readouterr().err
-    assert err.count("\n") == 1, err
-    assert "Forbidden" in err
+    assert err.count("\n") == 1 and said in err, err

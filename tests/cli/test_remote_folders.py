@@ -1,5 +1,6 @@
 """Commands read and write folders on gs://; what must be local says so."""
 
+import errno
 import pathlib
 from collections.abc import Iterator
 
@@ -184,6 +185,17 @@ def test_a_job_folder_is_held_and_checked(bucket, monkeypatch):
     files.write_json(bucket / "job/plan.json", {"format": 1})
     with pytest.raises(InputError, match="gs://.* holds a job of another version"):
         job_folder.check_plan(bucket / "job", {"settings": {}})
+
+
+@pytest.mark.parametrize("code", [errno.ENOLCK, errno.ENOTSUP])
+def test_a_disk_without_locks_gets_a_lease(here, monkeypatch, code):
+    def refuses(path: pathlib.Path) -> None:
+        raise OSError(code, "refused")
+
+    monkeypatch.setattr(files, "locked", refuses)
+    monkeypatch.setattr(job_folder.lease, "SETTLE", 0.0)
+    with job_folder.locked(here / "job"):
+        assert [path.name for path in (here / "job").iterdir()] == [".lease-1.json"]
 
 
 LOCAL = [

@@ -17,13 +17,13 @@ REFUSED = {
     "gs://bucket/*/x": "with none of *, ?, [, ], # and .. in it",
     "gs://bucket/../x": "with none of *, ?, [, ], # and .. in it",
     "gs://bucket/x#3": "with none of *, ?, [, ], # and .. in it",
-    "s3://bucket/x": "needs the package not_installed: run `pip install 'dtvg_jax[s3]'`",
+    "s3://bucket/x": "needs the package absent: run `pip install 'dtvg_jax[s3]'`",
 }
 
 
 @pytest.mark.parametrize("address", REFUSED)
 def test_what_cannot_be_used_is_refused(bucket, monkeypatch, address):
-    store = remote._STORES["s3"]._replace(package="not_installed")
+    store = remote._STORES["s3"]._replace(package="absent")
     monkeypatch.setitem(remote._STORES, "s3", store)
     with pytest.raises(InputError) as refused:
         files.expand(address)

@@ -1,9 +1,9 @@
 """An object store in memory behind gs://, for tests that need no emulator."""
 
-import fsspec.registry
 import pytest
 from etils.epath import backend, gpath
 from fsspec.implementations.memory import MemoryFileSystem
+from fsspec.registry import _registry
 
 from dtvg_jax.files import remote
 
@@ -28,7 +28,7 @@ def put_up(monkeypatch: pytest.MonkeyPatch) -> remote.Path:
     """Makes gs:// work for a test, in memory alone; returns an empty folder there."""
     _Bucket.store, _Bucket.pseudo_dirs = {}, [""]
     for name in _Bucket.protocol:
-        monkeypatch.setitem(fsspec.registry._registry, name, _Bucket)
+        monkeypatch.setitem(_registry, name, _Bucket)
     store = remote._STORES["gs"]._replace(package="fsspec")
     monkeypatch.setitem(remote._STORES, "gs", store)
     monkeypatch.setenv("EPATH_USE_TF", "false")

@@ -16,8 +16,17 @@ from dtvg_jax.errors import InputError, check_field_types
 PACKAGE = pathlib.Path(__file__).parent
 T = TypeVar("T")
 
+
+class _Text(io.StringIO):
+    """A gin file as gin wants it, which says its `name` where something is wrong."""
+
+    def __init__(self, path: str):
+        super().__init__(files.read_text(files.expand(path)))
+        self.name = path
+
+
 register_file_reader(
-    lambda path: io.StringIO(files.read_text(files.expand(path))),
+    _Text,
     lambda path: files.expand(path).is_file(),
 )
 # gin tries its readers in turn, and its own is the first: it would take the mark that

@@ -11,6 +11,7 @@ import os
 import pathlib
 import re
 import traceback
+import uuid
 from collections.abc import Callable
 from typing import NamedTuple, TypeAlias
 
@@ -125,7 +126,7 @@ def create(path: Path, content: bytes) -> None:
     """
     if isinstance(path, pathlib.Path):
         # A link appears whole, and on NFS too for one only.
-        beside = path.with_name(f"{path.name}.{os.getpid()}")
+        beside = path.with_name(f"{path.name}.{uuid.uuid4().hex}")
         try:
             beside.write_bytes(content)
             os.link(beside, path)

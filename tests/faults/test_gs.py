@@ -89,7 +89,8 @@ def upload(local: pathlib.Path, to: remote.Path) -> None:
 
 def start(*arguments: object) -> "subprocess.Popen[str]":
     # As many devices as in this process, whose results are compared.
-    env = os.environ | {"JAX_NUM_CPU_DEVICES": "2", "PYTHONWARNINGS": "ignore"}
+    env = os.environ | {"JAX_NUM_CPU_DEVICES": "2"}
+    env |= {"PYTHONPATH": os.pathsep.join(sys.path)}
     return subprocess.Popen(
         [sys.executable, *map(str, arguments)],
         stdout=subprocess.PIPE,

@@ -60,7 +60,7 @@ def test_files_are_written_read_and_refused_as_on_a_disk(bucket):
     for name, said in cases.items():
         with pytest.raises(InputError, match=f"gs://bucket/folder/{name} {said}"):
             files.read_json(bucket / name)
-    with pytest.raises(InputError, match="has 11 bytes, and at most 5 are read"):
+    with pytest.raises(InputError, match="has 12 bytes, and at most 5 are read"):
         files.read_bytes(path, 5)
 
 

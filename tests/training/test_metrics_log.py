@@ -267,6 +267,7 @@ def test_tensorboard_on_gs_forgets_what_a_killed_process_wrote(bucket, tmp_path)
     for _ in range(2):
         with MetricsLog(bucket) as log:
             log.write([train(7)])
+            log.position()
     found = sorted(bucket.glob("tensorboard/stage2-dtvg/events*"))
     assert [path.name.rpartition(".")[2] for path in found] == ["0", "1"]
     for path in found:

@@ -129,7 +129,7 @@ def _take(folder: Path, check: Callable[[], None]) -> Lease:
     """Takes the lease of a folder; raises InputError where another renews it."""
     number, before = _newest(folder)
     if before is not None:
-        _wait_for_end(folder, number, before, check)
+        number = _wait_for_end(folder, number, before, check)
     now = time.strftime("%Y-%m-%d %H:%M:%S")
     owner = f"process {os.getpid()} on {socket.gethostname()} since {now}"
     mine = Lease(owner, uuid.uuid4().hex, time.time())
@@ -148,10 +148,10 @@ def _take(folder: Path, check: Callable[[], None]) -> Lease:
 
 def _wait_for_end(
     folder: Path, number: int, before: Lease, check: Callable[[], None]
-) -> None:
-    """Returns when a lease may be taken; raises InputError where it is renewed."""
+) -> int:
+    """Gives the number of a lease that is over; raises InputError for a renewed one."""
     if before.renewed is None or time.time() - before.renewed > LONG_DEAD:
-        return
+        return number
     print(
         f"waiting up to {LIFE:.0f} s for {before.owner}, which holds {folder}",
         file=sys.stderr,
@@ -164,9 +164,10 @@ def _wait_for_end(
         time.sleep(POLL)
         at, now = _newest(folder)
         if now is None or now.renewed is None:
-            return
+            return at
         if (at, now) != (number, before):
             raise _held_by(folder, now)
+    return number
 
 
 def _held_by(folder: Path, lease: Lease) -> InputError:

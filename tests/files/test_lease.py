@@ -72,6 +72,19 @@ def test_one_long_dead_or_let_go_is_taken_at_once(folder, ago, monkeypatch, caps
     assert not capsys.readouterr().err
 
 
+def test_one_that_is_let_go_while_it_is_waited_for_is_taken_at_once(
+    folder, monkeypatch
+):
+    """And so is that of a third, who came and went meanwhile."""
+    monkeypatch.setattr(lease, "LIFE", LONG)
+    left(folder, 1)
+    goes = threading.Timer(0.2, lambda: left(folder, 2, renewed=None))
+    goes.start()
+    with lease.held(folder):
+        assert names(folder) == [".lease-3.json"]
+    goes.join()
+
+
 def test_waiting_can_be_stopped(folder):
     left(folder, 1)
 

@@ -6,10 +6,10 @@
 T5-small's shapes with random weights, float32, dropout on, batches of 16. Ours is
 training.loop.train with the defaults of a job: an epoch is trained before the one that
 is timed, and later rounds have all programs in JAX's cache. What the timed epoch still
-compiles, or reads from the cache, is in its time and shown as "compiling". PyTorch pads to the longest row of each batch. A
-case is a task, or `mix`, four tasks as lanes of one program against four runs, and the
-prompt's length. --rows are those of a task; an epoch of sst2 and of qnli has 2,000
-stored rows, other tables are repeated or cut.
+compiles, or reads from the cache, is in its time and shown as "compiling". PyTorch pads
+to the longest row of each batch. A case is a task, or `mix`, four tasks as lanes of one
+program against four runs, and the prompt's length. --rows are those of a task; an epoch
+of sst2 and of qnli has 2,000 stored rows, other tables are repeated or cut.
 
 Prints JSON: per case the medians of both sides in alternating fresh processes, and the
 share of real tokens among padded ones. A step takes half a second or more on each side;

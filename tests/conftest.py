@@ -39,3 +39,11 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     programs = files.private_folder(files.private_folder(folder) / "xla")
     jax.config.update("jax_compilation_cache_dir", str(programs))
     return folder
+
+
+@pytest.fixture
+def bucket(monkeypatch: pytest.MonkeyPatch):
+    """An empty folder on gs://, in memory."""
+    import fake_bucket  # when calls are checked, not before
+
+    return fake_bucket.put_up(monkeypatch)

@@ -12,8 +12,8 @@ import tokenize
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
+from dtvg_jax import files
 from dtvg_jax.errors import InputError, nearest
-from dtvg_jax.files import expand
 
 Configurable = Callable[..., object]
 
@@ -142,10 +142,12 @@ def _file_lines(
     file: str,
     asked: str,
     folders: Sequence[str | os.PathLike[str]],
-    within: tuple[pathlib.Path, ...],
+    within: tuple[files.Path, ...],
 ) -> list[Line]:
+    path = files.expand(file)
     # An absolute path, or one of the home folder, is the same in all folders.
-    places = [pathlib.Path(folder) / expand(file) for folder in folders]
+    alone = path.is_absolute()
+    places = [path] if alone else [files.expand(one) / path for one in folders]
     path = next((path for path in places if path.is_file()), None)
     if path is None:
         folder = next((path for path in places if path.is_dir()), None)
@@ -159,11 +161,9 @@ def _file_lines(
     if path in within:
         raise _error(asked, f"{path} includes itself")
     try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError:
-        raise _error(asked, f"{path} is not UTF-8 text") from None
-    except OSError as error:
-        raise _error(asked, f"{path} cannot be read ({error.strerror})") from None
+        text = files.read_text(path)
+    except InputError as error:
+        raise _error(asked, str(error)) from None
     lines = []
     for number, content in enumerate(text.splitlines(), 1):
         lines.append(Line(f"{path}, line {number}", content))

@@ -1,5 +1,6 @@
 """Reads settings from gin files and bindings; nothing else in the package knows gin."""
 
+import io
 import pathlib
 from collections.abc import Callable
 from typing import NamedTuple, TypeVar
@@ -15,8 +16,17 @@ from dtvg_jax.errors import InputError, check_field_types
 PACKAGE = pathlib.Path(__file__).parent
 T = TypeVar("T")
 
+
+class _Text(io.StringIO):
+    """A gin file as gin wants it, which says its `name` where something is wrong."""
+
+    def __init__(self, path: str):
+        super().__init__(files.read_text(files.expand(path)))
+        self.name = path
+
+
 register_file_reader(
-    lambda path: open(files.expand(path), encoding="utf-8-sig"),
+    _Text,
     lambda path: files.expand(path).is_file(),
 )
 # gin tries its readers in turn, and its own is the first: it would take the mark that

@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from dtvg_jax.files import remote
+
 RESUMES = ", and run the same command again: it resumes"
 
 
@@ -38,6 +40,7 @@ _CAUSES = {
     errno.ESTALE: _GONE,
     errno.EIO: _Cause("the disk cannot be read or written", "check the disk"),
 }
+_STORE = "check the address, your access to it and the network"
 # TensorStore, libraries written in Rust (safetensors), and TensorFlow, in this order.
 _CODE = re.compile(r"os_error_code='(\d+)'|\(os error (\d+)\)")
 _BY_TEXT = {os.strerror(code): code for code in _CAUSES if code != errno.EPERM}
@@ -58,6 +61,10 @@ def sentence(error: BaseException, resumes: bool) -> str | None:
             place = f"{path}: " if path else ""
             end = RESUMES if resumes and cause is not _GONE else ""
             return f"{place}{cause.wrong}: {cause.remedy}{end}"
+        if remote.refused(one):
+            said = str(one).partition("\n")[0] or type(one).__name__
+            end = RESUMES if resumes else ""
+            return f"the object store cannot be used ({said}): {_STORE}{end}"
         if isinstance(one, OSError) and path:
             return f"{path}: {one.strerror}"
     return None

@@ -5,13 +5,18 @@ import importlib
 import os
 import pathlib
 from collections.abc import Sequence
+from typing import TypeVar
+
+from etils import epath
 
 from dtvg_jax import files
 from dtvg_jax.data import catalogue
 from dtvg_jax.errors import InputError
+from dtvg_jax.files import copies
 
 MINIATURE = "miniature"
 _INFO = "dataset_info.json"
+_Folder = TypeVar("_Folder", pathlib.Path, epath.Path)
 _REMEDY = "prepare the data set again with TensorFlow Datasets"
 
 
@@ -48,6 +53,8 @@ def folder(
     if data_dir == MINIATURE:
         return _miniature(cache_dir, builders)
     path = files.expand(data_dir)
+    if not isinstance(path, pathlib.Path):
+        return _fetched(path, cache_dir, builders, download)
     if download:
         _download(path, builders)
     if not path.is_dir():
@@ -69,7 +76,10 @@ def dataset(builder: str, root: str | os.PathLike[str] | None) -> pathlib.Path:
             f"The data set {builder} needs a data folder: give the folder that "
             "TensorFlow Datasets were prepared in (tfds_data_dir)."
         )
-    root = pathlib.Path(root)
+    return _dataset(builder, pathlib.Path(root))
+
+
+def _dataset(builder: str, root: _Folder) -> _Folder:
     if not root.is_dir():
         raise InputError(
             f"The data folder {root} does not exist: give the folder that "
@@ -92,11 +102,31 @@ def dataset(builder: str, root: str | os.PathLike[str] | None) -> pathlib.Path:
     return found
 
 
-def _find(builder: str, root: pathlib.Path) -> pathlib.Path | None:
+def _find(builder: str, root: _Folder) -> _Folder | None:
     name, _, version = builder.partition(":")
     # A task may ask for a range of versions, "2.*.*": the newest is taken, as in TFDS.
     found = sorted(root.glob(f"{name}/{version}/{_INFO}"))
     return found[-1].parent if found else None
+
+
+def _fetched(
+    root: epath.Path,
+    cache_dir: str | os.PathLike[str],
+    builders: Sequence[str],
+    download: bool,
+) -> pathlib.Path:
+    """Gives a folder of the cache with copies of data sets at an address."""
+    if download:
+        raise InputError(
+            f"data sets cannot be prepared at {root}: prepare them in a local folder, "
+            "and copy that"
+        )
+    found = {builder: _dataset(builder, root) for builder in builders}
+    copied = {
+        f"{builder.partition(':')[0]}/{path.name}": copies.fetched(path, cache_dir)
+        for builder, path in found.items()
+    }
+    return copies.linked(copied, cache_dir)
 
 
 def _miniature(

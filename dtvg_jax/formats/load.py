@@ -10,12 +10,14 @@ from jax.sharding import Mesh
 import dtvg_jax
 from dtvg_jax import files
 from dtvg_jax.errors import InputError
+from dtvg_jax.files import copies
 from dtvg_jax.formats import hugging_face, t5x, vocabularies
 from dtvg_jax.formats.tensors import Checkpoint
 from dtvg_jax.models import backbone
 
 EMBEDDED = pathlib.Path(dtvg_jax.__file__).parent / "models" / "embedded"
 DTYPES = ("float32", "bfloat16")
+CACHE = "~/.cache/dtvg_jax"
 
 
 class Source(NamedTuple):
@@ -80,17 +82,20 @@ class Source(NamedTuple):
         return backbone.build(self.name, self.config, shapes, self.vocabulary(), "")
 
 
-def load_backbone(where: str, dtype: str = "float32") -> backbone.Backbone:
+def load_backbone(
+    where: str, dtype: str = "float32", cache_dir: str | os.PathLike[str] = CACHE
+) -> backbone.Backbone:
     """Loads the backbone of a folder, or "miniature", the small embedded T5.
 
     A folder is Hugging Face's or T5X's (a checkpoint, or the folder above it).
     `dtype` ("float32" or "bfloat16") is that of parameters and activations; prompts,
     softmax, norms and logits are float32 in any case.  `training.placement.load`
-    spreads it over several devices.
+    spreads it over several devices.  A folder at an address such as
+    gs://bucket/t5-base is copied into `cache_dir` once.
     Raises InputError with what is wrong in the folder and what would be right.
     """
     check_dtype(dtype)
-    return open_source(where).load(dtype)
+    return open_source(where, cache_dir).load(dtype)
 
 
 def check_dtype(dtype: str) -> None:
@@ -101,9 +106,12 @@ def check_dtype(dtype: str) -> None:
         )
 
 
-def open_source(where: str) -> Source:
+def open_source(where: str, cache_dir: str | os.PathLike[str] = CACHE) -> Source:
     """Finds a backbone and holds config and weights against each other."""
-    folder = files.expand(where)
+    given = files.expand(where)
+    # The vocabulary of a T5X checkpoint may lie above it.
+    above = t5x.NAME.match(given.name) is not None
+    folder = copies.fetched(given, cache_dir, beside=above)
     embedded = sorted(p.name for p in EMBEDDED.glob("*") if p.is_dir())
     if where in embedded:
         folder = EMBEDDED / where

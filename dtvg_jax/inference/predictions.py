@@ -1,7 +1,6 @@
 """Predictions on disk: a JSON line per row of a split."""
 
 import json
-import pathlib
 from collections.abc import Sequence
 
 from dtvg_jax import files
@@ -10,7 +9,7 @@ from dtvg_jax.training import hosts
 
 
 @hosts.written_once
-def write(path: pathlib.Path, table: TokenTable, answers: Sequence[str]) -> None:
+def write(path: files.Path, table: TokenTable, answers: Sequence[str]) -> None:
     """Writes the number of each row, the answer, and the gold one."""
     lines = [
         json.dumps({"row": i, "prediction": answer, "target": gold}, ensure_ascii=False)

@@ -4,7 +4,6 @@ import dataclasses
 import enum
 import itertools
 import os
-import pathlib
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -125,7 +124,7 @@ def evaluate(
     return results
 
 
-def _check_replaceable(path: pathlib.Path) -> None:
+def _check_replaceable(path: files.Path) -> None:
     """Raises InputError where a file is there that an evaluation did not write."""
     if path.exists() and files.read_json(path).get("made_by") != MADE_BY:
         raise InputError(
@@ -222,7 +221,7 @@ def _open_tables(
     wanted = list(dict.fromkeys(trial.task for trial in trials))
     for task in wanted:
         catalogue.check_task(task, settings.tasks_module)
-    cache = files.expand(settings.cache_dir)
+    cache = files.expand_local(settings.cache_dir, "the cache folder")
     known = catalogue.known()
     builders = [known[task].builder for task in wanted if task in known]
     lengths = {task: _lengths(task, found) for task in wanted}
@@ -244,7 +243,7 @@ def _open_tables(
 
 
 def _result(
-    trial: Trial, table: TokenTable, given: Sequence[str], folder: pathlib.Path
+    trial: Trial, table: TokenTable, given: Sequence[str], folder: files.Path
 ) -> TrialResult:
     """Writes the predictions of a trial and scores them."""
     name = entries.parse(trial.entry).flat

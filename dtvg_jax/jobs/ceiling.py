@@ -4,12 +4,12 @@ It costs a copy of the backbone and a run per target and seed, so a job has it o
 where it is asked for. What is learned is measured and not kept.
 """
 
-import pathlib
 from collections.abc import Callable
 
 import jax
 import numpy as np
 
+from dtvg_jax import files
 from dtvg_jax.data.microbatches import Stream
 from dtvg_jax.jobs import measurements
 from dtvg_jax.jobs.job import Job
@@ -23,7 +23,7 @@ from dtvg_jax.training.stages import Stage
 
 
 def measure(
-    job: Job, evaluator: Evaluator, folder: pathlib.Path, check: Callable[[], None]
+    job: Job, evaluator: Evaluator, folder: files.Path, check: Callable[[], None]
 ) -> list[Ceiling]:
     """Tunes and tests all weights for each target and seed that is not measured yet."""
     if job.ceiling is None:
@@ -41,7 +41,7 @@ def _measured(
     task: str,
     seed: int,
     evaluator: Evaluator,
-    folder: pathlib.Path,
+    folder: files.Path,
     check: Callable[[], None],
 ) -> Ceiling:
     part = f"ceiling-{task}-seed{seed}"

@@ -22,7 +22,7 @@ def compile_steps(job: Job, topology: str) -> JsonObject:
 
 def _config(job: Job) -> Config:
     if job.config is None:
-        return open_source(job.backbone).checkpoint.config
+        return open_source(job.backbone, job.cache_dir).checkpoint.config
     return families.of(job.config, "config").said(job.config)
 
 

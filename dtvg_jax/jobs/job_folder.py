@@ -1,19 +1,20 @@
 """A job's folder: one process at a time, one plan for good, where it ran."""
 
 import contextlib
+import errno
 import importlib.metadata
 import json
 import os
 import pathlib
 import platform
 import subprocess
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 
 import jax
 
 from dtvg_jax import files
 from dtvg_jax.errors import InputError
-from dtvg_jax.files import JsonObject
+from dtvg_jax.files import JsonObject, lease, remote
 from dtvg_jax.jobs import plan
 from dtvg_jax.jobs.job import Job
 from dtvg_jax.jobs.token_tables import Tables
@@ -26,32 +27,55 @@ FORMAT = 5
 BEGUN = ("checkpoints", "measured")  # written after the plan only
 PACKAGES = ("dtvg_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 PACKAGES += ("seqio", "tensorflow-datasets", "safetensors")
+# What a file system says that has no locks, such as NFS without its lock daemon.
+NO_LOCKS = {errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS}
 
 
 @contextlib.contextmanager
-def locked(folder: pathlib.Path) -> Iterator[None]:
+def locked(
+    folder: files.Path, check: Callable[[], None] = lambda: None
+) -> Iterator[None]:
     """Makes the folder and holds it for this process.
 
-    Of the processes of one job, process 0 holds it. Raises InputError where it cannot
-    be written or another process holds it.
+    Of the processes of one job, process 0 holds it. `check` is called while a lease of
+    a dead process runs out, and may raise. Raises InputError where the folder cannot be
+    written or another process holds it.
     """
     if not hosts.first():
         yield
         return
     with contextlib.ExitStack() as held:
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            held.enter_context(files.locked(folder / ".lock"))
-        except BlockingIOError:
-            raise InputError(
-                f"{files.holder(folder / '.lock')} works on {folder}: wait for it, or "
-                "give another --job_dir"
-            ) from None
+            _hold(folder, held, check)
         except OSError as error:
+            if error.errno is None:  # of an object store, which says what is wrong
+                raise
             raise InputError(
                 f"{folder} cannot be written ({error.strerror}): give another --job_dir"
             ) from None
         yield
+
+
+def _hold(
+    folder: files.Path, held: contextlib.ExitStack, check: Callable[[], None]
+) -> None:
+    """Takes the system's lock of a folder, or a lease where that is no help."""
+    remote.check_jobs(folder)
+    if isinstance(folder, pathlib.Path):
+        folder.mkdir(parents=True, exist_ok=True)
+        if not lease.needed(folder):
+            try:
+                held.enter_context(files.locked(folder / ".lock"))
+                return
+            except BlockingIOError:
+                raise InputError(
+                    f"{files.holder(folder / '.lock')} works on {folder}: wait for it, "
+                    "or give another --job_dir"
+                ) from None
+            except OSError as error:
+                if error.errno not in NO_LOCKS:
+                    raise
+    held.enter_context(lease.held(folder, check))
 
 
 def planned(job: Job, taken: Collection[Run], facts: JsonObject) -> JsonObject:
@@ -82,7 +106,7 @@ def split_digests(tables: Tables) -> JsonObject:
     }
 
 
-def check_splits(folder: pathlib.Path, now: JsonObject) -> None:
+def check_splits(folder: files.Path, now: JsonObject) -> None:
     """Raises InputError where rows of a job changed since it was begun; names them."""
     path = folder / "plan.json"
     was = files.read_json(path).get("splits") if path.exists() else now
@@ -94,7 +118,7 @@ def check_splits(folder: pathlib.Path, now: JsonObject) -> None:
         )
 
 
-def check_plan(folder: pathlib.Path, now: JsonObject) -> None:
+def check_plan(folder: files.Path, now: JsonObject) -> None:
     """Raises InputError where plan.json is of another job; names what differs.
 
     `now` has no "splits": these are compared when the tables are there.
@@ -128,7 +152,7 @@ def check_plan(folder: pathlib.Path, now: JsonObject) -> None:
 
 @hosts.written_once
 def write(
-    folder: pathlib.Path,
+    folder: files.Path,
     plan_json: JsonObject,
     config_gin: str,
     environment: JsonObject,
@@ -139,7 +163,7 @@ def write(
     files.write_json(folder / "environment.json", environment)
 
 
-def check_shared(folder: pathlib.Path) -> None:
+def check_shared(folder: files.Path) -> None:
     """Raises InputError where a host does not see the folder that process 0 writes."""
     if not (folder / "plan.json").exists():
         raise InputError(

@@ -25,7 +25,7 @@ def describe(job: Job, taken: Collection[Run] = ()) -> str:
     Reads no weights; token tables that the cache lacks are made. Sources that are
     `taken` from other stores have none.
     """
-    source = open_source(job.backbone)
+    source = open_source(job.backbone, job.cache_dir)
     tables = token_tables.open_tables(job, source.vocabulary(), lambda: None, taken)
     decoder_only = backbones.architecture(source.config).decoder_only
     mesh = job.mesh or placement.chosen_here(source.config, job.dtype)

@@ -10,7 +10,6 @@ that was changed, or is of other prompts, is said and measured again.
 """
 
 import dataclasses
-import pathlib
 from collections.abc import Mapping, Sequence
 
 from dtvg_jax import files
@@ -50,7 +49,7 @@ class Compared:
 
 
 def read(
-    folder: pathlib.Path, part: str, cls: type[Record], prompts: Mapping[str, str]
+    folder: files.Path, part: str, cls: type[Record], prompts: Mapping[str, str]
 ) -> Record | None:
     """Reads a part of a job; None where it is to be measured, and says why.
 
@@ -63,7 +62,7 @@ def read(
 
 
 def _content(
-    folder: pathlib.Path, part: str, cls: type[Record], prompts: Mapping[str, str]
+    folder: files.Path, part: str, cls: type[Record], prompts: Mapping[str, str]
 ) -> object:
     path = _path(folder, part)
     if not path.exists():
@@ -81,7 +80,7 @@ def _content(
 
 @hosts.written_once
 def write(
-    folder: pathlib.Path,
+    folder: files.Path,
     part: str,
     measured: Tested | Compared | Ceiling,
     prompts: Mapping[str, str],
@@ -95,5 +94,5 @@ def write(
     files.write_json(_path(folder, part), files.seal(content))
 
 
-def _path(folder: pathlib.Path, part: str) -> pathlib.Path:
+def _path(folder: files.Path, part: str) -> files.Path:
     return folder / "measured" / f"{part}.json"

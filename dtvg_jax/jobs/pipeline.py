@@ -8,7 +8,6 @@ job is resumed by running it again.
 
 import dataclasses
 import os
-import pathlib
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
@@ -59,7 +58,7 @@ class _Work(NamedTuple):
     job: Job
     backbone: Backbone
     placement: Placement
-    folder: pathlib.Path
+    folder: files.Path
     store: PromptStore
     p_init: dict[int, Prompt]  # by seed
     evaluator: testing.Evaluator
@@ -86,9 +85,11 @@ def run(
     holds, that holds a job of other settings, or that cannot be written.
     """
     folder = files.expand(job_dir)
-    with job_folder.locked(folder):
+    with job_folder.locked(folder, check):
         hosts.check_all_have_met()
-        backbone, place = placement.load(job.backbone, job.dtype, job.mesh)
+        backbone, place = placement.load(
+            job.backbone, job.dtype, job.mesh, job.cache_dir
+        )
         mesh = placement.described(place, backbone.config, job.dtype)
         taken = taken_prompts.of_job(job, folder)
         facts: JsonObject = {

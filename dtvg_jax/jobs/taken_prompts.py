@@ -5,7 +5,6 @@ on the same rows of the target.
 """
 
 import dataclasses
-import pathlib
 from collections.abc import Mapping
 from typing import TypeAlias
 
@@ -59,7 +58,7 @@ def find(job: Job) -> dict[Run, Taken]:
     return found
 
 
-def of_job(job: Job, folder: pathlib.Path) -> dict[Run, Taken]:
+def of_job(job: Job, folder: files.Path) -> dict[Run, Taken]:
     """Finds what a new job takes; what a resumed one took is in its plan."""
     path = folder / "plan.json"
     if not path.exists():

@@ -1,13 +1,13 @@
 """What is measured of learned prompts: on test splits, other tasks, each other."""
 
 import itertools
-import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 
+from dtvg_jax import files
 from dtvg_jax.data import scoring
 from dtvg_jax.data.token_table import TokenTable
 from dtvg_jax.inference import predictions, split_decoding
@@ -64,7 +64,7 @@ def test(
     runs: Sequence[Run],
     learned: Sequence[Entry],
     evaluator: Evaluator,
-    folder: pathlib.Path,
+    folder: files.Path,
     sources: Sequence[str],
 ) -> list[ResultRow]:
     """Tests stored prompts on the test split; writes predictions, returns rows.

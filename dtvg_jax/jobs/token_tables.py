@@ -49,7 +49,7 @@ def open_tables(
 
     Raises InputError for data that are missing or that a task cannot read.
     """
-    cache = files.expand(job.cache_dir)
+    cache = files.expand_local(job.cache_dir, "the cache folder")
     known = catalogue.known()
     mixed = parts(job, job.mixture) if job.mixture else []
     names = list(dict.fromkeys([*plan.measured_tasks(job, taken), *mixed]))

@@ -13,7 +13,9 @@ from dtvg_jax.models import layers
 
 LARGEST_HEAD = 128  # of cuDNN's kernel on every GPU that has it; Hopper takes 256
 
-_CUDNN = contextvars.ContextVar("cudnn", default=None)
+_CUDNN: contextvars.ContextVar[bool | None] = contextvars.ContextVar(
+    "cudnn", default=None
+)
 
 
 @contextlib.contextmanager

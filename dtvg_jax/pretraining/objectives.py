@@ -64,7 +64,7 @@ def seqio_bases(
       InputError: for an unknown task, or data that are missing.
     """
     found = []
-    folder = tfds_data_dir and files.expand(tfds_data_dir)
+    folder = tfds_data_dir and files.expand_local(tfds_data_dir, "the data folder")
     for name in tasks:
         task = source.open_task(name, tasks_module, folder)
         rows = [(row.inputs, row.targets) for row in source.text_rows(task, split)]

@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import os
-import pathlib
 from collections.abc import Sequence
 
 from dtvg_jax import files
@@ -43,7 +42,7 @@ def write(job_dir: str | os.PathLike[str]) -> Report:
 
 
 @hosts.written_once
-def _write(folder: pathlib.Path, made: Report) -> None:
+def _write(folder: files.Path, made: Report) -> None:
     files.write_json(folder / FILE, files.seal(to_json(made)))
     files.write_bytes(folder / "results.md", markdown.render(made).encode())
 
@@ -55,12 +54,12 @@ def _shown(results: Results, records: Sequence[LogRecord]) -> list[LogRecord]:
 
 
 @hosts.written_once
-def save(folder: pathlib.Path, results: Results) -> None:
+def save(folder: files.Path, results: Results) -> None:
     """Writes results.json before there are tables."""
     files.write_json(folder / FILE, files.seal(dataclasses.asdict(results)))
 
 
-def read(path: pathlib.Path) -> Results:
+def read(path: files.Path) -> Results:
     """Reads what a job measured; tables in the file are left out, to be made anew."""
     content = files.read_json(
         path, "a job writes it at its end; give the folder of a finished job"

@@ -4,8 +4,8 @@ Figures are made without pyplot, so nothing of matplotlib's global state changes
 Colours are Okabe and Ito's, which also colour-blind readers tell apart.
 """
 
+import io
 import math
-import pathlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple, TypeAlias
 
@@ -18,6 +18,7 @@ from matplotlib.figure import Figure, FigureBase
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
+from dtvg_jax import files
 from dtvg_jax.report.records import JobFacts, Plot, Results, SimilarityMatrix
 from dtvg_jax.report.summary import task_order
 from dtvg_jax.training import hosts
@@ -40,10 +41,9 @@ class Drawn(NamedTuple):
 
 
 def draw(
-    results: Results, records: Iterable[LogRecord], folder: pathlib.Path
+    results: Results, records: Iterable[LogRecord], folder: files.Path
 ) -> list[Plot]:
     """Draws every plot that the job has numbers for; returns them in order."""
-    folder.mkdir(parents=True, exist_ok=True)
     job, drawn = results.job, []
     train = [record for record in records if isinstance(record, TrainRecord)]
     if train:
@@ -234,12 +234,11 @@ def _figure(width: float | int, height: float | int) -> Figure:
 
 
 @hosts.written_once
-def _save(figure: Figure, path: pathlib.Path) -> None:
-    # Renamed when complete, so that no viewer sees half a picture; no date inside, so
-    # that the same numbers give the same bytes.
-    beside = path.with_name(f".{path.name}.part")
-    figure.savefig(beside, format="png", dpi=120, metadata={"Software": None})
-    beside.replace(path)
+def _save(figure: Figure, path: files.Path) -> None:
+    # No date inside, so that the same numbers give the same bytes.
+    made = io.BytesIO()
+    figure.savefig(made, format="png", dpi=120, metadata={"Software": None})
+    files.write_bytes(path, made.getvalue())
 
 
 def _timeline(

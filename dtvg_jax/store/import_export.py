@@ -34,7 +34,7 @@ class Target(NamedTuple):
     `base_model` is what a PEFT adapter says to load; the backbone's folder if None.
     """
 
-    out: pathlib.Path
+    out: files.Path
     format: str  # of FORMATS
     source: load.Source | None = None  # the backbone, needed by all but "npy"
     base_model: str | None = None
@@ -42,7 +42,7 @@ class Target(NamedTuple):
 
 def export_prompts(
     prompt_store: PromptStore, names: Sequence[str], to: Target
-) -> list[pathlib.Path]:
+) -> list[files.Path]:
     """Writes entries of a store under their names; all of them or none.
 
     Raises InputError for an entry of another backbone, and where a file would be
@@ -55,7 +55,7 @@ def export_prompts(
         )
     if not names:
         raise InputError(f"{prompt_store.folder} has no prompts to export.")
-    made: dict[pathlib.Path, bytes] = {}
+    made: dict[files.Path, bytes] = {}
     for name in names:
         for suffix, content in _exported(prompt_store, name, to).items():
             made[to.out / f"{name}{suffix}"] = content
@@ -107,7 +107,7 @@ class Import(NamedTuple):
 def parse_import(given: str, method: str, seed: int) -> Import:
     """Reads "TASK=PATH", or a PATH that names the task, or the path of an export."""
     task, sign, rest = given.partition("=")
-    path = files.expand(rest if sign else given)
+    path = files.expand_local(rest if sign else given, "a prompt to import")
     if not sign:
         task = path.stem if path.suffix == ".npy" else path.name
         folder = path.absolute().parent.name

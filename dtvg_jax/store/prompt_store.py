@@ -13,11 +13,12 @@ import os
 import pathlib
 import shutil
 import struct
+from collections.abc import Mapping
 
 import numpy as np
 from jaxtyping import Float
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save
+from safetensors.numpy import load, save
 
 from dtvg_jax import files
 from dtvg_jax.errors import InputError
@@ -25,6 +26,7 @@ from dtvg_jax.store import entries
 from dtvg_jax.store.entries import Arrays, Entry, Fit, Metadata
 
 ARRAYS_FILE, METADATA_FILE = "prompt.safetensors", "entry.json"
+LIMIT = 2**34  # bytes of arrays
 
 Prompt = Float[np.ndarray, "P H"]
 
@@ -72,7 +74,7 @@ class PromptStore:
     def read_p_init(self, name: str) -> Prompt:
         """Reads a P_init and compares it with its digest."""
         path = self._p_init_path(name)
-        p_init = _load(path).get("p_init")
+        p_init = _arrays(path, files.read_bytes(path, LIMIT)).get("p_init")
         if p_init is None or digest(p_init) != name:
             raise InputError(f"{path} is not the P_init that its name says: restore it")
         return p_init
@@ -102,17 +104,7 @@ class PromptStore:
                 f"{folder} holds another prompt already, and nothing is overwritten: "
                 "remove it or use another job folder"
             )
-        beside = folder.with_name(f".{folder.name}.{os.getpid()}")
-        shutil.rmtree(beside, ignore_errors=True)
-        try:
-            files.write_bytes(beside / ARRAYS_FILE, content)
-            files.write_bytes(beside / METADATA_FILE, said)
-            os.rename(beside, folder)
-            files.sync(folder.parent)
-        except OSError as error:
-            raise InputError(f"{folder} cannot be written ({error})") from error
-        finally:
-            shutil.rmtree(beside, ignore_errors=True)
+        _write_folder(folder, {ARRAYS_FILE: content, METADATA_FILE: said})
 
     def read(self, name: str, fit: Fit = Fit()) -> Entry:  # noqa: B008 (immutable)
         """Reads an entry that fits.
@@ -133,12 +125,13 @@ class PromptStore:
             )
         if differing := fit.differences(metadata):
             raise InputError(f"{folder} does not fit: {'; '.join(differing)}")
-        arrays = _load(folder / ARRAYS_FILE)
+        content = files.read_bytes(folder / ARRAYS_FILE, LIMIT)
+        arrays = _arrays(folder / ARRAYS_FILE, content)
         if "prompt" not in arrays:
             raise InputError(
                 f"{folder / ARRAYS_FILE} has no array 'prompt': restore it"
             )
-        if files.sha256(folder / ARRAYS_FILE) != metadata.files.get(ARRAYS_FILE):
+        if hashlib.sha256(content).hexdigest() != metadata.files.get(ARRAYS_FILE):
             raise InputError(
                 f"{folder / ARRAYS_FILE} is not the file that {METADATA_FILE} names: "
                 "restore it"
@@ -150,14 +143,33 @@ class PromptStore:
         _check_arrays(path, arrays, metadata)
         return Entry(arrays, metadata)
 
-    def _folder(self, name: str) -> pathlib.Path:
+    def _folder(self, name: str) -> files.Path:
         return self.folder / str(entries.parse(name))
 
-    def _p_init_path(self, name: str) -> pathlib.Path:
+    def _p_init_path(self, name: str) -> files.Path:
         return self.folder / "p_init" / f"{name}.safetensors"
 
 
-def _read_metadata(path: pathlib.Path) -> Metadata:
+def _write_folder(folder: files.Path, content: Mapping[str, bytes]) -> None:
+    """Writes the files of an entry, of which the last makes it one."""
+    if not isinstance(folder, pathlib.Path):
+        for name, of_file in content.items():
+            files.write_bytes(folder / name, of_file)
+        return
+    beside = folder.with_name(f".{folder.name}.{os.getpid()}")
+    shutil.rmtree(beside, ignore_errors=True)
+    try:
+        for name, of_file in content.items():
+            files.write_bytes(beside / name, of_file)
+        os.rename(beside, folder)
+        files.sync(folder.parent)
+    except OSError as error:
+        raise InputError(f"{folder} cannot be written ({error})") from error
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+
+
+def _read_metadata(path: files.Path) -> Metadata:
     content = files.read_json(path)
     if content.get("format") not in (entries.UNSEALED, entries.FORMAT):
         raise InputError(
@@ -169,7 +181,7 @@ def _read_metadata(path: pathlib.Path) -> Metadata:
     return files.record(Metadata, content, str(path))
 
 
-def _check_arrays(path: pathlib.Path, arrays: Arrays, metadata: Metadata) -> None:
+def _check_arrays(path: files.Path, arrays: Arrays, metadata: Metadata) -> None:
     """Compares the arrays of an entry with its metadata, and looks at their values."""
     shape = arrays["prompt"].shape
     length, width = metadata.prompt_length, metadata.width
@@ -210,10 +222,8 @@ def _serialise(arrays: Arrays, metadata: Metadata) -> bytes:
     return content[:8] + text + content[8 + size :]
 
 
-def _load(path: pathlib.Path) -> dict[str, np.ndarray]:
-    files.check_regular(path)
+def _arrays(path: files.Path, content: bytes) -> dict[str, np.ndarray]:
     try:
-        files.check_regular(path)
-        return load_file(path)
-    except (OSError, SafetensorError) as error:
+        return load(content)
+    except SafetensorError as error:
         raise InputError(f"{path} cannot be read ({error}): restore it") from None

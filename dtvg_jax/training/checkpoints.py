@@ -21,6 +21,7 @@ from jaxtyping import PyTree
 
 from dtvg_jax import files
 from dtvg_jax.errors import InputError
+from dtvg_jax.files import remote
 from dtvg_jax.training import hosts
 
 KEEP = 2
@@ -32,7 +33,7 @@ Record = TypeVar("Record")
 Named: TypeAlias = dict[str, PyTree]  # nested; leaves are arrays
 
 
-def manager(folder: pathlib.Path) -> ocp.CheckpointManager:
+def manager(folder: files.Path) -> ocp.CheckpointManager:
     """Opens the checkpoints of one program; only the newest few are kept."""
     logging.getLogger("absl").setLevel(logging.WARNING)
     options = ocp.CheckpointManagerOptions(
@@ -42,7 +43,9 @@ def manager(folder: pathlib.Path) -> ocp.CheckpointManager:
         # checkpoint is there.
         enable_async_checkpointing=False,
     )
-    return ocp.CheckpointManager(folder.absolute(), options=options)
+    # Orbax takes no relative path; an address has none.
+    place = folder.absolute() if isinstance(folder, pathlib.Path) else folder
+    return ocp.CheckpointManager(place, options=options)
 
 
 def save(
@@ -108,6 +111,8 @@ def _restore_step(
         said = read["digest"]["sha256"]
     except Exception as error:  # Orbax raises this class itself, for a damaged array
         if isinstance(error, OSError) and error.errno in SYSTEM:
+            raise
+        if remote.refused(error):
             raise
         first = str(error).partition("\n")[0]
         raise InputError(

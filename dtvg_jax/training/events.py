@@ -18,15 +18,13 @@ from dtvg_jax import files
 event_pb2 = importlib.import_module("tensorboardX.proto.event_pb2")
 
 
-def open_events(folder: pathlib.Path, step: int) -> EventsWriter:
-    """Opens a new file in a folder; TensorBoard forgets what others say from `step`."""
-    resumed = folder.is_dir()
+def open_events(folder: pathlib.Path, step: int, others: int) -> EventsWriter:
+    """Opens a new file; TensorBoard forgets what the `others` say from `step` on."""
     folder.mkdir(parents=True, exist_ok=True)
-    # Files are named by the second they were opened in: a number keeps two apart.
-    number = f".{len(list(folder.glob('events*')))}"
     with files.naming(folder):
-        writer = EventsWriter(os.path.join(folder, "events"), number)
-        if resumed:
+        # Files are named by the second they were opened in: a number keeps two apart.
+        writer = EventsWriter(os.path.join(folder, "events"), f".{others}")
+        if others:
             start = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
             writer.write_event(event_pb2.Event(step=step, file_version="brain.Event:2"))
             writer.write_event(event_pb2.Event(step=step, session_log=start))

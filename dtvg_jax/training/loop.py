@@ -4,7 +4,6 @@ import contextlib
 import dataclasses
 import functools
 import math
-import pathlib
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple, TypeAlias
@@ -14,6 +13,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from jaxtyping import Bool
 
+from dtvg_jax import files
 from dtvg_jax.data import batches, microbatches
 from dtvg_jax.data.microbatches import Cut
 from dtvg_jax.errors import Stopped
@@ -68,7 +68,7 @@ def train(
     training: Training,
     backbone: Backbone,
     validate: Validate,
-    folder: pathlib.Path,
+    folder: files.Path,
     log: MetricsLog,
     placement: Placement,
     check: Check,

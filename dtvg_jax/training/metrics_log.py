@@ -23,6 +23,7 @@ from tensorboardX.event_file_writer import EventsWriter
 from dtvg_jax import files
 from dtvg_jax.errors import InputError, shown, unknown
 from dtvg_jax.files import JsonObject
+from dtvg_jax.files.copies import WorkingCopy
 from dtvg_jax.training import events, hosts, runs
 from dtvg_jax.training.runs import Run, Trial
 
@@ -111,10 +112,12 @@ class MetricsLog:
     """
 
     def __init__(self, job_dir: str | os.PathLike[str]):
-        self._folder = pathlib.Path(job_dir)
-        self._path = self._folder / FILE
+        self._folder = files.expand(job_dir)
+        self._copy = WorkingCopy(self._folder)
+        self._path = self._copy.path / FILE
         self._writers: dict[str, EventsWriter] = {}
         _check_seal(self._folder)
+        self._copy.fetch(FILE)
         self._file = open(self._path, "ab")
         _truncate(self._path, _content(self._path).rfind(b"\n") + 1)
 
@@ -147,6 +150,7 @@ class MetricsLog:
         self._file.flush()
         os.fsync(self._file.fileno())
         content = _content(self._path)
+        self._copy.upload()
         _write_seal(self._folder, content)
         return len(content)
 
@@ -157,15 +161,15 @@ class MetricsLog:
         line: it is then not the log that the checkpoint belongs to.
         """
         self._file.flush()
-        content = _content(self._path)
+        content, path = _content(self._path), self._folder / FILE
         if position > len(content):
             raise InputError(
-                f"{self._path} has {len(content)} bytes, the checkpoint says "
+                f"{path} has {len(content)} bytes, the checkpoint says "
                 f"{position}: the file was changed; restore it or start a new job."
             )
         if position and content[position - 1 : position] != b"\n":
             raise InputError(
-                f"{self._path}: byte {position} of the checkpoint is not the end of a "
+                f"{path}: byte {position} of the checkpoint is not the end of a "
                 "line: the file was changed; restore it or start a new job."
             )
         # First the seal: it never says more than the file holds, even after a kill.
@@ -183,6 +187,7 @@ class MetricsLog:
         """Closes all files."""
         self.close_tensorboard()
         self._file.close()
+        self._copy.close()
 
     def __enter__(self) -> "MetricsLog":
         return self
@@ -195,9 +200,11 @@ class MetricsLog:
         self.write_curves(str(record["program"]), int(str(record["step"])), points)
 
     def _open(self, program: str, step: int) -> EventsWriter:
-        folder = self._folder / "tensorboard" / program
+        name = f"tensorboard/{program}"
+        folders = (self._copy.path / name, self._folder / name)
+        there = {path.name for folder in folders for path in folder.glob("events*")}
         # TensorBoard forgets what an earlier process wrote at this step and later ones.
-        self._writers[program] = events.open_events(folder, step)
+        self._writers[program] = events.open_events(folders[0], step, len(there))
         return self._writers[program]
 
 
@@ -255,7 +262,7 @@ def read(path: str | os.PathLike[str]) -> list[LogRecord]:
     where any other line is not a record of the log; keys that the records lack are
     left out, since a newer version may log more.
     """
-    content = _content(pathlib.Path(path))
+    content = _content(files.expand(path))
     content = content[: content.rfind(b"\n") + 1]
     return [
         _record(line, f"{path}, line {number}")
@@ -282,17 +289,17 @@ def _record(line: bytes, where: str) -> LogRecord:
     return record
 
 
-def digest(folder: pathlib.Path) -> str:
+def digest(folder: files.Path) -> str:
     """Hashes the log in a folder; a job that has logged nothing has an empty one."""
     return hashlib.sha256(_content(folder / FILE)).hexdigest()
 
 
-def _write_seal(folder: pathlib.Path, content: bytes) -> None:
+def _write_seal(folder: files.Path, content: bytes) -> None:
     seal = Seal(len(content), hashlib.sha256(content).hexdigest())
     files.write_json(folder / SEAL_FILE, files.seal(dataclasses.asdict(seal)))
 
 
-def _check_seal(folder: pathlib.Path) -> None:
+def _check_seal(folder: files.Path) -> None:
     path, seal_path = folder / FILE, folder / SEAL_FILE
     content = _content(path)
     if not content and not seal_path.exists():
@@ -306,7 +313,7 @@ def _check_seal(folder: pathlib.Path) -> None:
         )
 
 
-def _content(path: pathlib.Path) -> bytes:
+def _content(path: files.Path) -> bytes:
     return files.read_bytes(path, LIMIT, REMEDY) if path.exists() else b""
 
 

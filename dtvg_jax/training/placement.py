@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import os
 from collections.abc import Iterable
 from typing import Any, NamedTuple, TypeVar
 
@@ -123,14 +124,17 @@ def memory(devices: Iterable[Any]) -> int | None:
 
 
 def load(
-    where: str, dtype: str, mesh: Mesh | None = None
+    where: str,
+    dtype: str,
+    mesh: Mesh | None = None,
+    cache_dir: str | os.PathLike[str] = loading.CACHE,
 ) -> tuple[Backbone, Placement]:
     """Loads a backbone right into its place on all devices; see `load_backbone`.
 
     Without a mesh it is `chosen`.
     """
     loading.check_dtype(dtype)
-    source = loading.open_source(where)
+    source = loading.open_source(where, cache_dir)
     place = make(mesh or chosen_here(source.config, dtype))
     return source.load(dtype, place.mesh), place
 

@@ -7,6 +7,9 @@ from collections.abc import Callable, Iterator
 
 import jax
 
+from dtvg_jax import files
+from dtvg_jax.files.copies import WorkingCopy
+
 WARM = 20  # steps before the trace: they compile, and are the first to be logged
 
 
@@ -25,7 +28,9 @@ def traced(
     def check_and_trace() -> None:
         at = next(calls)
         if at == WARM:
-            stack.enter_context(jax.profiler.trace(os.fspath(folder)))
+            copy = WorkingCopy(files.expand(folder))
+            stack.callback(copy.close)
+            stack.enter_context(jax.profiler.trace(os.fspath(copy.path)))
         if steps and at == WARM + steps:
             stack.close()
         check()

@@ -1,4 +1,4 @@
-"""A folder on gs:// and the like is refused by every flag, never made here."""
+"""An address that cannot be used is refused by every flag, never made here."""
 
 import pathlib
 from collections.abc import Iterator
@@ -18,8 +18,10 @@ from dtvg_jax.cli.commands import (
     train,
     verify_resume,
 )
+from dtvg_jax.files import remote
 
-AT = "gs://bucket/x"
+AT = "ftp://host/x"
+GS = "gs://bucket/x"
 SMALL = "--gin_file=test/small_job.gin"
 PRETRAIN = "--gin_file=runs/pretrain_miniature.gin"
 # A command, and its flags with AT in one of them; `store` holds a prompt.
@@ -101,5 +103,21 @@ def test_an_address_is_refused_in_a_sentence(here, capsys, of, flags):
     assert code(of, flags) == 2
     err = capsys.readouterr().err
     assert err.count("\n") == 1, err
-    assert "gs:// is not supported: give the path of a local" in err
+    assert (
+        "ftp:// is not supported: give one of gs://, s3://, az://, or the path" in err
+    )
+    assert not list(here.glob("ftp*"))
+
+
+@pytest.mark.parametrize("of, flags", GIVEN, ids=[flags for _, flags in GIVEN])
+def test_an_address_without_its_package_names_the_extra(
+    here, capsys, monkeypatch, of, flags
+):
+    store = remote._STORES["gs"]._replace(package="not_installed")
+    monkeypatch.setitem(remote._STORES, "gs", store)
+    (here / "includes.gin").write_text(f"include '{GS}.gin'\n")
+    assert code(of, flags.replace(AT, GS)) == 2
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1, err
+    assert "needs the package not_installed: run `pip install 'dtvg_jax[gcs]'`" in err
     assert not list(here.glob("gs*"))

@@ -54,7 +54,8 @@ def test_a_killed_job_ends_the_same(undisturbed, cache, tmp_path, judge, point):
         (cache / data.name).symlink_to(data)
     folder = tmp_path / "job"
     command = [sys.executable, killed_job.__file__, point, folder, cache]
-    killed = subprocess.run(command, capture_output=True, text=True)
+    env = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    killed = subprocess.run(command, capture_output=True, text=True, env=env)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     end, what = outcome_of(lambda: finished(folder, cache), undisturbed)
     judge(f"job: {point}", [Trial(Damage.KILLED, end, what)])

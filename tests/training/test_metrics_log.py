@@ -10,6 +10,7 @@ from tensorboardX import record_writer
 from tensorboardX.proto import event_pb2
 
 from dtvg_jax.errors import InputError
+from dtvg_jax.training import metrics_log
 from dtvg_jax.training.metrics_log import (
     MetricsLog,
     TrainRecord,
@@ -234,3 +235,42 @@ def test_a_full_disk_is_said_with_the_file(tmp_path, monkeypatch, full):
     with pytest.raises(OSError, match="No space left") as error:
         log.write([train(1)])
     assert error.value.filename == str(tmp_path / full)
+
+
+def test_a_log_on_gs_is_complete_at_every_checkpoint(bucket):
+    """Killed after each upload, it is fetched, truncated and goes on as on a disk."""
+    with MetricsLog(bucket) as log:
+        assert log.position() == 0
+        log.write([train(1)])
+        first = log.position()
+        log.write([train(2), train(3)])
+        assert [one.step for one in read(bucket / "metrics.jsonl")] == [1]
+        log.position()
+        log.write([train(4)])  # lost: no checkpoint holds it
+        log._copy.upload = lambda: None  # a kill
+    with MetricsLog(bucket) as log:
+        log.truncate(first)
+        log.write([train(2, 0.25)])
+        # Shorter than what is there still, of which the seal says the first line.
+        metrics_log._check_seal(bucket)
+        second = log.position()
+    content = (bucket / "metrics.jsonl").read_bytes()
+    assert (first, second) == (content.index(b"\n") + 1, len(content))
+    assert [one.loss for one in read(bucket / "metrics.jsonl")] == [0.5, 0.25]
+    metrics_log._check_seal(bucket)
+    (bucket / "metrics.jsonl").write_bytes(content.replace(b"0.25", b"0.75"))
+    with pytest.raises(InputError, match="gs://.*metrics.jsonl is not what was logged"):
+        MetricsLog(bucket)
+
+
+def test_tensorboard_on_gs_forgets_what_a_killed_process_wrote(bucket, tmp_path):
+    for _ in range(2):
+        with MetricsLog(bucket) as log:
+            log.write([train(7)])
+            log.position()
+    found = sorted(bucket.glob("tensorboard/stage2-dtvg/events*"))
+    assert [path.name.rpartition(".")[2] for path in found] == ["0", "1"]
+    for path in found:
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    marks = [one.step for one in events(tmp_path) if one.HasField("session_log")]
+    assert marks == [7]

@@ -105,7 +105,7 @@ def _import(words: list[str], received: signals.Signals) -> None:
     wanted = [
         import_export.parse_import(word, IMPORT.method, IMPORT.seed) for word in words
     ]
-    p_init = files.expand(IMPORT.p_init) if IMPORT.p_init else None
+    p_init = files.expand_local(IMPORT.p_init, "the file") if IMPORT.p_init else None
     source, store = _source(IMPORT.backbone), PromptStore(IMPORT.store)
     import_export.import_prompts(store, wanted, source, IMPORT.dtype, p_init)
 
@@ -125,7 +125,8 @@ def _backbone(words: list[str], received: signals.Signals) -> None:
     from dtvg_jax.formats.load import open_source
     from dtvg_jax.store import import_export
 
-    source, out = open_source(BACKBONE.backbone), files.expand(BACKBONE.out)
+    source = open_source(BACKBONE.backbone)
+    out = files.expand_local(BACKBONE.out, "the new backbone")
     import_export.convert_backbone(
         source, BACKBONE.format, out, BACKBONE.dtype, BACKBONE.step
     )

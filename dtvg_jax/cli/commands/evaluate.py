@@ -75,7 +75,9 @@ def main(words: list[str], received: signals.Signals) -> None:
     )
     learned = PromptStore(STORE.value)
     command.say_strays(learned.strays())
-    backbone, _ = placement.load(MODEL.backbone.value, MODEL.dtype.value)
+    backbone, _ = placement.load(
+        MODEL.backbone.value, MODEL.dtype.value, cache_dir=MODEL.cache_dir.value
+    )
     results = stored_prompts.evaluate(backbone, learned, OUT.value, settings)
     _print(results)
 

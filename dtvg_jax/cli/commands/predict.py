@@ -77,7 +77,9 @@ def main(words: list[str], received: signals.Signals) -> None:
 
     lines = (line for file in given for line in request_lines.split(file))
     compilation_cache.enable(MODEL.cache_dir.value)
-    backbone, _ = placement.load(MODEL.backbone.value, MODEL.dtype.value)
+    backbone, _ = placement.load(
+        MODEL.backbone.value, MODEL.dtype.value, cache_dir=MODEL.cache_dir.value
+    )
     learned = PromptStore(STORE.value) if STORE.value else None
     if learned is not None:
         command.say_strays(learned.strays())
@@ -108,7 +110,7 @@ def opened(names: Sequence[str]) -> Iterator[io.BufferedIOBase]:
     """
     if not names:
         return iter([standard_streams.standard_input()])
-    paths = [files.expand(name) for name in names]
+    paths = [files.expand_local(name, "the lines") for name in names]
     for path in paths:
         if not path.exists():
             raise InputError(f"there is no file {path}")

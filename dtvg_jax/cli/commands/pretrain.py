@@ -26,7 +26,7 @@ def main(words: list[str], received: signals.Signals) -> None:
 
     if OUT.value is None:
         raise InputError("no folder for the run: give --out=DIR")
-    out = files.expand(OUT.value)
+    out = files.expand_local(OUT.value, "the folder of the run")
     settings = gin_settings.configure(loop.Pretraining, GIN)
     with received.between_steps() as check:
         skills = loop.pretrain(out, settings, check)

@@ -39,7 +39,7 @@ def main(words: list[str], received: signals.Signals) -> None:
 
     # A mistake in the settings is said here, and not by a job that fails.
     gin_settings.configure(job.Job, GIN)
-    out = files.expand(OUT.value)
+    out = files.expand_local(OUT.value, "the folder of the jobs")
     with received.between_steps() as check:
         verdict = verify_resume.verify(
             _flags_of_train(), out, KILLS.value, SEED.value, check=check

@@ -1,62 +1,69 @@
 """Files: written whole or not at all, and checked when they are read."""
 
-import codecs
-import collections
 import contextlib
 import dataclasses
 import fcntl
 import hashlib
 import json
-import math
 import os
 import pathlib
-import re
 import socket
 import stat
 import sys
 import time
 import typing
 from collections.abc import Callable, Iterator
-from typing import IO, Any, TypeAlias, TypeVar
+from typing import IO, TypeVar
 
 from dtvg_jax.errors import InputError, check_type, shown, type_hints
-
-# What a JSON object is until its fields are read and checked.
-JsonObject: TypeAlias = dict[str, object]
+from dtvg_jax.files import remote
+from dtvg_jax.files.remote import Path as Path
+from dtvg_jax.files.strict_json import JsonObject as JsonObject
+from dtvg_jax.files.strict_json import decoded
+from dtvg_jax.files.strict_json import parse_json as parse_json
 
 Record = TypeVar("Record")  # a dataclass
 
 SEAL = "sha256"  # the field of a sealed JSON object that holds its digest
 TEXT_LIMIT = 2**26  # bytes; a vocabulary's tokenizer.json has half of that
-DEEPEST = 100  # levels of JSON
-TOO_DEEP = f"it has more than {DEEPEST} levels"
-MOST_DIGITS = 40
-
-_ADDRESS = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://")
 
 WAIT = 0.2  # seconds between two looks at a lock that another process holds
 
 
-def expand(path: str | os.PathLike[str]) -> pathlib.Path:
-    """Makes a path of what a user gave; `~` is the home folder.
+def expand(path: str | os.PathLike[str]) -> Path:
+    """Makes a path of what a user gave: `~` is the home folder; see `remote` for gs://.
 
     Raises InputError for what is no path, for nothing: no folder is meant by it, and
-    for an address such as gs://bucket/x, which would become the local folder "gs:".
+    for an address that cannot be used.
     """
     if not isinstance(path, str | os.PathLike) or not os.fspath(path):
         raise InputError(
             f"{path!r} is no path: give a file or folder ('.' is this one)"
         )
-    if address := _ADDRESS.match(str(os.fspath(path))):
-        raise InputError(
-            f"{path} is an address, and {address['scheme']}:// is not supported: give "
-            "the path of a local or mounted folder"
-        )
-    return pathlib.Path(path).expanduser()
+    found = remote.of_address(str(os.fspath(path)))
+    return pathlib.Path(path).expanduser() if found is None else found
 
 
-def write_bytes(path: pathlib.Path, content: bytes) -> None:
+def expand_local(path: str | os.PathLike[str], what: str) -> pathlib.Path:
+    """Makes a path like `expand`; raises InputError where `what` is at an address."""
+    found = expand(path)
+    if not isinstance(found, pathlib.Path):
+        raise InputError(f"{path}: {what} must be on a local or mounted disk")
+    return found
+
+
+def write_bytes(path: Path, content: bytes) -> None:
     """Writes a file whole or not at all, and onto the disk before returning."""
+    for guard in remote.guards:
+        guard(path)
+    put(path, content)
+
+
+def put(path: Path, content: bytes) -> None:
+    """Writes like `write_bytes`, whoever holds the folder."""
+    if not isinstance(path, pathlib.Path):
+        path.write_bytes(content)
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
@@ -70,7 +77,7 @@ def write_bytes(path: pathlib.Path, content: bytes) -> None:
 
 
 @contextlib.contextmanager
-def naming(path: pathlib.Path | str) -> Iterator[None]:
+def naming(path: Path | str) -> Iterator[None]:
     """Says which file it was where the system refuses to write or to read on."""
     try:
         yield
@@ -79,7 +86,7 @@ def naming(path: pathlib.Path | str) -> Iterator[None]:
         raise
 
 
-def write_json(path: pathlib.Path, content: object) -> None:
+def write_json(path: Path, content: object) -> None:
     """Writes JSON whole or not at all; NaN and infinity raise ValueError."""
     write_bytes(path, json_bytes(content))
 
@@ -89,7 +96,7 @@ def json_bytes(content: object) -> bytes:
     return (json.dumps(content, indent=1, allow_nan=False) + "\n").encode()
 
 
-def check_regular(path: pathlib.Path, remedy: str = "restore it") -> int:
+def check_regular(path: Path, remedy: str = "restore it") -> int:
     """Gives the size of a file in bytes, without opening it.
 
     Raises InputError for what is absent, out of reach or no regular file: to open a
@@ -101,15 +108,20 @@ def check_regular(path: pathlib.Path, remedy: str = "restore it") -> int:
         raise InputError(f"{path} does not exist: {remedy}") from None
     except (OSError, ValueError) as error:  # ValueError for a path with a NUL in it
         raise _unreadable(path, error, remedy) from None
-    if stat.S_ISDIR(found.st_mode):
+    if not isinstance(found, os.stat_result):  # of an object in a store
+        is_folder, is_file, size = found.is_directory, True, found.length
+    else:
+        mode, size = found.st_mode, found.st_size
+        is_folder, is_file = stat.S_ISDIR(mode), stat.S_ISREG(mode)
+    if is_folder:
         raise InputError(f"{path} is a folder, not a file: {remedy}")
-    if not stat.S_ISREG(found.st_mode):
+    if not is_file:
         raise InputError(f"{path} is a pipe, socket or device, not a file: {remedy}")
-    return found.st_size
+    return size
 
 
 def read_bytes(
-    path: pathlib.Path, limit: int = TEXT_LIMIT, remedy: str = "restore it"
+    path: Path, limit: int = TEXT_LIMIT, remedy: str = "restore it"
 ) -> bytes:
     """Reads a file of at most `limit` bytes; see `check_regular` for what is raised."""
     size = check_regular(path, remedy)
@@ -123,20 +135,18 @@ def read_bytes(
         raise _unreadable(path, error, remedy) from None
 
 
-def read_text(
-    path: pathlib.Path, limit: int = TEXT_LIMIT, remedy: str = "restore it"
-) -> str:
+def read_text(path: Path, limit: int = TEXT_LIMIT, remedy: str = "restore it") -> str:
     """Reads UTF-8; a byte order mark is left out.
 
     Raises InputError like `read_bytes`, and for another encoding.
     """
     try:
-        return _decoded(read_bytes(path, limit, remedy))
+        return decoded(read_bytes(path, limit, remedy))
     except UnicodeError as error:
         raise InputError(f"{path} is not UTF-8 text ({error}): {remedy}") from None
 
 
-def read_json(path: pathlib.Path, remedy: str = "restore it") -> JsonObject:
+def read_json(path: Path, remedy: str = "restore it") -> JsonObject:
     """Reads a JSON object.
 
     Raises InputError, which ends with `remedy`, like `read_text` and `parse_json`, and
@@ -165,40 +175,9 @@ def _digest(content: JsonObject) -> str:
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
-def read_record(
-    path: pathlib.Path, cls: type[Record], remedy: str = "restore it"
-) -> Record:
+def read_record(path: Path, cls: type[Record], remedy: str = "restore it") -> Record:
     """Reads a JSON object as a dataclass; raises like `read_json` and `record`."""
     return record(cls, read_json(path, remedy), str(path))
-
-
-def parse_json(text: str | bytes, where: str, remedy: str = "") -> object:
-    """Parses JSON as its standard has it: no NaN, no name twice in an object.
-
-    Raises InputError, which begins with `where` (a file, and its line if it has lines),
-    for anything else, and for what could not be written again or would break what
-    looks at it: half a surrogate pair, endless digits, more than 100 levels.
-    """
-    try:
-        text = _decoded(text) if isinstance(text, bytes) else text
-        content = json.loads(
-            text,
-            object_pairs_hook=_object,
-            parse_constant=_refuse_constant,
-            parse_float=_finite,
-            parse_int=_whole,
-        )
-        _check_depth(content)
-        if "\\u" in text:
-            _check_surrogates(content)
-    except RecursionError:
-        reason = TOO_DEEP
-    except ValueError as error:
-        reason = str(error)
-    else:
-        return content
-    ending = f": {remedy}" if remedy else ""
-    raise InputError(f"{where} is not JSON ({reason}){ending}")
 
 
 def private_folder(path: str | os.PathLike[str]) -> pathlib.Path:
@@ -207,7 +186,7 @@ def private_folder(path: str | os.PathLike[str]) -> pathlib.Path:
     Raises InputError where other users could have put them there, and OSError where
     the folder cannot be made.
     """
-    path = expand(path)
+    path = expand_local(path, "the cache folder")
     path.mkdir(0o700, parents=True, exist_ok=True)
     found = path.stat()
     if found.st_uid not in (os.geteuid(), 0):
@@ -332,66 +311,7 @@ def _value(hint: object, value: object, where: str) -> object:
     return value
 
 
-def _unreadable(
-    path: pathlib.Path, error: OSError | ValueError, remedy: str
-) -> InputError:
-    reason = error.strerror if isinstance(error, OSError) else error
+def _unreadable(path: Path, error: OSError | ValueError, remedy: str) -> InputError:
+    said = error.strerror if isinstance(error, OSError) else None
+    reason = said or str(error).partition("\n")[0]
     return InputError(f"{path} cannot be read ({reason}): {remedy}")
-
-
-def _decoded(content: bytes) -> str:
-    """Decodes UTF-8 with or without its mark; raises UnicodeError for other text."""
-    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        raise UnicodeError("it begins with the mark of UTF-16: save it as UTF-8")
-    if b"\0" in content:
-        raise UnicodeError(
-            f"byte {content.index(0)} is NUL, as in UTF-16 or binary files"
-        )
-    return content.decode("utf-8-sig")
-
-
-def _object(pairs: list[tuple[str, object]]) -> JsonObject:
-    made = dict(pairs)
-    if len(made) < len(pairs):
-        counts = collections.Counter(name for name, _ in pairs)
-        raise ValueError(f"the name {counts.most_common(1)[0][0]!r} is there twice")
-    return made
-
-
-def _refuse_constant(text: str) -> object:
-    raise ValueError(f"{text} is not a JSON value")
-
-
-def _finite(text: str) -> float:
-    if not math.isfinite(value := float(text)):
-        raise ValueError(f"the number {text[:40]} is too large")
-    return value
-
-
-def _whole(text: str) -> int:
-    # The largest that is met is the 1e30 by which transformers means no limit.
-    if len(text) > MOST_DIGITS:
-        raise ValueError(f"the number {text[:10]}... has {len(text)} digits")
-    return int(text)
-
-
-def _check_depth(content: object) -> None:
-    level: list[Any] = [[content]]  # of lists and dicts
-    for _ in range(DEEPEST + 1):
-        level = [
-            child
-            for node in level
-            for child in (node.values() if isinstance(node, dict) else node)
-            if isinstance(child, dict | list)
-        ]
-        if not level:
-            return
-    raise ValueError(TOO_DEEP)
-
-
-def _check_surrogates(content: object) -> None:
-    try:
-        json.dumps(content, ensure_ascii=False).encode()
-    except UnicodeEncodeError as error:
-        half = ascii(error.object[error.start])[1:-1]
-        raise ValueError(f"{half} is half of a surrogate pair") from None

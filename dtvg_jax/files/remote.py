@@ -1,0 +1,139 @@
+"""Addresses of object stores, such as gs://bucket/folder, as paths.
+
+An object appears whole, is replaced whole, and is seen by all as soon as it is there.
+What a store lacks is made up for: locks by `lease`, appending and files that must lie
+on a disk by `copies`.
+"""
+
+import importlib.util
+import logging
+import os
+import pathlib
+import re
+import traceback
+import uuid
+from collections.abc import Callable
+from typing import NamedTuple, TypeAlias
+
+from etils import epath
+
+from dtvg_jax.errors import InputError
+
+# Read by epath at the first path: it would load TensorFlow for its client.
+os.environ.setdefault("EPATH_USE_TF", "false")
+
+Path: TypeAlias = pathlib.Path | epath.Path
+
+
+class _Store(NamedTuple):
+    """What a scheme needs: a package, which an extra of this one installs.
+
+    protocols: of the package's file system in fsspec.
+    jobs: TensorStore, which writes the arrays of checkpoints, knows the scheme.
+    """
+
+    package: str
+    extra: str
+    protocols: tuple[str, ...]
+    jobs: bool = True
+
+
+_STORES = {
+    "gs": _Store("gcsfs", "gcs", ("gs", "gcs")),
+    "s3": _Store("s3fs", "s3", ("s3", "s3a")),
+    "az": _Store("adlfs", "az", ("az", "abfs", "abfss"), jobs=False),
+}
+_ADDRESS = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<place>.*)", re.DOTALL)
+# Patterns, versions of objects, and folders above: a name of one object has none.
+_NO_NAME = re.compile(r"[*?\[\]#\x00-\x1f]|(^|/)\.\.(/|$)")
+# TensorStore's errors begin with these, whatever the store.
+_REFUSALS = re.compile(
+    "UNAVAILABLE|PERMISSION_DENIED|UNAUTHENTICATED|DEADLINE_EXCEEDED|RESOURCE_EXHAUSTED"
+)
+
+# Each is called with a path before it is written, and raises where that must not be.
+guards: list[Callable[[Path], None]] = []
+
+
+def of_address(text: str) -> epath.Path | None:
+    """Makes a path of an address; None for the path of a local file or folder.
+
+    Raises InputError for a scheme that is not supported or lacks its package, and for
+    what names no file or folder.
+    """
+    found = _ADDRESS.match(text)
+    if found is None:
+        return None
+    scheme, place = found["scheme"], found["place"]
+    store = _STORES.get(scheme)
+    if store is None:
+        known = ", ".join(f"{name}://" for name in _STORES)
+        raise InputError(
+            f"{text} is an address, and {scheme}:// is not supported: give one of "
+            f"{known}, or the path of a local or mounted folder"
+        )
+    if not place.strip("/") or _NO_NAME.search(place):
+        raise InputError(
+            f"{text!r} names no file or folder: it should be {scheme}://BUCKET/FOLDER, "
+            "with none of *, ?, [, ], # and .. in it"
+        )
+    if importlib.util.find_spec(store.package) is None:
+        raise InputError(
+            f"{text}: {scheme}:// needs the package {store.package}: run "
+            f"`pip install 'dtvg_jax[{store.extra}]'`"
+        )
+    _configure(store)
+    return epath.Path(text)
+
+
+def _configure(store: _Store) -> None:
+    import fsspec.config
+
+    # The listings that a file system keeps are its own: what others write is not seen.
+    for protocol in store.protocols:
+        settings = fsspec.config.conf.setdefault(protocol, {})
+        settings.setdefault("use_listings_cache", False)
+    # What it logs of an error is in the error too.
+    logging.getLogger(store.package).setLevel(logging.CRITICAL)
+
+
+def check_jobs(folder: Path) -> None:
+    """Raises InputError where a store can hold no checkpoints, and so no job."""
+    for scheme, store in _STORES.items():
+        if str(folder).startswith(f"{scheme}://") and not store.jobs:
+            able = " or ".join(
+                f"{name}://" for name, one in _STORES.items() if one.jobs
+            )
+            raise InputError(
+                f"{folder}: checkpoints cannot be written to {scheme}://: give a local "
+                f"folder or one at {able} for the job"
+            )
+
+
+def refused(error: BaseException) -> bool:
+    """Tells whether an error says that a store cannot be reached, or lets nobody in."""
+    packages = {store.package for store in _STORES.values()}
+    frames = traceback.walk_tb(error.__traceback__)
+    modules = {frame.f_globals.get("__name__", "") for frame, _ in frames}
+    through = packages & {name.partition(".")[0] for name in modules}
+    return bool(through) or _REFUSALS.match(str(error)) is not None
+
+
+def create(path: Path, content: bytes) -> None:
+    """Writes a file that must not be there, at once; raises FileExistsError if it is.
+
+    Of several that do so at the same time one succeeds, where the store can hold to it.
+    """
+    if isinstance(path, pathlib.Path):
+        # A link appears whole, and on NFS too for one only.
+        beside = path.with_name(f"{path.name}.{uuid.uuid4().hex}")
+        try:
+            beside.write_bytes(content)
+            os.link(beside, path)
+        finally:
+            beside.unlink(missing_ok=True)
+        return
+    import fsspec
+
+    store, name = fsspec.url_to_fs(os.fspath(path))
+    store.pipe_file(name, content, mode="create")

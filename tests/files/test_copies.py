@@ -1,0 +1,146 @@
+"""What lies in a store is copied once for its content, whole or not at all."""
+
+import pathlib
+
+import pytest
+
+from dtvg_jax import files
+from dtvg_jax.errors import InputError
+from dtvg_jax.files import copies
+from dtvg_jax.files.copies import WorkingCopy
+
+
+def content(folder: pathlib.Path) -> dict[str, bytes]:
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+@pytest.fixture
+def model(bucket):
+    """A backbone's folder among others."""
+    for name, said in {
+        "t5/config.json": b"{}",
+        "t5/model.safetensors": b"weights",
+        "t5/pytorch_model.bin": b"the same, not read",
+        "t5/checkpoint_7/0/0.0": b"chunk",
+        "t5/checkpoint_7/checkpoint": b"index",
+        "t5-other/config.json": b"other",
+        "spiece.model": b"pieces",
+    }.items():
+        files.write_bytes(bucket / name, said)
+    return bucket / "t5"
+
+
+def test_a_folder_is_copied_once_under_its_own_name(
+    model, tmp_path, monkeypatch, capsys
+):
+    local = copies.fetched(model, tmp_path / "cache")
+    assert (local.name, local.parent.name) == ("t5", "folder")
+    assert content(local.parent) == {
+        "t5/config.json": b"{}",
+        "t5/model.safetensors": b"weights",
+        "t5/pytorch_model.bin": b"",
+        "t5/checkpoint_7/0/0.0": b"chunk",
+        "t5/checkpoint_7/checkpoint": b"index",
+    }
+    assert "fetching gs://bucket/folder/t5, 0.0 MB\n" == capsys.readouterr().err
+    monkeypatch.setattr(copies, "_fetch", None)  # it is not called again
+    assert copies.fetched(model, tmp_path / "cache") == local
+
+
+def test_the_files_beside_it_come_too_where_asked(model, tmp_path):
+    local = copies.fetched(model / "checkpoint_7", tmp_path / "cache", beside=True)
+    assert content(local.parent) == {
+        "config.json": b"{}",
+        "model.safetensors": b"weights",
+        "pytorch_model.bin": b"",
+        "checkpoint_7/0/0.0": b"chunk",
+        "checkpoint_7/checkpoint": b"index",
+    }
+
+
+def test_changed_content_is_another_copy(model, tmp_path):
+    first = copies.fetched(model, tmp_path / "cache")
+    files.write_bytes(model / "config.json", b"[]")
+    # The store in memory tells versions apart by their length alone.
+    files.write_bytes(model / "model.safetensors", b"other weights")
+    second = copies.fetched(model, tmp_path / "cache")
+    assert first != second
+    assert (first / "model.safetensors").read_bytes() == b"weights"
+    assert (second / "model.safetensors").read_bytes() == b"other weights"
+
+
+def test_a_copy_that_fails_leaves_nothing(model, tmp_path, monkeypatch):
+    real, calls = type(copies._listed(model, False).store).get_file, []
+
+    def breaks(self, *given, **named):
+        calls.append(given)
+        if len(calls) == 2:
+            raise OSError("no network")
+        return real(self, *given, **named)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(type(copies._listed(model, False).store), "get_file", breaks)
+        with pytest.raises(OSError, match="no network"):
+            copies.fetched(model, tmp_path / "cache")
+    assert not any(path.is_dir() for path in (tmp_path / "cache/fetched").iterdir())
+    assert copies.fetched(model, tmp_path / "cache").is_dir()
+
+
+def test_what_changes_meanwhile_or_is_not_there_is_refused(
+    model, tmp_path, monkeypatch
+):
+    with pytest.raises(InputError, match="gs://bucket/folder/none is no folder"):
+        copies.fetched(model.parent / "none", tmp_path / "cache")
+    real = copies._fetch
+
+    def slow(*given):
+        real(*given)
+        files.write_bytes(model / "model.safetensors", b"written in the meantime")
+
+    monkeypatch.setattr(copies, "_fetch", slow)
+    with pytest.raises(InputError, match="gs://.*/t5 changed while it was fetched"):
+        copies.fetched(model, tmp_path / "cache")
+    assert not any(path.is_dir() for path in (tmp_path / "cache/fetched").iterdir())
+
+
+def test_no_object_leads_out_of_the_copy(model, tmp_path, monkeypatch):
+    store = copies._listed(model, False).store
+    outside = {f"{model.parent}/../../x": {"type": "file", "size": 1}}
+    monkeypatch.setattr(type(store), "find", lambda self, top, **_: outside)
+    with pytest.raises(InputError, match="has an object that leads out of it"):
+        copies.fetched(model, tmp_path / "cache")
+
+
+def test_a_local_folder_is_its_own_copy(tmp_path):
+    assert copies.fetched(tmp_path / "x", tmp_path / "cache") == tmp_path / "x"
+    copy = WorkingCopy(tmp_path)
+    assert copy.path == tmp_path
+    (tmp_path / "log").write_text("x")
+    copy.fetch("log")
+    copy.close()
+    assert content(tmp_path) == {"log": b"x"}
+
+
+def test_a_working_copy_is_uploaded_when_asked_and_removed(bucket, monkeypatch):
+    files.write_bytes(bucket / "log", b"one\n")
+    copy = WorkingCopy(bucket)
+    copy.fetch("log")
+    copy.fetch("none")
+    with open(copy.path / "log", "ab") as log:
+        log.write(b"two\n")
+    (copy.path / "events").mkdir()
+    (copy.path / "events" / "a").write_bytes(b"")
+    assert (bucket / "log").read_bytes() == b"one\n"
+    copy.upload()
+    assert (bucket / "log").read_bytes() == b"one\ntwo\n"
+    assert (bucket / "events" / "a").read_bytes() == b""
+    written = []
+    monkeypatch.setattr(files, "write_bytes", lambda path, _: written.append(path))
+    (copy.path / "events" / "a").write_bytes(b"more")
+    copy.close()
+    assert written == [bucket / "events" / "a"]
+    assert not copy.path.exists()

@@ -74,6 +74,8 @@ RATES = methods.by_name("dtvg").rates(STAGE.learning_rate)
 LANES = [
     Lane(Run(2, task, "dtvg", seed), 6, 0, RATES) for seed in (0, 1) for task in "abcd"
 ]
+# Scores of validations: each is better, so that the last step is the best.
+VALIDATIONS = itertools.count()
 ROWS = dict(zip("abcd", (3, 10, 29, 7), strict=True))  # of each task
 
 
@@ -115,10 +117,10 @@ def train(
         tables=[tables[lane.run.task] for lane in LANES],
         sources=("x", "y", "z"),
     )
-    validations, checks = itertools.count(), itertools.count()
+    checks = itertools.count()
 
     def validate(_, due) -> loop.Scores:
-        better = float(next(validations))  # so that the last step is the best
+        better = float(next(VALIDATIONS))
         return [{"mean": better} for _ in due]
 
     def check() -> None:

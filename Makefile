@@ -16,6 +16,10 @@ quickstart: .venv/installed
 # The commands see to their memory themselves (dtvg_jax/cli/host_settings.py); pytest is none.
 test test-slow: export GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=1073741824:glibc.malloc.trim_threshold=4294967296
 
+# The fast tests compile much and run little: without LLVM's optimisations they take two
+# thirds of the time. The slow ones compile as users do.
+test: export XLA_FLAGS ?= --xla_backend_optimization_level=0
+
 test: .venv/installed
 	$(BIN)/python -m pytest -n 2
 

@@ -21,7 +21,7 @@ test test-slow: export GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1:glibc.malloc.mma
 test: export XLA_FLAGS ?= --xla_backend_optimization_level=0
 
 test: .venv/installed
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist=loadfile
 
 test-slow: .venv/installed
 	$(BIN)/python -m pytest -m slow

@@ -64,7 +64,9 @@ def test_a_stack_is_its_layers_in_a_row(unrolled, remat, monkeypatch):
     for got, want in zip(scanned(X), in_a_row(X), strict=True):
         np.testing.assert_allclose(got, want, rtol=1e-6)
     got, want = (jax.grad(lambda x, f=f: f(x)[1].sum())(X) for f in (scanned, in_a_row))
-    np.testing.assert_allclose(got, want, rtol=1e-5)
+    # One element is a difference of larger ones, and errs as much as they do.
+    largest = np.abs(want).max() * np.finfo(np.float32).eps
+    np.testing.assert_allclose(got, want, rtol=1e-6, atol=largest)
 
 
 def test_layers_draw_weights_and_dropout_of_their_own():

@@ -31,6 +31,12 @@ def folder(tmp_path_factory):
 def start(folder, monkeypatch):
     """Starts in that folder, and leaves SeqIO as it was."""
     monkeypatch.chdir(folder)
+    for name in seqio.TaskRegistry.names():
+        # A task keeps the folder that other tests of this process gave it.
+        if isinstance(
+            source := seqio.TaskRegistry.get(name).source, seqio.TfdsDataSource
+        ):
+            source.tfds_dataset.override_data_dir(None)
     yield
     seqio.set_tfds_data_dir_override(None)
     seqio.set_global_cache_dirs([])

@@ -22,7 +22,7 @@ from dtvg_jax.models import backbone
 CASES = golden.CASES
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", golden.quick(CASES))
 @pytest.mark.parametrize("what", ["logits", "plain_logits"])
 def test_logits_are_those_of_torch(name: str, what: str) -> None:
     b, v = golden.load(name), golden.values(name)
@@ -41,7 +41,7 @@ def test_logits_with_a_prompt_per_row_are_those_of_torch(name: str) -> None:
     golden.assert_close(got[real], v["logits"][real])
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", golden.quick(CASES))
 def test_greedy_tokens_are_those_of_torch(name: str) -> None:
     v = golden.values(name)
     got = golden.greedy(name)(v["prompt"], v["inputs"], 8)

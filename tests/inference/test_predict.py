@@ -213,6 +213,7 @@ def test_a_named_pipe_is_a_file_of_lines(tmp_path):
     writer.join()
 
 
+@pytest.mark.slow
 def test_each_line_has_a_prompt_of_its_own_where_the_method_looks(tmp_path):
     """The answers are those with the lines' prompts made beforehand, one by one."""
     backbone, rng = load_backbone("miniature"), np.random.default_rng(0)

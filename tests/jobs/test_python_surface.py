@@ -16,6 +16,7 @@ import dtvg_jax
 README = pathlib.Path(__file__).resolve().parents[2] / "README.md"
 
 
+@pytest.mark.slow
 def test_the_example_of_the_readme_runs(cache, tmp_path, monkeypatch):
     section = README.read_text().split("## From Python")[1].split("\n## ")[0]
     lines = [x[4:] for x in section.splitlines() if x.startswith("    ")]

@@ -10,6 +10,7 @@ import pytest
 from dtvg_jax import files, report
 from dtvg_jax.jobs import verify_resume
 
+pytestmark = pytest.mark.slow  # two jobs, one of which is killed
 TINY = [
     "--gin_file=gin/test/small_job.gin",
     "--gin.job.Job.targets=[]",

@@ -10,6 +10,7 @@ import pathlib
 import re
 import unicodedata
 
+import golden_backbones as golden
 import numpy as np
 import pytest
 import sentencepiece
@@ -155,7 +156,11 @@ def open_tables(shared, cache):
     return tables
 
 
-@pytest.mark.parametrize("task", WORDINGS)
+# One of each form: a class, a pair, a score, several rows a question, spans, generation.
+QUICK = ("sst2", "superglue-cb", "stsb", "superglue-multirc", "squad", "e2e")
+
+
+@pytest.mark.parametrize("task", golden.quick(list(WORDINGS), QUICK))
 def test_every_row_is_in_one_split_worded_as_by_hand(task, open_tables, pieces, shared):
     tables = open_tables(task)
     info = TASKS[task]

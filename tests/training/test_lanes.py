@@ -158,13 +158,13 @@ def train(method, given, steps=25, lane=None, config=T5, step_fn=None):
 @pytest.mark.parametrize(
     ("method", "config"),
     [
-        ("prompt_tuning", T5),
+        pytest.param("prompt_tuning", T5, marks=pytest.mark.slow),
         ("prompt_tuning", LLAMA),
-        ("prompt_tuning", EMBEDDED),
+        pytest.param("prompt_tuning", EMBEDDED, marks=pytest.mark.slow),
         ("dtvg", T5),
-        ("dtvg", LLAMA),
+        pytest.param("dtvg", LLAMA, marks=pytest.mark.slow),
         ("dtvg", EMBEDDED),
-        ("attempt", T5),
+        pytest.param("attempt", T5, marks=pytest.mark.slow),
         pytest.param("attempt", LLAMA, marks=pytest.mark.slow),
         pytest.param("attempt", EMBEDDED, marks=pytest.mark.slow),
     ],

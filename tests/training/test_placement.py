@@ -38,7 +38,10 @@ def train(mesh: Mesh, devices: int, config=test_lanes.T5) -> np.ndarray:
 @pytest.mark.parametrize(
     ("mesh", "config"),
     # The second gathers a layer in the body of a loop.
-    [(Mesh(lanes=2), test_lanes.T5), (Mesh(fsdp=2), test_lanes.LLAMA)],
+    [
+        pytest.param(Mesh(lanes=2), test_lanes.T5, marks=pytest.mark.slow),
+        (Mesh(fsdp=2), test_lanes.LLAMA),
+    ],
     ids=["lanes", "fsdp"],
 )
 def test_two_devices_give_the_same_prompts(mesh, config):

@@ -33,9 +33,8 @@ def start(folder, monkeypatch):
     monkeypatch.chdir(folder)
     for name in seqio.TaskRegistry.names():
         # A task keeps the folder that other tests of this process gave it.
-        if isinstance(
-            source := seqio.TaskRegistry.get(name).source, seqio.TfdsDataSource
-        ):
+        source = seqio.TaskRegistry.get(name).source
+        if isinstance(source, seqio.TfdsDataSource):
             source.tfds_dataset.override_data_dir(None)
     yield
     seqio.set_tfds_data_dir_override(None)

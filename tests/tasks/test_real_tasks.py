@@ -156,7 +156,7 @@ def open_tables(shared, cache):
     return tables
 
 
-# One of each form: a class, a pair, a score, several rows a question, spans, generation.
+# A class, a pair, a score, several rows of a question, spans, generation.
 QUICK = ("sst2", "superglue-cb", "stsb", "superglue-multirc", "squad", "e2e")
 
 

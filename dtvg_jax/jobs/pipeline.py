@@ -92,12 +92,7 @@ def run(
         )
         mesh = placement.described(place, backbone.config, job.dtype)
         taken = taken_prompts.of_job(job, folder)
-        facts: JsonObject = {
-            "backbone_digest": backbone.digest,
-            "vocabulary_digest": backbone.vocabulary.digest,
-            "taken": taken_prompts.as_json(taken),
-        }
-        planned = job_folder.planned(job, taken, facts)
+        planned = _planned(job, backbone, taken)
         job_folder.check_plan(folder, planned)
         # All that can be wrong with the settings is found before the plan is written:
         # a corrected job may then use the same folder.
@@ -130,6 +125,15 @@ def run(
             results = _run(work)
         report.save(folder, results)
         return report.write(folder)
+
+
+def _planned(job: Job, backbone: Backbone, taken: Takes) -> JsonObject:
+    facts: JsonObject = {
+        "backbone_digest": backbone.digest,
+        "vocabulary_digest": backbone.vocabulary.digest,
+        "taken": taken_prompts.as_json(taken),
+    }
+    return job_folder.planned(job, taken, facts)
 
 
 @hosts.written_once

@@ -109,22 +109,7 @@ def train(
             # From here on the log can be truncated to where this program began.
             _save(loop, state, at.validated)
         state, validated = _steps(loop, state, at.validated, validate, check)
-        best, scores = placement.fetch(state.best), dict(enumerate(validated.best))
-        prompts = lanes.best_prompts(method, state.best, fixed.context)
-        # Lanes that failed before they were ever validated.
-        if unseen := [k for k, found in scores.items() if not found]:
-            start = validate(prompts, unseen)
-            scores |= dict(zip(unseen, start, strict=True))
-        seconds = time.monotonic() - began
-        return Trained(
-            best,
-            prompts,
-            placement.fetch(state.alive),
-            list(scores.values()),
-            seconds,
-            validated.lane_step,
-            validated.stopped,
-        )
+        return _trained(loop, state, validated, validate)
 
 
 class _Loop(NamedTuple):
@@ -168,6 +153,27 @@ def _steps(
                 lane_step = min(seconds / taken, validated.lane_step or math.inf)
                 validated = dataclasses.replace(validated, lane_step=lane_step)
             at = stop
+
+
+def _trained(
+    loop: _Loop, state: lanes.State, validated: Validated, validate: Validate
+) -> Trained:
+    """Gathers what the lanes have come to."""
+    prompts = lanes.best_prompts(loop.training.method, state.best, loop.fixed.context)
+    scores = dict(enumerate(validated.best))
+    # Lanes that failed before they were ever validated.
+    if unseen := [k for k, found in scores.items() if not found]:
+        start = validate(prompts, unseen)
+        scores |= dict(zip(unseen, start, strict=True))
+    return Trained(
+        loop.placement.fetch(state.best),
+        prompts,
+        loop.placement.fetch(state.alive),
+        list(scores.values()),
+        time.monotonic() - loop.began,
+        validated.lane_step,
+        validated.stopped,
+    )
 
 
 def _validate(

@@ -1,5 +1,6 @@
 """Predictions of many prompts on many splits at once: those of each alone, in order."""
 
+import dataclasses
 import functools
 import itertools
 
@@ -8,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import tiny_t5
 
 from dtvg_jax import methods
 from dtvg_jax.formats import load
@@ -16,19 +18,10 @@ from dtvg_jax.methods import attempt
 from dtvg_jax.methods.row_prompts import Prompts, RowPrompt
 from dtvg_jax.models import backbone as backbones
 from dtvg_jax.models.llama import LlamaConfig
-from dtvg_jax.models.t5_config import T5Config
 from dtvg_jax.training import placement
 
 LENGTHS = (8, 4)
-TINY = T5Config(
-    vocab_size=258,
-    d_model=16,
-    d_kv=4,
-    num_heads=2,
-    d_ff=32,
-    num_layers=1,
-    num_decoder_layers=1,
-)
+TINY = dataclasses.replace(tiny_t5.CONFIG, vocab_size=258)
 
 
 class Vocabulary(fake_table.ByteVocabulary):

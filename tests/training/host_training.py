@@ -13,13 +13,13 @@ import fake_table
 import jax
 import jax.numpy as jnp
 import numpy as np
+import tiny_t5
 
 from dtvg_jax import methods
 from dtvg_jax.inference import split_decoding
 from dtvg_jax.methods.row_prompts import Prompts
 from dtvg_jax.models import backbone as backbones
 from dtvg_jax.models.backbone import Backbone
-from dtvg_jax.models.t5_config import T5Config
 from dtvg_jax.training import (
     hosts,
     lanes,
@@ -32,16 +32,7 @@ from dtvg_jax.training import (
 from dtvg_jax.training.placement import Placement
 from dtvg_jax.training.runs import Lane, Run
 
-CONFIG = T5Config(
-    vocab_size=64,
-    d_model=16,
-    d_kv=4,
-    num_heads=2,
-    d_ff=32,
-    num_layers=1,
-    num_decoder_layers=1,
-    dropout_rate=0.1,
-)
+CONFIG = tiny_t5.CONFIG
 STAGE = stages.Stage(
     steps=6,
     learning_rate=0.1,

@@ -11,21 +11,14 @@ import sys
 import jax
 import jax.numpy as jnp
 import pytest
+import tiny_t5
 
 from dtvg_jax.errors import InputError
 from dtvg_jax.methods import METHODS
 from dtvg_jax.models.t5_config import T5Config
 from dtvg_jax.training import compile_ahead, placement, tpu_slices
 
-TINY = T5Config(
-    vocab_size=64,
-    d_model=16,
-    d_kv=4,
-    num_heads=2,
-    d_ff=32,
-    num_layers=1,
-    num_decoder_layers=1,
-)
+TINY = tiny_t5.CONFIG
 SHAPES = compile_ahead.Shapes(
     lanes=4,
     groups=2,

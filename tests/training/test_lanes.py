@@ -7,26 +7,17 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+import tiny_t5
 
 from dtvg_jax.formats.load import load_backbone
 from dtvg_jax.methods import METHODS
 from dtvg_jax.models import backbone as backbones
 from dtvg_jax.models.llama import LlamaConfig
-from dtvg_jax.models.t5_config import T5Config
 from dtvg_jax.training import lanes, optimisers, step
 
 K, G, S, P, H, B = 4, 2, 3, 5, 16, 6
 EMBEDDED = "miniature"  # stands for a config: the backbone of the package
-T5 = T5Config(
-    vocab_size=64,
-    d_model=H,
-    d_kv=4,
-    num_heads=2,
-    d_ff=32,
-    num_layers=1,
-    num_decoder_layers=1,
-    dropout_rate=0.1,
-)
+T5 = tiny_t5.CONFIG
 LLAMA = LlamaConfig(
     vocab_size=64,
     hidden_size=H,

@@ -132,7 +132,7 @@ def token_table(
     """Opens the token table of a split, making it where the cache has none.
 
     Args:
-      task: a name of the catalogue, such as "superglue-rte", or a SeqIO task that
+      task: a name of the catalogue, such as "superglue-cb", or a SeqIO task that
         `settings.tasks_module` registers.
       split: "train", "validation" or "test".
       settings: see there.

@@ -1,4 +1,4 @@
-"""Prompts in foreign formats: PEFT adapters, .npy, google-research/prompt-tuning.
+"""Prompts in the formats of others: PEFT, .npy, google-research/prompt-tuning.
 
 Reading gives rows `[P, H]` in float32; writing gives the bytes of each file, by its
 name after that of the prompt, so that the caller decides when they appear.
@@ -37,8 +37,8 @@ PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt")
 class Prompt(NamedTuple):
     """A prompt that was read.
 
-    decoder_only: of the backbone that it is for; None where the file does not say it
-    notes: what the reader took or left
+    decoder_only: whether it is for a decoder-only backbone; None if the file is silent
+    notes: what the user should know of how it was read
     """
 
     rows: Rows
@@ -49,7 +49,7 @@ class Prompt(NamedTuple):
 def read(path: pathlib.Path) -> Prompt:
     """Reads a prompt: a PEFT folder, a NumPy file, a folder of prompt-tuning's.
 
-    Raises InputError for what is none of these, is damaged or is no prompt.
+    Raises InputError for any other file, a damaged one, and arrays that are not [P, H].
     """
     if path.is_dir():
         prompt = _read_peft(path) if (path / PEFT_CONFIG).is_file() else None
@@ -112,7 +112,7 @@ def peft(rows: Rows, config: backbone.Config, base_model: str) -> dict[str, byte
         "tokenizer_name_or_path": None,
     }
     arrays = {PEFT_TENSOR: np.ascontiguousarray(rows)}
-    # The config comes last: without it a folder is no adapter.
+    # The config comes last: without it a folder is not an adapter.
     return {
         f"/{PEFT_WEIGHTS}": safetensors_numpy.save(arrays, {"format": "pt"}),
         f"/{PEFT_CONFIG}": json.dumps(attributes, indent=2, sort_keys=True).encode(),
@@ -120,27 +120,56 @@ def peft(rows: Rows, config: backbone.Config, base_model: str) -> dict[str, byte
 
 
 def _read_peft(folder: pathlib.Path) -> Prompt:
-    said = files.read_json(folder / PEFT_CONFIG, "save the adapter again")
-    path = folder / PEFT_WEIGHTS
-    if said.get("peft_type") != "PROMPT_TUNING":
+    config_path, path = folder / PEFT_CONFIG, folder / PEFT_WEIGHTS
+    config = files.read_json(config_path, "save the adapter again")
+    decoder_only = _check_peft_config(config_path, config)
+    rows = _peft_rows(path)
+    count, width = config.get("num_virtual_tokens"), config.get("token_dim")
+    shapes = [(count, width), (2 * count, width)] if type(count) is int else []
+    if rows.shape not in shapes:
         raise InputError(
-            f"{folder}/{PEFT_CONFIG}: peft_type is {said.get('peft_type')!r}; only "
-            "PROMPT_TUNING is one prompt in front of the input."
+            f"{path}: {PEFT_TENSOR} is {list(rows.shape)}, but {PEFT_CONFIG} says "
+            f"num_virtual_tokens {count!r} and token_dim {width!r}."
+        )
+    if len(rows) == count:
+        return Prompt(rows, decoder_only)
+    note = (
+        f"{folder} has 2 x {count} rows, as PEFT makes for a T5 unless it is told "
+        f"num_transformer_submodules=1; the first {count} are the prompt, PEFT never "
+        "uses the others."
+    )
+    return Prompt(rows[:count], decoder_only, (note,))
+
+
+def _check_peft_config(path: pathlib.Path, config: files.JsonObject) -> bool | None:
+    """Tells whether an adapter is for a decoder-only model; None if it does not say.
+
+    Raises InputError for adapters of other kinds than a prompt alone.
+    """
+    if config.get("peft_type") != "PROMPT_TUNING":
+        raise InputError(
+            f"{path}: peft_type is {config.get('peft_type')!r}; only PROMPT_TUNING is "
+            "one prompt in front of the input."
         )
     by_task = {task: decoder_only for decoder_only, task in PEFT_TASKS.items()}
-    task = said.get("task_type")
+    task = config.get("task_type")
     if task is not None and task not in by_task:
         raise InputError(
-            f"{folder}/{PEFT_CONFIG}: task_type is {shown(task)}; an adapter with a "
-            f"head of its own is not read, only {' and '.join(by_task)}."
+            f"{path}: task_type is {shown(task)}; an adapter with a head of its own is "
+            f"not read, only {' and '.join(by_task)}."
         )
-    if said.get("modules_to_save"):
+    if config.get("modules_to_save"):
         raise InputError(
-            f"{folder}/{PEFT_CONFIG}: modules_to_save is "
-            f"{shown(said['modules_to_save'])}; a prompt alone is read."
+            f"{path}: modules_to_save is {shown(config['modules_to_save'])}; a prompt "
+            "alone is read."
         )
+    return by_task.get(str(task))
+
+
+def _peft_rows(path: pathlib.Path) -> np.ndarray:
+    """Reads the one tensor of an adapter; an empty array if it has none."""
     if not path.exists():
-        pickles = [p for p in folder.iterdir() if p.suffix in PICKLES]
+        pickles = [p for p in path.parent.iterdir() if p.suffix in PICKLES]
         raise _pickle(pickles[0]) if pickles else InputError(f"{path} is missing.")
     files.check_regular(path)
     try:
@@ -152,23 +181,7 @@ def _read_peft(folder: pathlib.Path) -> Prompt:
             f"{path} holds {', '.join(others)} beside {PEFT_TENSOR}; a prompt alone is "
             "read, and nothing of an adapter is left out."
         )
-    count, width = said.get("num_virtual_tokens"), said.get("token_dim")
-    rows = arrays.get(PEFT_TENSOR, np.zeros(0))
-    shapes = [(count, width), (2 * count, width)] if type(count) is int else []
-    if rows.shape not in shapes:
-        raise InputError(
-            f"{path}: {PEFT_TENSOR} is {list(rows.shape)}, but {PEFT_CONFIG} says "
-            f"num_virtual_tokens {count!r} and token_dim {width!r}."
-        )
-    decoder_only = by_task.get(str(task))
-    if len(rows) == count:
-        return Prompt(rows, decoder_only)
-    note = (
-        f"{folder} has 2 x {count} rows, as PEFT makes for a T5 unless it is told "
-        f"num_transformer_submodules=1; the first {count} are the prompt, PEFT never "
-        "uses the others."
-    )
-    return Prompt(rows[:count], decoder_only, (note,))
+    return arrays.get(PEFT_TENSOR, np.zeros(0))
 
 
 def _newest(folder: pathlib.Path) -> pathlib.Path:

@@ -1,4 +1,4 @@
-"""Where prepared TFDS data lie; what is missing is generated, or fetched if asked."""
+"""Finds prepared TFDS data; generates what is missing, or downloads it if asked."""
 
 import dataclasses
 import importlib
@@ -27,7 +27,7 @@ class _Split:
 
 @dataclasses.dataclass(frozen=True)
 class _Info:
-    """What is read of TFDS's record of a data set; the names are its own."""
+    """The fields that we read of TFDS's record of a data set, by its names."""
 
     fileFormat: str = "tfrecord"  # noqa: N815
     splits: tuple[_Split, ...] = ()
@@ -45,10 +45,10 @@ def folder(
       data_dir: of prepared TFDS data, or "miniature".
       cache_dir: where the miniature is written.
       builders: the data sets, "glue/rte:2.0.0"; those of the miniature are generated.
-      download: fetch and prepare those that are missing; a network is used only then.
+      download: download and prepare those that are missing; needs a network.
 
     Raises:
-      InputError: where the folder is absent, or the data cannot be had.
+      InputError: where the folder is absent, or the data cannot be prepared.
     """
     if data_dir == MINIATURE:
         return _miniature(cache_dir, builders)
@@ -59,7 +59,7 @@ def folder(
         _download(path, builders)
     if not path.is_dir():
         raise InputError(
-            f"data_dir = {data_dir!r} is no folder: give one of prepared TFDS "
+            f"data_dir = {data_dir!r} is not a folder: give one of prepared TFDS "
             f"data, or {MINIATURE!r} for generated data"
         )
     return path
@@ -69,7 +69,7 @@ def dataset(builder: str, root: str | os.PathLike[str] | None) -> pathlib.Path:
     """Finds the folder of a prepared data set, `builder`, in the data folder `root`.
 
     Raises:
-      InputError: where it is not there, or is not as TensorFlow can read it.
+      InputError: where it is missing, or in a format that TensorFlow cannot read.
     """
     if root is None:
         raise InputError(
@@ -115,7 +115,7 @@ def _fetched(
     builders: Sequence[str],
     download: bool,
 ) -> pathlib.Path:
-    """Gives a folder of the cache with copies of data sets at an address."""
+    """Copies data sets from an address, and gives the cache folder that has them."""
     if download:
         raise InputError(
             f"data sets cannot be prepared at {root}: prepare them in a local folder, "

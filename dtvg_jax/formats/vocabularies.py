@@ -92,10 +92,10 @@ def load_vocabulary(
 
 
 def tokenizer_config(vocabulary: Vocabulary, pieces: pathlib.Path) -> JsonObject:
-    """Gives the tokenizer_config.json that lets transformers count as we do.
+    """Gives the tokenizer_config.json that makes transformers use the same ids.
 
-    Its T5 tokenizer adds 100 sentinels unless it is told not to, which would be ids
-    that the embedding has no rows for, or that the pieces have already.
+    Its T5 tokenizer adds 100 sentinels by default: ids that the embedding may have no
+    rows for, or that the pieces have already.
     """
     own = sentencepiece.SentencePieceProcessor(model_file=str(pieces)).GetPieceSize()
     return {
@@ -110,7 +110,7 @@ def tokenizer_config(vocabulary: Vocabulary, pieces: pathlib.Path) -> JsonObject
 def with_sentinels(model: bytes, count: int) -> bytes:
     """Adds `<extra_id_0>` ... as the last ids of a SentencePiece model, 0 the highest.
 
-    So do SeqIO and Hugging Face.  The sentinels match at the start of a word.
+    SeqIO and Hugging Face do the same.  The sentinels match at the start of a word.
     """
     # Any: the module is made by protobuf when it is imported.
     proto = cast(Any, messages).ModelProto.FromString(model)

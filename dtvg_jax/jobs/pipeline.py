@@ -63,9 +63,13 @@ class _Work(NamedTuple):
     p_init: dict[int, Prompt]  # by seed
     evaluator: testing.Evaluator
     log: MetricsLog
-    check: Check
     taken: Takes
     profile: int | None
+
+    @property
+    def check(self) -> Check:
+        """Is called between steps and batches, on all hosts alike; may raise."""
+        return self.evaluator.setup.check
 
 
 def run(
@@ -90,7 +94,6 @@ def run(
         backbone, place = placement.load(
             job.backbone, job.dtype, job.mesh, job.cache_dir
         )
-        mesh = placement.described(place, backbone.config, job.dtype)
         taken = taken_prompts.of_job(job, folder)
         planned = _planned(job, backbone, taken)
         job_folder.check_plan(folder, planned)
@@ -101,12 +104,9 @@ def run(
         fits = {seed: lane_entries.fit(backbone, p) for seed, p in p_init.items()}
         entries_taken = taken_prompts.read(job, taken, store, fits)
         evaluator = _evaluator(job, backbone, place, check, taken)
-        splits = job_folder.split_digests(evaluator.tables)
-        job_folder.check_splits(folder, splits)
-        plan_json = planned | {"splits": splits}
+        mesh = placement.described(place, backbone.config, job.dtype)
         environment = job_folder.describe_environment(command) | {"mesh": mesh}
-        job_folder.write(folder, plan_json, config_gin, environment)
-        job_folder.check_shared(folder)
+        _write_plan(folder, planned, evaluator.tables, config_gin, environment)
         _begin(store, p_init, entries_taken)
         with metrics_log.opened(folder) as log:
             work = _Work(
@@ -118,7 +118,6 @@ def run(
                 p_init,
                 evaluator,
                 log,
-                evaluator.setup.check,
                 taken,
                 profile,
             )
@@ -134,6 +133,20 @@ def _planned(job: Job, backbone: Backbone, taken: Takes) -> JsonObject:
         "taken": taken_prompts.as_json(taken),
     }
     return job_folder.planned(job, taken, facts)
+
+
+def _write_plan(
+    folder: files.Path,
+    planned: JsonObject,
+    tables: token_tables.Tables,
+    config_gin: str,
+    environment: JsonObject,
+) -> None:
+    """Writes plan and settings; raises InputError where the data have changed."""
+    splits = job_folder.split_digests(tables)
+    job_folder.check_splits(folder, splits)
+    job_folder.write(folder, planned | {"splits": splits}, config_gin, environment)
+    job_folder.check_shared(folder)
 
 
 @hosts.written_once

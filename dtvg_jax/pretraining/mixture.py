@@ -1,4 +1,4 @@
-"""What is drawn when: bases, label maps, the curriculum, batches of token ids.
+"""Draws what is pretrained on: bases, label maps, the curriculum, batches of ids.
 
 A *base* is one skill in one layout; a *label map* is one way of writing its classes.
 The first map of a base is its canonical one. The batch of a step is a pure function of

@@ -61,7 +61,7 @@ def export_prompts(
             made[to.out / f"{name}{suffix}"] = content
     if existing := sorted(str(path) for path in made if path.exists()):
         raise InputError(
-            f"{existing[0]} is there already, and nothing is overwritten: remove it or "
+            f"{existing[0]} already exists, and nothing is overwritten: remove it or "
             "write to another folder."
         )
     for path, content in made.items():
@@ -202,13 +202,13 @@ def convert_backbone(
     if out.exists() and any(out.iterdir()):
         raise InputError(f"{out} is not empty, and nothing is overwritten.")
     params = source.checkpoint.params(dtype)
-    beside = out.with_name(f".{out.name}.{os.getpid()}")
+    temporary = out.with_name(f".{out.name}.{os.getpid()}")
     if format == "t5x":
-        t5x.write(beside, config, params, step)
+        t5x.write(temporary, config, params, step)
     else:
-        hugging_face.write_t5(beside, config, params)
-    source.copy_vocabulary(beside)
-    beside.rename(out)
+        hugging_face.write_t5(temporary, config, params)
+    source.copy_vocabulary(temporary)
+    temporary.rename(out)
 
 
 def _check_fit(

@@ -93,7 +93,7 @@ def test_a_copy_that_fails_leaves_nothing(model, tmp_path, monkeypatch):
 def test_what_changes_meanwhile_or_is_not_there_is_refused(
     model, tmp_path, monkeypatch
 ):
-    with pytest.raises(InputError, match="gs://bucket/folder/none is no folder"):
+    with pytest.raises(InputError, match="gs://bucket/folder/none is not a folder"):
         copies.fetched(model.parent / "none", tmp_path / "cache")
     real = copies._fetch
 

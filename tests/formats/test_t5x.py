@@ -134,7 +134,7 @@ def test_a_written_checkpoint_reads_back_the_same(
     assert {x.dtype for x in jax.tree.leaves(got)} == {jax.numpy.dtype(dtype)}
     named = t5x.open_checkpoint(tmp_path / "checkpoint_12")
     assert again.digest() == named.digest()
-    with pytest.raises(InputError, match="checkpoint_12 is there already"):
+    with pytest.raises(InputError, match="checkpoint_12 already exists"):
         t5x.write(tmp_path, config, params, 12)
 
 

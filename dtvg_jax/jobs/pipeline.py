@@ -81,12 +81,22 @@ def run(
     command: Sequence[str] = (),
     profile: int | None = None,
 ) -> Report:
-    """Runs a job, or resumes one, and returns what is in results.json.
+    """Runs a job in a folder, or resumes it, and writes its report there.
 
-    `check` is called between steps and batches and may raise `errors.Stopped`. With
-    `profile` so many steps of each program are traced in the folder's profile/.
-    Raises InputError for missing data or backbone, for a folder that another process
-    holds, that holds a job of other settings, or that cannot be written.
+    Args:
+      job: the settings.
+      job_dir: the job's folder; made if absent. The same call resumes the job.
+      check: called between steps and batches; may raise `errors.Stopped`.
+      config_gin: the settings as gin has them, kept in the folder's config.gin.
+      command: the command line, kept in environment.json.
+      profile: how many steps of each program are traced in the folder's profile/.
+
+    Returns:
+      The report: `results` and `summary`, as in results.json, and its plots.
+
+    Raises:
+      InputError: for missing data or backbone, and for a folder that another process
+        holds, that has a job of other settings, or that cannot be written.
     """
     folder = files.expand(job_dir)
     with job_folder.locked(folder, check):
@@ -106,7 +116,7 @@ def run(
         evaluator = _evaluator(job, backbone, place, check, taken)
         mesh = placement.described(place, backbone.config, job.dtype)
         environment = job_folder.describe_environment(command) | {"mesh": mesh}
-        _write_plan(folder, planned, evaluator.tables, config_gin, environment)
+        job_folder.begin(folder, planned, evaluator.tables, config_gin, environment)
         _begin(store, p_init, entries_taken)
         with metrics_log.opened(folder) as log:
             work = _Work(
@@ -133,20 +143,6 @@ def _planned(job: Job, backbone: Backbone, taken: Takes) -> JsonObject:
         "taken": taken_prompts.as_json(taken),
     }
     return job_folder.planned(job, taken, facts)
-
-
-def _write_plan(
-    folder: files.Path,
-    planned: JsonObject,
-    tables: token_tables.Tables,
-    config_gin: str,
-    environment: JsonObject,
-) -> None:
-    """Writes plan and settings; raises InputError where the data have changed."""
-    splits = job_folder.split_digests(tables)
-    job_folder.check_splits(folder, splits)
-    job_folder.write(folder, planned | {"splits": splits}, config_gin, environment)
-    job_folder.check_shared(folder)
 
 
 @hosts.written_once

@@ -40,7 +40,7 @@ def f1(
 ) -> Scores:
     """Score F1 of the positive label.
 
-    A prediction that is no label counts as the opposite of its gold label, as in the
+    A prediction that is not a label counts as the opposite of its gold label, as in the
     reference.
 
     Args:
@@ -49,7 +49,7 @@ def f1(
       labels: of a task of your own, the positive one second; None: the catalogue's.
 
     Raises:
-      ValueError: where a gold text is no label of a two-class task.
+      ValueError: where a gold text is not a label of a two-class task.
     """
     _check(targets, predictions)
     pairs = [tuple(labels)] if labels else _PAIRS
@@ -76,7 +76,7 @@ def f1_multiclass(
       labels: of a task of your own; None: three labels of the catalogue.
 
     Raises:
-      ValueError: where a gold text is no label of the task.
+      ValueError: where a gold text is not a label of the task.
     """
     _check(targets, predictions)
     score = sklearn.metrics.fbeta_score(
@@ -105,7 +105,8 @@ def matthews_correlation(targets: Sequence[str], predictions: Sequence[str]) -> 
 def pearson(targets: Sequence[str], predictions: Sequence[str]) -> Scores:
     """Score the linear correlation of numbers written as texts.
 
-    What is no finite number counts as -1, as in the reference; a constant scores 0.
+    A text that is not a finite number counts as -1, as in the reference; constants
+    score 0.
     """
     return {"pearson": _correlation(scipy.stats.pearsonr, targets, predictions)}
 

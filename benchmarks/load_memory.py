@@ -1,6 +1,6 @@
 """Peak host memory and time of loading a backbone, against the size of its weights.
 
-    python benchmarks/load_memory.py
+    python -m benchmarks.load_memory
 
 Writes Hugging Face folders of published shapes with random weights, loads each in its
 own process and prints JSON. The memory is the growth of the process's resident peak

@@ -1,6 +1,6 @@
 """Programs that a job compiles: how many, and their seconds, cold and from the cache.
 
-    python benchmarks/programs.py
+    python -m benchmarks.programs
 
 A job over the twelve tasks of the quick start, some steps of each stage, run by two
 processes one after the other; both share a cache of token tables and programs, which
@@ -85,7 +85,8 @@ def main() -> None:
         found = {}
         for name in ("cold", "warm"):
             folder = str(pathlib.Path(scratch, name))
-            command = [sys.executable, __file__, scratch + "/cache", folder]
+            command = [sys.executable, "-m", "benchmarks.programs"]
+            command += [scratch + "/cache", folder]
             out = subprocess.run(command, check=True, capture_output=True, text=True)
             found[name] = json.loads(out.stdout.splitlines()[-1])
         print(json.dumps(found | {"cores": os.cpu_count()}, indent=1))

@@ -1,6 +1,6 @@
 """Whether memory, open files and threads stay as they are over many lines and steps.
 
-    python benchmarks/soak.py [--lines=50000] [--steps=2000]
+    python -m benchmarks.soak [--lines=50000] [--steps=2000]
 
 Feeds lines to one `predict` process, 1 in 100 of them bad and of each kind in turn, and
 checks every answer; then runs a training job. Prints JSON: resident memory in MiB, open

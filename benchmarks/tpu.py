@@ -1,7 +1,7 @@
 """Compiles the stage-1 step of many backbones for TPU slices, on a CPU.
 
-    JAX_PLATFORMS=cpu python benchmarks/tpu.py > tpu.jsonl
-    JAX_PLATFORMS=cpu python benchmarks/tpu.py --models=t5_1_1_xxl --slices=v5e:4x4
+    JAX_PLATFORMS=cpu python -m benchmarks.tpu > tpu.jsonl
+    JAX_PLATFORMS=cpu python -m benchmarks.tpu --models=t5_1_1_xxl --slices=v5e:4x4
 
 8 lanes of 8 rows, prompts of 100 rows, inputs of 256 and targets of 16 tokens,
 bfloat16, no dropout, all rows one microbatch. Prints a line of JSON as soon as a row is

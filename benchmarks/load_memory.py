@@ -26,7 +26,7 @@ from dtvg_jax.formats.families import t5 as t5_files
 from dtvg_jax.models import backbone
 from dtvg_jax.models.t5_config import T5Config
 
-MARK = 1.2
+LIMIT = 1.2
 SHAPES = {
     "t5_v1_1_base": T5Config(
         vocab_size=32128,
@@ -83,7 +83,9 @@ def main() -> None:
             rows.append(measure(pathlib.Path(folder), *case))
             print(json.dumps(rows[-1]), file=sys.stderr)
     print(
-        json.dumps({"mark": MARK, "device": jax.devices()[0].device_kind, "rows": rows})
+        json.dumps(
+            {"limit": LIMIT, "device": jax.devices()[0].device_kind, "rows": rows}
+        )
     )
 
 

@@ -88,8 +88,8 @@ def load_backbone(
 
     A folder is Hugging Face's or T5X's (a checkpoint, or the folder above it).
     `dtype` ("float32" or "bfloat16") is that of parameters and activations; prompts,
-    softmax, norms and logits are float32 in any case.  `training.placement.load`
-    spreads it over several devices.  A folder at an address such as
+    softmax, norms and logits are float32 in any case. `training.placement.load`
+    spreads it over several devices. A folder at an address such as
     gs://bucket/t5-base is copied into `cache_dir` once.
     Raises InputError with what is wrong in the folder and what would be right.
     """

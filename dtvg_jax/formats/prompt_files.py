@@ -88,7 +88,7 @@ def prompt_tuning(rows: Rows, *, decoder_only: bool, step: int) -> dict[str, byt
 def peft(rows: Rows, config: backbone.Config, base_model: str) -> dict[str, bytes]:
     """Gives the files of a PEFT prompt tuning adapter.
 
-    `num_transformer_submodules` is 1: the prompt is before the encoder only.  PEFT's
+    `num_transformer_submodules` is 1: the prompt is before the encoder only. PEFT's
     own default for a T5 is 2, which doubles the rows and uses the first half.
     """
     decoder_only = backbone.architecture(config).decoder_only

@@ -54,7 +54,7 @@ def find(folder: pathlib.Path) -> pathlib.Path | None:
 def open_checkpoint(folder: pathlib.Path) -> Checkpoint:
     """Opens a checkpoint and checks that its arrays and its config fit.
 
-    The optimizer's state is left out.  Raises InputError that names the arrays or
+    The optimizer's state is left out. Raises InputError that names the arrays or
     attributes that do not fit.
     """
     found = find(folder)
@@ -94,8 +94,8 @@ def write(
     """Writes `checkpoint_<step>` into a folder, with its config.json and config.gin.
 
     The checkpoint is a native one, version 3, of parameters and step without an
-    optimizer's state; it appears whole or not at all.  There is no config.gin for a T5
-    that T5X's network cannot express.  Raises InputError where something would be
+    optimizer's state; it appears whole or not at all. There is no config.gin for a T5
+    that T5X's network cannot express. Raises InputError where something would be
     overwritten, and for a backbone other than a T5.
     """
     folder = pathlib.Path(folder)

@@ -1,7 +1,7 @@
 """The files of a T5X checkpoint: an index in msgpack, arrays in TensorStore or Orbax.
 
 Reads native checkpoints of versions 2 and 3 and those written through Orbax, with or
-without OCDBT.  No path in the index is followed out of the checkpoint's folder.
+without OCDBT. No path in the index is followed out of the checkpoint's folder.
 """
 
 import pathlib
@@ -42,7 +42,7 @@ Opening: TypeAlias = np.ndarray | ts.Future[ts.TensorStore]
 def read_leaves(folder: pathlib.Path) -> dict[str, Tensor]:
     """Lists a checkpoint's parameters by path, "encoder/layers_0/mlp/wo/kernel".
 
-    The optimizer's state is not opened.  Raises InputError for a folder that is not a
+    The optimizer's state is not opened. Raises InputError for a folder that is not a
     whole T5X checkpoint.
     """
     state = state_folder(folder)
@@ -186,7 +186,7 @@ def _unpack(path: pathlib.Path) -> JsonObject:
     if tree.get("version", 3) not in (2, 3):
         raise InputError(
             f"{path} is of version {tree['version']} of T5X's format; known are 2 and "
-            "3.  Save it again with a newer T5X."
+            "3. Save it again with a newer T5X."
         )
     return tree
 

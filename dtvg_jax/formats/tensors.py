@@ -1,7 +1,7 @@
 """The tensors of a checkpoint: compared with a config, then read into our tree.
 
-A tensor is read in chunks, in the order of its file, into its final memory.  With the
-largest first, loading needs hardly more memory than the parameters do.  The layers of a
+A tensor is read in chunks, in the order of its file, into its final memory. With the
+largest first, loading needs hardly more memory than the parameters do. The layers of a
 stack are separate tensors in most files and one leaf in our tree.
 """
 

@@ -34,9 +34,9 @@ FILES = (*PIECES, TOKENIZER, TOKENIZER_CONFIG, ADDED_TOKENS, SPECIAL_TOKENS)
 class Vocabulary:
     """The vocabulary of a backbone.
 
-    `size` counts its ids; `digest` is the sha256 of its file.  `prefix_ids` come before
+    `size` counts its ids; `digest` is the sha256 of its file. `prefix_ids` come before
     every text (the beginning token of a tokenizer.json), `input_suffix` after an input
-    text.  Encoding adds neither, nor the end token `eos_id`.
+    text. Encoding adds neither, nor the end token `eos_id`.
     """
 
     size: int
@@ -110,7 +110,7 @@ def tokenizer_config(vocabulary: Vocabulary, pieces: pathlib.Path) -> JsonObject
 def with_sentinels(model: bytes, count: int) -> bytes:
     """Adds `<extra_id_0>` ... as the last ids of a SentencePiece model, 0 the highest.
 
-    SeqIO and Hugging Face do the same.  The sentinels match at the start of a word.
+    SeqIO and Hugging Face do the same. The sentinels match at the start of a word.
     """
     # Any: the module is made by protobuf when it is imported.
     proto = cast(Any, messages).ModelProto.FromString(model)

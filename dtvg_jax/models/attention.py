@@ -51,8 +51,8 @@ def attend(
     """Attends over all segments with one softmax, unscaled.
 
     Segments are never concatenated: a prefix that the rows share stays one copy, and a
-    cache of prompt, inputs and targets is used as it is.  A row that sees nothing gets
-    the mean of the values, not NaN.  On an NVIDIA GPU cuDNN's kernel computes bfloat16
+    cache of prompt, inputs and targets is used as it is. A row that sees nothing gets
+    the mean of the values, not NaN. On an NVIDIA GPU cuDNN's kernel computes bfloat16
     without dropout where it supports the shapes.
     """
     drops = dropout is not None and dropout.active

@@ -38,7 +38,7 @@ class Architecture(NamedTuple):
     decoder_only: bool
 
 
-# An architecture is a module of this folder and a line here.  A family of models that
+# An architecture is a module of this folder and a line here. A family of models that
 # differs only in its files is a module of formats/families.
 ARCHITECTURES: dict[type[Config], Architecture] = {
     t5.T5Config: Architecture(t5.module, t5.init_params, t5.take, decoder_only=False),
@@ -70,9 +70,9 @@ class Backbone(NamedTuple):
     """A frozen language model.
 
     The functions are pure and can be jitted and mapped over lanes with the parameters
-    unmapped: `jax.vmap(backbone.logits, in_axes=(None, 0, 0, 0, 0))`.  A prompt is
-    `[P, H]` for all rows or `[B, P, H]`, one per row; P may be 0.  Tokens are int32
-    with -1 as padding at the right.  Without `dropout_key` nothing is dropped.
+    unmapped: `jax.vmap(backbone.logits, in_axes=(None, 0, 0, 0, 0))`. A prompt is
+    `[P, H]` for all rows or `[B, P, H]`, one per row; P may be 0. Tokens are int32
+    with -1 as padding at the right. Without `dropout_key` nothing is dropped.
 
     logits(params, prompt, inputs [B, T], targets [B, L], dropout_key=None)
         -> float32 [B, L, V], the scores of each target token given those before it

@@ -1,7 +1,7 @@
 """The layers that T5 and Llama are made of, with their sharding names.
 
 Parameters take the dtype they are stored in; activations follow it; norms and logits
-are float32.  Heads come first, `[N, B, ...]`, so that keys shared by all
+are float32. Heads come first, `[N, B, ...]`, so that keys shared by all
 rows and keys of one row give scores of one layout without a transpose.
 """
 
@@ -94,7 +94,7 @@ def run(
 ) -> tuple[Array, PyTree[Array]]:
     """Runs a stack: one body for `count` layers, whose parameters are `[count, ...]`.
 
-    `given` and what is kept of the layers are `[count, ...]` too.  With `remat` a
+    `given` and what is kept of the layers are `[count, ...]` too. With `remat` a
     layer's activations are computed again for gradients, not kept.
     """
     if remat:

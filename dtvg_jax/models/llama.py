@@ -1,8 +1,8 @@
 """Llama, Qwen2, Qwen3: grouped queries, rotary positions, tied or untied head.
 
-A row is [prompt | inputs | padding | targets | padding].  Padding is never seen and
+A row is [prompt | inputs | padding | targets | padding]. Padding is never seen and
 positions count real tokens only, so a row gives the same logits alone and in any
-batch.  A prompt `[P, H]` runs through the layers once and all rows look at its keys
+batch. A prompt `[P, H]` runs through the layers once and all rows look at its keys
 and values: one copy, whatever the batch.
 """
 

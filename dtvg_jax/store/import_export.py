@@ -140,7 +140,7 @@ def import_prompts(
 
     A prompt's vector is its difference from `p_init`, a prompt file; without one, from
     the P_init that a job with this backbone draws by the prompt's seed; without a
-    backbone, from zero. `say` gets a line for each.  Raises InputError for a prompt
+    backbone, from zero. `say` gets a line for each. Raises InputError for a prompt
     that does not fit the backbone.
     """
     if len({one.name for one in wanted}) < len(wanted):

@@ -1,7 +1,7 @@
 """The families of backbones that can be read: a file for each, and their table.
 
 A new family that is a Llama with small differences is a file like `qwen3` and its name
-in this table.  Whether it is decoder-only follows from its architecture, see
+in this table. Whether it is decoder-only follows from its architecture, see
 `models.backbone`.
 """
 

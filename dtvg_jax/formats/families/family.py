@@ -21,8 +21,8 @@ class Family(NamedTuple):
 
     model_types: the values of model_type in config.json
     read: attributes of config.json and weights -> config, and the place in our tree of
-        each tensor.  It removes tensors that no model uses and duplicates from the
-        weights; the rest is compared with the names.  Raises InputError for what would
+        each tensor. It removes tensors that no model uses and duplicates from the
+        weights; the rest is compared with the names. Raises InputError for what would
         be another model.
     published: attributes of config.json -> config, for a published model without its
         weights

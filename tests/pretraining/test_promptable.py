@@ -15,7 +15,7 @@ def columns(**values: float) -> dict[str, list[float]]:
     return {name: [value] for name, value in values.items()}
 
 
-@pytest.found.parametrize(("last", "met"), [(90.0, True), (89.9, False)])
+@pytest.mark.parametrize(("last", "met"), [(90.0, True), (89.9, False)])
 def test_every_source_must_be_learnt_by_all_weights(last, met):
     scores = {"s1": {"full": [100.0, 80.0]}, "s2": {"full": [last, last]}}
     found = criteria.skills_learnt(scores, ("s1", "s2"))
@@ -56,7 +56,7 @@ def test_a_gap_that_is_none_is_not_closed():
     assert criteria.gap_closed(flat, SOURCES).figure.startswith("0 sources")
 
 
-@pytest.found.parametrize(("second", "met", "mean"), [(2, True, 5), (1, False, 4.5)])
+@pytest.mark.parametrize(("second", "met", "mean"), [(2, True, 5), (1, False, 4.5)])
 def test_the_gain_of_more_data_is_a_mean_over_targets(second, met, mean):
     scores = {
         "a": columns(tuned=80, tuned_x10=88),

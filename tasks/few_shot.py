@@ -43,15 +43,15 @@ def choose(
     """
     if rows < shots.k:
         raise ValueError(
-            f"There are {rows} training rows, fewer than {shots.k}: take fewer shots."
+            f"there are {rows} training rows, fewer than {shots.k}: take fewer shots"
         )
     if shots.rule == "random_k":
         return splits.permutation(rows, shots.seed)[: shots.k]
     if shots.rule != "balanced_k":
-        raise ValueError(f"The rule {shots.rule!r} is unknown: {' or '.join(RULES)}.")
+        raise ValueError(f"the rule {shots.rule!r} is unknown: {' or '.join(RULES)}")
     if classes is None:
         raise ValueError(
-            "Its answers are free texts, so no classes can be balanced: take random_k."
+            "its answers are free texts, so no classes can be balanced: take random_k"
         )
     return _balanced(shots, classes, number or len(set(classes)))
 

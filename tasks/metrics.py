@@ -149,7 +149,7 @@ def squad(targets: Sequence[Sequence[str]], predictions: Sequence[str]) -> Score
     common, exact = [], []
     for row, (answers, prediction) in enumerate(zip(targets, predictions, strict=True)):
         if not answers:
-            raise ValueError(f"Row {row} has no gold answer, so it cannot be scored.")
+            raise ValueError(f"row {row} has no gold answer, so it cannot be scored")
         guess = _normalise(prediction)
         golds = [_normalise(answer) for answer in answers]
         common.append(max(_token_f1(gold, guess) for gold in golds))
@@ -164,7 +164,7 @@ def _check(targets: Sequence[object], predictions: Sequence[object]) -> None:
     if not targets or len(targets) != len(predictions):
         raise ValueError(
             f"{len(targets)} gold answers and {len(predictions)} predictions cannot be "
-            "scored: there must be one of each for every row, and at least one row."
+            "scored: there must be one of each for every row, and at least one row"
         )
 
 

@@ -73,8 +73,8 @@ def dataset(builder: str, root: str | os.PathLike[str] | None) -> pathlib.Path:
     """
     if root is None:
         raise InputError(
-            f"The data set {builder} needs a data folder: give the folder that "
-            "TensorFlow Datasets were prepared in (tfds_data_dir)."
+            f"the data set {builder} needs a data folder: give the folder that "
+            "TensorFlow Datasets were prepared in (tfds_data_dir)"
         )
     return _dataset(builder, pathlib.Path(root))
 
@@ -82,22 +82,22 @@ def dataset(builder: str, root: str | os.PathLike[str] | None) -> pathlib.Path:
 def _dataset(builder: str, root: _Folder) -> _Folder:
     if not root.is_dir():
         raise InputError(
-            f"The data folder {root} does not exist: give the folder that "
-            "TensorFlow Datasets were prepared in (tfds_data_dir)."
+            f"the data folder {root} does not exist: give the folder that "
+            "TensorFlow Datasets were prepared in (tfds_data_dir)"
         )
     found = _find(builder, root)
     if found is None:
         name, _, version = builder.partition(":")
         raise InputError(
-            f"The data set {builder} is not prepared under {root} (no "
+            f"the data set {builder} is not prepared under {root} (no "
             f"{name}/{version}/{_INFO} there): prepare it with "
-            "TensorFlow Datasets, or give another data folder."
+            "TensorFlow Datasets, or give another data folder"
         )
     info = files.read_record(found / _INFO, _Info, _REMEDY)
     if info.fileFormat == "array_record":
         raise InputError(
-            f"The data set {found} is in the format array_record, which TensorFlow "
-            "Datasets cannot stream: prepare it again with file_format='tfrecord'."
+            f"the data set {found} is in the format array_record, which TensorFlow "
+            "Datasets cannot stream: prepare it again with file_format='tfrecord'"
         )
     return found
 
@@ -152,6 +152,6 @@ def _download(path: pathlib.Path, builders: Sequence[str]) -> None:
             tfds.builder(name, data_dir=str(path)).download_and_prepare()
         except Exception as error:  # whatever the network or a builder raises
             raise InputError(
-                f"{name} cannot be fetched: {error}. Prepare it where there is a "
+                f"{name} cannot be fetched: {error}; prepare it where there is a "
                 f"network, by `tfds build {name.partition(':')[0]} --data_dir DIR`"
             ) from None

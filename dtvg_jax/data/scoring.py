@@ -37,8 +37,8 @@ def score(table: TokenTable, predictions: Sequence[str]) -> dict[str, float]:
     counted = [n for n in how.metric_names or scores if n in scores]
     if not counted:
         raise InputError(
-            f"The metrics of task '{table.name}' returned none of "
-            f"{', '.join(how.metric_names or ['any name'])}."
+            f"the metrics of task '{table.name}' returned none of "
+            f"{', '.join(how.metric_names or ['any name'])}"
         )
     return scores | {"mean": sum(scores[n] for n in counted) / len(counted)}
 
@@ -51,9 +51,9 @@ def _finite(table: TokenTable, metric: str, value: object) -> float:
         number = math.nan
     if not math.isfinite(number):
         raise InputError(
-            f"The metric '{metric}' of task '{table.name}' is {value!r} on the split "
+            f"the metric '{metric}' of task '{table.name}' is {value!r} on the split "
             f"'{table.split}': it must be a finite number; return 0 where the metric "
-            "is not defined."
+            "is not defined"
         )
     return number
 
@@ -83,6 +83,6 @@ def _of_task(table: TokenTable, what: str) -> Iterator[None]:
         yield
     except Exception as error:
         raise InputError(
-            f"The {what} of task '{table.name}' fails on the split '{table.split}': "
+            f"the {what} of task '{table.name}' fails on the split '{table.split}': "
             f"{errors.describe(error)}"
         ) from error

@@ -39,7 +39,7 @@ def check_present(task: Task, split: str, tfds_data_dir: Path | None) -> None:
         # A path may hold brackets, which a pattern would take for a set of letters.
         found = [pattern] if os.path.isfile(pattern) else glob.glob(pattern)
         if not found or not all(map(os.path.isfile, found)):
-            raise InputError(f"There is no file {pattern}, which a task reads.")
+            raise InputError(f"there is no file {pattern}, which a task reads")
 
 
 def open_task(name: str, tasks_module: str, tfds_data_dir: Path | None) -> Task:
@@ -75,13 +75,13 @@ def mixture_rates(name: str, tasks_module: str) -> dict[str, float]:
             rates[task.name] = float(mixture.get_rate(task))
         except Exception as error:  # whatever a function of rates raises
             raise InputError(
-                f"The rate of {task.name} in the mixture {name!r} cannot be computed: "
-                f"{errors.describe(error)}."
+                f"the rate of {task.name} in the mixture {name!r} cannot be computed: "
+                f"{errors.describe(error)}"
             ) from error
         if not 0 < rates[task.name] < math.inf:
             raise InputError(
-                f"The rate of {task.name} in the mixture {name!r} is "
-                f"{rates[task.name]}: it must be a number > 0."
+                f"the rate of {task.name} in the mixture {name!r} is "
+                f"{rates[task.name]}: it must be a number > 0"
             )
     return rates
 
@@ -96,8 +96,8 @@ def import_tasks(tasks_module: str) -> None:
         catalogue.import_tasks(tasks_module)
     except Exception as error:  # whatever a user's module raises
         raise InputError(
-            f"The module '{tasks_module}' that should register SeqIO tasks cannot be "
-            f"imported: {errors.describe(error)}."
+            f"the module '{tasks_module}' that should register SeqIO tasks cannot be "
+            f"imported: {errors.describe(error)}"
         ) from error
 
 
@@ -105,7 +105,7 @@ def _registered(registry: Any, what: str, name: str, tasks_module: str) -> Any:
     names = list(registry.names())
     if name not in names:
         raise InputError(
-            f"The module '{tasks_module}' registers no SeqIO {what} "
+            f"the module '{tasks_module}' registers no SeqIO {what} "
             f"{name!r}{errors.nearest(name, names, 0.0)}"
         )
     return registry.get(name)
@@ -119,8 +119,8 @@ def scoring(task: Task) -> catalogue.Scoring:
     """
     if not task.predict_metric_fns:
         raise InputError(
-            f"Task '{task.name}' has no metric function of (targets, predictions): "
-            "give it one, since metric objects and scores are not used."
+            f"task '{task.name}' has no metric function of (targets, predictions): "
+            "give it one, since metric objects and scores are not used"
         )
     metrics = tuple(task.predict_metric_fns)
     known = described(task)
@@ -198,8 +198,8 @@ def text_rows(
     try:
         if split not in task.splits:
             raise InputError(
-                f"Task '{task.name}' has no split '{split}': "
-                f"it has {', '.join(sorted(task.splits))}."
+                f"task '{task.name}' has no split '{split}': "
+                f"it has {', '.join(sorted(task.splits))}"
             )
         dataset = _untokenised(task).get_dataset(
             None, split, shuffle=False, **_AS_STORED
@@ -210,7 +210,7 @@ def text_rows(
         raise
     except Exception as error:  # whatever data, a preprocessor or TensorFlow raise
         raise InputError(
-            f"The split '{split}' of task '{task.name}' cannot be read: "
+            f"the split '{split}' of task '{task.name}' cannot be read: "
             f"{_reason(error)}"
         ) from error
 
@@ -236,7 +236,7 @@ def _few_rows(task: Task, split: str, shots: Shots) -> Iterator[tokenise.TextRow
     try:
         yield from few_shot.of_texts(list(text_rows(task, split)), wanted)
     except ValueError as error:
-        raise InputError(f"Task '{task.name}': {error}") from None
+        raise InputError(f"task '{task.name}': {error}") from None
 
 
 def _untokenised(task: Task) -> Task:
@@ -257,9 +257,9 @@ def _untokenised(task: Task) -> Task:
     first = next((i for i, step in enumerate(steps) if step in tokenising), None)
     if first is None or any(step not in ending for step in steps[first + 1 :]):
         raise InputError(
-            f"Task '{task.name}' must end with seqio.preprocessors.tokenize, followed "
+            f"task '{task.name}' must end with seqio.preprocessors.tokenize, followed "
             "by nothing but append_eos: text is tokenised again for the backbone, so "
-            "every other step has to come before."
+            "every other step has to come before"
         )
     text = seqio.Feature(
         seqio.PassThroughVocabulary(1), add_eos=False, dtype=tf.string, rank=0
@@ -277,8 +277,8 @@ def _text_row(task: Task, example: Row, number: int) -> tokenise.TextRow:
         gold = json.loads(json.dumps(gold, default=_plain))
     except (TypeError, ValueError) as error:
         raise InputError(
-            f"The postprocessor of task '{task.name}' returns a gold answer that is "
-            f"not text, a number, a list or a dict: {gold!r}."
+            f"the postprocessor of task '{task.name}' returns a gold answer that is "
+            f"not text, a number, a list or a dict: {gold!r}"
         ) from error
     return tokenise.TextRow(inputs, targets, gold)
 

@@ -70,7 +70,7 @@ def check_classes(
             remedy = f"set targets_length = {max(len(whole), len(too)) + 1}"
         raise InputError(
             f"{where}: the targets {other!r} and {text!r} are the same {len(ids)} "
-            f"tokens, so no answer can tell them apart: {remedy}."
+            f"tokens, so no answer can tell them apart: {remedy}"
         )
 
 

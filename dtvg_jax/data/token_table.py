@@ -208,8 +208,8 @@ def _check_lengths(lengths: tuple[int, int], vocabulary: Vocabulary) -> None:
     ):
         if length < least:
             raise InputError(
-                f"A length of {length} for {what} leaves no room for their text: "
-                f"it must be at least {least} with this vocabulary."
+                f"a length of {length} for {what} leaves no room for their text: "
+                f"it must be at least {least} with this vocabulary"
             )
 
 

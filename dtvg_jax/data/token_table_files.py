@@ -191,8 +191,8 @@ def writable(path: pathlib.Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise InputError(
-            f"The token table {path} cannot be written: {error.strerror or error}. "
-            "Choose a cache folder that is writable and has room."
+            f"the token table {path} cannot be written: {error.strerror or error}; "
+            "choose a cache folder that is writable and has room"
         ) from error
 
 
@@ -206,10 +206,10 @@ def _fill(
 ) -> None:
     """Writes all files of a table, the metadata last, and syncs them to the disk."""
     seen, inputs, targets = _write_rows(building, rows, vocabulary, lengths)
-    where = f"The split '{origin.split}' of task '{origin.task}'"
+    where = f"the split '{origin.split}' of task '{origin.task}'"
     if seen.rows == 0:
         raise InputError(
-            f"{where} has no rows: prepare its data again, or choose another split."
+            f"{where} has no rows: prepare its data again, or choose another split"
         )
     if not free_answers:
         spelling.check_classes(seen.classes, seen.rows, vocabulary, where)

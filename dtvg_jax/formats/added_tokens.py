@@ -34,7 +34,7 @@ def check(folder: pathlib.Path, knows: Callable[[str], bool]) -> None:
                 raise InputError(
                     f"{token.path} adds the token {token.text!r}, which the vocabulary "
                     f"beside it does not have: save the tokenizer again with "
-                    f"transformers, which puts it into {TOKENIZER}, or remove it."
+                    f"transformers, which puts it into {TOKENIZER}, or remove it"
                 )
 
 

@@ -62,7 +62,7 @@ class Reader:
             isinstance(value, bool) and kind is not bool
         ):
             raise InputError(
-                f"'{name}' should be of type {kind.__name__}, not {shown(value)}."
+                f"'{name}' should be of type {kind.__name__}, not {shown(value)}"
             )
         return cast(T, value)
 
@@ -77,12 +77,12 @@ class Reader:
                 if value is not None and value != self.fixed[name]:
                     raise InputError(
                         f"'{name}' is {shown(value)}; this program only knows "
-                        f"{self.fixed[name]!r}."
+                        f"{self.fixed[name]!r}"
                     )
             elif name not in IRRELEVANT:
                 raise InputError(
                     f"the attribute {shown(name)} (value {shown(value)}) is not known "
-                    "here and might change the model; remove it if it does not."
+                    "here and might change the model; remove it if it does not"
                 )
         check_field_types(made)
         return made

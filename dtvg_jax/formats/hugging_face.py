@@ -66,7 +66,7 @@ def weight_files(folder: pathlib.Path) -> list[pathlib.Path]:
         if others := sorted(present - names):
             raise InputError(
                 f"{folder} holds two sets of weights: {INDEX} names {len(names)} files "
-                f"and not {others[0]}; remove the set that is not the model's."
+                f"and not {others[0]}; remove the set that is not the model's"
             )
         return [folder / name for name in sorted(names)]
     if (folder / SINGLE).exists():
@@ -74,7 +74,7 @@ def weight_files(folder: pathlib.Path) -> list[pathlib.Path]:
             raise InputError(
                 f"{folder} holds two sets of weights: {SINGLE}, and {others[0]} "
                 f"without the {INDEX} of its set; remove the one that is not "
-                "the model's."
+                "the model's"
             )
         return [folder / SINGLE]
     raise _no_weights(folder)
@@ -85,14 +85,14 @@ def _indexed(folder: pathlib.Path) -> set[str]:
     index = folder / INDEX
     weight_map = files.read_json(index, REMEDY).get("weight_map")
     if not isinstance(weight_map, dict) or not weight_map:
-        raise InputError(f"{index}: has no weight_map; it should name the files.")
+        raise InputError(f"{index}: has no weight_map; it should name the files")
     names = {str(name) for name in weight_map.values()}
     missing = sorted(n for n in names if not (folder / n).is_file())
     outside = sorted(n for n in names if pathlib.PurePath(n).name != n)
     if outside or missing:
         raise InputError(
             f"{index} names files that are not in the folder: "
-            f"{', '.join(outside or missing)}."
+            f"{', '.join(outside or missing)}"
         )
     return names
 
@@ -100,12 +100,12 @@ def _indexed(folder: pathlib.Path) -> set[str]:
 def _no_weights(folder: pathlib.Path) -> InputError:
     pickles = [*sorted(folder.glob("*.bin")), *sorted(folder.glob("*.pt*"))]
     if not pickles:
-        return InputError(f"{folder} has no {SINGLE} and no index of several.")
+        return InputError(f"{folder} has no {SINGLE} and no index of several")
     return InputError(
         f"{folder} has its weights as pickle ({pickles[0].name}), which can run code "
-        "and is not read. Convert it where torch and transformers are installed: "
+        "and is not read; convert it where torch and transformers are installed: "
         "AutoModel.from_pretrained(folder).save_pretrained(new_folder), with the "
-        "class that config.json names under 'architectures', writes safetensors."
+        "class that config.json names under 'architectures', writes safetensors"
     )
 
 
@@ -140,10 +140,10 @@ def _open_weights(paths: list[pathlib.Path]) -> dict[str, Tensor]:
                 }
         except (safetensors.SafetensorError, OSError) as error:
             raise InputError(
-                f"{path} is not a whole safetensors file: {error}."
+                f"{path} is not a whole safetensors file: {error}"
             ) from error
         if twice := sorted(found.keys() & weights.keys()):
-            raise InputError(f"{path}: the tensor {twice[0]} is in another file too.")
+            raise InputError(f"{path}: the tensor {twice[0]} is in another file too")
         weights |= found
     return weights
 

@@ -101,7 +101,7 @@ def check_dtype(dtype: str) -> None:
     """Raises InputError for a dtype that no backbone can have."""
     if dtype not in DTYPES:
         raise InputError(
-            f"the backbone's dtype is {dtype!r}; it should be {' or '.join(DTYPES)}."
+            f"the backbone's dtype is {dtype!r}; it should be {' or '.join(DTYPES)}"
         )
 
 
@@ -119,7 +119,7 @@ def open_source(where: str, cache_dir: str | os.PathLike[str] = CACHE) -> Source
             f"the backbone {where!r} is not there: it should be a Hugging Face folder "
             f"(config.json, model.safetensors, vocabulary), a T5X folder "
             f"(checkpoint_<step>, config, vocabulary) or one of the embedded: "
-            f"{', '.join(embedded)}."
+            f"{', '.join(embedded)}"
         )
     folder = pathlib.Path(os.path.abspath(folder))  # Links keep their names.
     is_hugging_face = any(folder.glob("model*.safetensors*"))

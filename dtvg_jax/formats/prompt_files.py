@@ -61,16 +61,16 @@ def read(path: pathlib.Path) -> Prompt:
     else:
         raise InputError(
             f"the prompt {path} is not there: it should be a PEFT adapter's folder or "
-            "a NumPy file."
+            "a NumPy file"
         )
     rows = prompt.rows
     if rows.ndim != 2 or 0 in rows.shape or str(rows.dtype) not in DTYPES:
         raise InputError(
             f"{path} holds {rows.dtype} {list(rows.shape)}; a prompt is [P, H], of "
-            f"{', '.join(DTYPES)}."
+            f"{', '.join(DTYPES)}"
         )
     if not np.isfinite(rows).all():
-        raise InputError(f"{path} holds values that are not finite.")
+        raise InputError(f"{path} holds values that are not finite")
     return prompt._replace(rows=np.ascontiguousarray(rows, np.float32))
 
 
@@ -129,7 +129,7 @@ def _read_peft(folder: pathlib.Path) -> Prompt:
     if rows.shape not in shapes:
         raise InputError(
             f"{path}: {PEFT_TENSOR} is {list(rows.shape)}, but {PEFT_CONFIG} says "
-            f"num_virtual_tokens {count!r} and token_dim {width!r}."
+            f"num_virtual_tokens {count!r} and token_dim {width!r}"
         )
     if len(rows) == count:
         return Prompt(rows, decoder_only)
@@ -149,19 +149,19 @@ def _check_peft_config(path: pathlib.Path, config: files.JsonObject) -> bool | N
     if config.get("peft_type") != "PROMPT_TUNING":
         raise InputError(
             f"{path}: peft_type is {config.get('peft_type')!r}; only PROMPT_TUNING is "
-            "one prompt in front of the input."
+            "one prompt in front of the input"
         )
     by_task = {task: decoder_only for decoder_only, task in PEFT_TASKS.items()}
     task = config.get("task_type")
     if task is not None and task not in by_task:
         raise InputError(
             f"{path}: task_type is {shown(task)}; an adapter with a head of its own is "
-            f"not read, only {' and '.join(by_task)}."
+            f"not read, only {' and '.join(by_task)}"
         )
     if config.get("modules_to_save"):
         raise InputError(
             f"{path}: modules_to_save is {shown(config['modules_to_save'])}; a prompt "
-            "alone is read."
+            "alone is read"
         )
     return by_task.get(str(task))
 
@@ -170,16 +170,16 @@ def _peft_rows(path: pathlib.Path) -> np.ndarray:
     """Reads the one tensor of an adapter; an empty array if it has none."""
     if not path.exists():
         pickles = [p for p in path.parent.iterdir() if p.suffix in PICKLES]
-        raise _pickle(pickles[0]) if pickles else InputError(f"{path} is missing.")
+        raise _pickle(pickles[0]) if pickles else InputError(f"{path} is missing")
     files.check_regular(path)
     try:
         arrays = safetensors_numpy.load_file(path)
     except (safetensors.SafetensorError, OSError) as error:
-        raise InputError(f"{path} is not a whole safetensors file: {error}.") from error
+        raise InputError(f"{path} is not a whole safetensors file: {error}") from error
     if others := sorted(arrays.keys() - {PEFT_TENSOR}):
         raise InputError(
             f"{path} holds {', '.join(others)} beside {PEFT_TENSOR}; a prompt alone is "
-            "read, and nothing of an adapter is left out."
+            "read, and nothing of an adapter is left out"
         )
     return arrays.get(PEFT_TENSOR, np.zeros(0))
 
@@ -191,12 +191,12 @@ def _newest(folder: pathlib.Path) -> pathlib.Path:
     if adapters := sorted(folder.glob(f"*/{PEFT_CONFIG}")):
         raise InputError(
             f"{folder} holds an adapter by name: give its own folder, "
-            f"{adapters[0].parent}."
+            f"{adapters[0].parent}"
         )
     if not found:
         raise InputError(
             f"{folder} holds no prompt: neither {PEFT_CONFIG} of PEFT nor "
-            f"{STACKS[False]}.{PROMPT} of prompt-tuning."
+            f"{STACKS[False]}.{PROMPT} of prompt-tuning"
         )
 
     def step(path: pathlib.Path) -> int:
@@ -217,14 +217,14 @@ def _read_numpy(path: pathlib.Path) -> Prompt:
     except (ValueError, EOFError, OSError, OverflowError) as error:
         if "Python objects" in str(error):
             raise _pickle(path) from error
-        raise InputError(f"{path} is not a whole NumPy file: {error}.") from error
+        raise InputError(f"{path} is not a whole NumPy file: {error}") from error
 
 
 def _pickle(path: pathlib.Path) -> InputError:
     return InputError(
-        f"{path} is a pickle, which can run code and is not read. Where it was made, "
+        f"{path} is a pickle, which can run code and is not read; where it was made, "
         "save the array alone: numpy.save('prompt.npy', array), or with PEFT "
-        "model.save_pretrained(folder), which writes safetensors."
+        "model.save_pretrained(folder), which writes safetensors"
     )
 
 

@@ -59,7 +59,7 @@ def open_checkpoint(folder: pathlib.Path) -> Checkpoint:
     """
     found = find(folder)
     if found is None:
-        raise InputError(f"{folder} holds no folder checkpoint_<step> of T5X.")
+        raise InputError(f"{folder} holds no folder checkpoint_<step> of T5X")
     config_file, attributes = _attributes(found)
     leaves = _unscanned(found, t5x_files.read_leaves(found))
     try:
@@ -109,7 +109,7 @@ def write(
     if target.exists() or conflicting:
         raise InputError(
             f"{target if target.exists() else conflicting[0]} already exists, and "
-            "nothing is overwritten: remove it or give another folder."
+            "nothing is overwritten: remove it or give another folder"
         )
     temporary = folder / f"{target.name}.tmp-{int(time.time())}"
     temporary.mkdir(parents=True)
@@ -138,12 +138,12 @@ def _name(slot: Slot) -> str:
 def _writable(config: backbone.Config) -> t5.T5Config:
     """Returns the config of a T5 that T5X can express; raises InputError for others."""
     if not isinstance(config, t5.T5Config):
-        raise InputError("only a T5 can be written as T5X, which has no other models.")
+        raise InputError("only a T5 can be written as T5X, which has no other models")
     if config.tied_head != config.scale_outputs:
         raise InputError(
             "T5X scales the decoder's output exactly where the head is tied to the "
             f"embedding; this T5 has tied_head {config.tied_head} and scale_outputs "
-            f"{config.scale_outputs}, so it cannot be written as T5X."
+            f"{config.scale_outputs}, so it cannot be written as T5X"
         )
     return config
 
@@ -189,7 +189,7 @@ def _attributes(checkpoint: pathlib.Path) -> tuple[pathlib.Path, JsonObject]:
     raise InputError(
         f"{checkpoint} does not say what model it is of: put the config.gin that T5X "
         "wrote, or a config.json with Hugging Face's attributes, into this folder or "
-        "the one above."
+        "the one above"
     )
 
 
@@ -212,7 +212,7 @@ def _unscanned(folder: pathlib.Path, leaves: dict[str, Tensor]) -> dict[str, Ten
             found[path] = _joined(path, tensor)
             continue
         if len(tensor.shape) < 2:
-            raise InputError(f"{folder}: {path} should have its layers along axis 1.")
+            raise InputError(f"{folder}: {path} should have its layers along axis 1")
         for i in range(tensor.shape[1]):
             layer = _layer(tensor, i, whole)
             found[f"{stack}/layers_{i}/{rest}"] = _joined(path, layer)

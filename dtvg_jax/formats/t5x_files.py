@@ -55,13 +55,13 @@ def read_leaves(folder: pathlib.Path) -> dict[str, Tensor]:
     if not places:
         raise InputError(
             f"{folder} is not a T5X checkpoint: it should hold the file 'checkpoint' "
-            "and a folder per array, or a folder 'state' as Orbax writes it."
+            "and a folder per array, or a folder 'state' as Orbax writes it"
         )
     root = next((r for r in ROOTS if r + EMBEDDING in places), None)
     if root is None:
         raise InputError(
             f"{folder} has no parameter target/{EMBEDDING}: it is not the checkpoint "
-            "of a T5, or that array is missing."
+            "of a T5, or that array is missing"
         )
     found = {p.removeprefix(root): v for p, v in places.items() if p.startswith(root)}
     # All are opened at once, since each waits for a small file of its own.
@@ -111,7 +111,7 @@ def _tensor(folder: pathlib.Path, path: str, opening: Opening) -> Tensor:
         # Reading one chunk would take more memory than the whole array.
         raise InputError(
             f"{folder}: the array {path} is {list(store.shape)}, but its chunks are "
-            f"{list(chunk)}, which is more."
+            f"{list(chunk)}, which is more"
         )
     return Tensor(tuple(store.shape), dtype, read, (chunk[0] if chunk else None) or 1)
 
@@ -127,7 +127,7 @@ def _closed(folder: pathlib.Path, path: str, error: ValueError) -> InputError:
 
 def _first(error: ValueError) -> str:
     """Gives TensorStore's message without the spec that it adds."""
-    return str(error).partition(" [tensorstore_spec")[0] + "."
+    return str(error).partition(" [tensorstore_spec")[0]
 
 
 def _ocdbt(state: pathlib.Path) -> Iterator[tuple[str, Stored]]:
@@ -173,20 +173,20 @@ def _unpack(path: pathlib.Path) -> JsonObject:
     if content.startswith(TENSORFLOW):
         raise InputError(
             f"{path} is a TensorFlow checkpoint (Mesh TensorFlow); T5X can convert it, "
-            "and then it is read here."
+            "and then it is read here"
         )
     try:
         tree = serialization.msgpack_restore(content)
     except (*DAMAGE, msgpack.UnpackException) as error:
         raise InputError(
-            f"{path} is not a whole msgpack file of T5X: {error}."
+            f"{path} is not a whole msgpack file of T5X: {error}"
         ) from error
     if not isinstance(tree, dict):
-        raise InputError(f"{path} holds no tree of parameters.")
+        raise InputError(f"{path} holds no tree of parameters")
     if tree.get("version", 3) not in (2, 3):
         raise InputError(
             f"{path} is of version {tree['version']} of T5X's format; known are 2 and "
-            "3. Save it again with a newer T5X."
+            "3; save it again with a newer T5X"
         )
     return tree
 
@@ -198,17 +198,17 @@ def _stored(state: pathlib.Path, path: str, spec: JsonObject) -> Stored:
     name = spec.get("path") or inner
     driver = spec.get("driver", "zarr")
     if not isinstance(name, str) or "\0" in name or driver != "zarr":
-        raise InputError(f"{state}/checkpoint: {path} does not name a zarr array.")
+        raise InputError(f"{state}/checkpoint: {path} does not name a zarr array")
     folder = state / name
     if not folder.resolve().is_relative_to(state.resolve()) or name.startswith("/"):
         raise InputError(
             f"{state}/checkpoint: {path} points to {name!r}, out of the checkpoint's "
-            "folder; that is not followed."
+            "folder; that is not followed"
         )
     if not folder.is_dir():
         raise InputError(
             f"{state}/checkpoint: {path} points to {name!r}, a folder that is missing; "
-            "copy the whole checkpoint."
+            "copy the whole checkpoint"
         )
     metadata = spec.get("metadata")
     metadata = metadata if isinstance(metadata, dict) else {}

@@ -73,7 +73,7 @@ def attributes(path: pathlib.Path) -> JsonObject:
         if isinstance(statement, config_parser.IncludeStatement):
             raise InputError(
                 f"{path} includes {statement.filename}: give the whole configuration, "
-                f"as T5X writes it beside its checkpoints, or {INSTEAD}."
+                f"as T5X writes it beside its checkpoints, or {INSTEAD}"
             )
         if not isinstance(statement, config_parser.BindingStatement):
             continue
@@ -82,14 +82,14 @@ def attributes(path: pathlib.Path) -> JsonObject:
         elif statement.selector.rpartition(".")[2] == "T5Config":
             bound[statement.arg_name] = statement.value
     if not bound:
-        raise InputError(f"{path} binds nothing of T5X's T5Config; {INSTEAD}.")
+        raise InputError(f"{path} binds nothing of T5X's T5Config; {INSTEAD}")
     for name in bound.keys() - IRRELEVANT:
         value = bound[name]
         for _ in range(len(macros)):
             value = macros.get(value, value) if isinstance(value, _Named) else value
         if isinstance(value, _Named) or name not in NAMES:
             raise InputError(
-                f"{path}: T5Config.{name} = {value} is not known here; {INSTEAD}."
+                f"{path}: T5Config.{name} = {value} is not known here; {INSTEAD}"
             )
         bound[name] = value
     return _attributes(path, bound)
@@ -135,7 +135,7 @@ def _attributes(path: pathlib.Path, bound: JsonObject) -> JsonObject:
     if activations not in FEED_FORWARD:
         known = ", ".join(str(names) for names in FEED_FORWARD)
         raise InputError(
-            f"{path}: T5Config.mlp_activations is {activations!r}; known are {known}."
+            f"{path}: T5Config.mlp_activations is {activations!r}; known are {known}"
         )
     found["feed_forward_proj"] = FEED_FORWARD[activations]
     return found
@@ -147,4 +147,4 @@ def _statements(path: pathlib.Path) -> list[object]:
     except InputError:
         raise
     except (SyntaxError, ValueError, IndexError, RecursionError) as error:
-        raise InputError(f"{path} cannot be read as gin: {error}.") from error
+        raise InputError(f"{path} cannot be read as gin: {error}") from error

@@ -145,7 +145,7 @@ def check(
         problems.append(f"neither {' nor '.join(FLOATS)}: {'; '.join(strange)}")
     if problems:
         raise InputError(
-            f"{where}: weights and config do not fit; {'. '.join(problems)}."
+            f"{where}: weights and config do not fit; {'. '.join(problems)}"
         )
 
 

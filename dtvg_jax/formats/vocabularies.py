@@ -81,12 +81,12 @@ def load_vocabulary(
     else:
         raise InputError(
             f"{folder} has no vocabulary: neither {' nor '.join(PIECES)} (for a T5) "
-            "nor tokenizer.json is there."
+            "nor tokenizer.json is there"
         )
     if vocabulary.size > rows:
         raise InputError(
             f"{folder}: the vocabulary has {vocabulary.size} ids, but the embedding of "
-            f"the backbone has {rows} rows; one of the files is of another model."
+            f"the backbone has {rows} rows; one of the files is of another model"
         )
     return vocabulary
 
@@ -124,7 +124,7 @@ def _processor(path: pathlib.Path) -> sentencepiece.SentencePieceProcessor:
     try:
         processor.LoadFromSerializedProto(files.read_bytes(path))
     except RuntimeError as error:
-        raise InputError(f"{path} is not a SentencePiece model: {error}.") from error
+        raise InputError(f"{path} is not a SentencePiece model: {error}") from error
     return processor
 
 
@@ -144,7 +144,7 @@ def _sentencepiece(path: pathlib.Path, rows: int, suffix: str) -> Vocabulary:
     processor = _processor(path)
     added_tokens.check(path.parent, functools.partial(_knows, processor))
     if processor.eos_id() < 0:
-        raise InputError(f"{path} has no end token </s>; a T5's vocabulary has one.")
+        raise InputError(f"{path} has no end token </s>; a T5's vocabulary has one")
     has_sentinels = processor.PieceToId("<extra_id_0>") != processor.unk_id()
     if not has_sentinels and processor.GetPieceSize() + 100 <= rows:
         processor.LoadFromSerializedProto(with_sentinels(data, 100))
@@ -172,7 +172,7 @@ def _tokenizer_json(path: pathlib.Path, suffix: str) -> Vocabulary:
         # A model without the token that it names for unknown text fails only here.
         tokenizer.encode("\ue000")
     except Exception as error:  # The package raises this class itself.
-        raise InputError(f"{path} is not a tokenizer.json: {error}.") from error
+        raise InputError(f"{path} is not a tokenizer.json: {error}") from error
     tokenizer.no_truncation()
     tokenizer.no_padding()
     added_tokens.check(
@@ -216,7 +216,7 @@ def _end_token(folder: pathlib.Path, tokenizer: tokenizers.Tokenizer) -> int:
         return first
     raise InputError(
         f"{folder}: no end token is named; tokenizer_config.json should have eos_token "
-        "or config.json eos_token_id."
+        "or config.json eos_token_id"
     )
 
 

@@ -50,11 +50,10 @@ def export_prompts(
     """
     if to.source is None and to.format != "npy":
         raise InputError(
-            f"the format {to.format} says what model a prompt is for: name the "
-            "backbone."
+            f"the format {to.format} says what model a prompt is for: name the backbone"
         )
     if not names:
-        raise InputError(f"{prompt_store.folder} has no prompts to export.")
+        raise InputError(f"{prompt_store.folder} has no prompts to export")
     made: dict[files.Path, bytes] = {}
     for name in names:
         for suffix, content in _exported(prompt_store, name, to).items():
@@ -62,7 +61,7 @@ def export_prompts(
     if existing := sorted(str(path) for path in made if path.exists()):
         raise InputError(
             f"{existing[0]} already exists, and nothing is overwritten: remove it or "
-            "write to another folder."
+            "write to another folder"
         )
     for path, content in made.items():
         files.write_bytes(path, content)
@@ -75,7 +74,7 @@ def _exported(prompt_store: PromptStore, name: str, to: Target) -> dict[str, byt
     if row_prompts.are_in(entry.arrays):
         raise InputError(
             f"{name} has a prompt of its own for each row, which no other program can "
-            "make: name the entries to export without it."
+            "make: name the entries to export without it"
         )
     rows, source = entry.arrays["prompt"], to.source
     if source is None:
@@ -124,7 +123,7 @@ def parse_import(given: str, method: str, seed: int) -> Import:
         except InputError:
             pass  # not the path of an exported prompt, which keeps its entry's name
     if not TASK.fullmatch(task) or task.endswith(prompt_files.PROMPT):
-        raise InputError(f"{given!r}: name the task of this prompt, as TASK=PATH.")
+        raise InputError(f"{given!r}: name the task of this prompt, as TASK=PATH")
     return Import(EntryName(task, method, seed), path)
 
 
@@ -144,7 +143,7 @@ def import_prompts(
     that does not fit the backbone.
     """
     if len({one.name for one in wanted}) < len(wanted):
-        raise InputError("two of the prompts have the same name; give TASK=PATH.")
+        raise InputError("two of the prompts have the same name; give TASK=PATH")
     read = [prompt_files.read(one.path) for one in wanted]
     for one, prompt in zip(wanted, read, strict=True):
         if source is not None:
@@ -183,7 +182,7 @@ def similarities(
         raise InputError(
             f"the {len(names)} entries of {prompt_store.folder} start from "
             f"{len(starts)} different P_init; vectors of one start are compared: name "
-            "such entries."
+            "such entries"
         )
     vectors = jnp.stack([entry.arrays["tpv"] for entry in read])
     ones = jnp.ones(vectors.shape[:2])
@@ -198,9 +197,9 @@ def convert_backbone(
     """Writes a T5 and its vocabulary into a new folder, as "t5x" or "hugging_face"."""
     config = source.config
     if not isinstance(config, t5.T5Config):
-        raise InputError("only a T5 can be written; a Llama is read, not written.")
+        raise InputError("only a T5 can be written; a Llama is read, not written")
     if out.exists() and any(out.iterdir()):
-        raise InputError(f"{out} is not empty, and nothing is overwritten.")
+        raise InputError(f"{out} is not empty, and nothing is overwritten")
     params = source.checkpoint.params(dtype)
     temporary = out.with_name(f".{out.name}.{os.getpid()}")
     if format == "t5x":
@@ -222,12 +221,12 @@ def _check_fit(
     if rows.shape[1] != width:
         raise InputError(
             f"{what} is of width {rows.shape[1]}, but the backbone {source.name} is of "
-            f"width {width}."
+            f"width {width}"
         )
     if decoder_only not in (None, own):
         kinds = {True: "decoder-only backbone", False: "backbone with an encoder"}
         raise InputError(
-            f"{what} is for a {kinds[not own]}, but {source.name} is a {kinds[own]}."
+            f"{what} is for a {kinds[not own]}, but {source.name} is a {kinds[own]}"
         )
 
 
@@ -243,7 +242,7 @@ def _with_start(
     p_init, origin = start((length, width), one.name.seed)
     if not np.isfinite(prompt.rows - p_init).all():
         raise InputError(
-            f"{one.path}: its difference from P_init ({origin}) is not finite."
+            f"{one.path}: its difference from P_init ({origin}) is not finite"
         )
     for note in prompt.notes:
         say(note)
@@ -274,9 +273,7 @@ def _given_start(
 ) -> tuple[np.ndarray, str]:
     del seed
     if given.shape != shape:
-        raise InputError(
-            f"{path} is {list(given.shape)}, but the prompt {list(shape)}."
-        )
+        raise InputError(f"{path} is {list(given.shape)}, but the prompt {list(shape)}")
     return given, f"of {path}"
 
 

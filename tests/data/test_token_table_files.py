@@ -198,7 +198,7 @@ def test_an_array_that_claims_more_than_its_file_has_is_not_read(tmp_path):
 
 def test_an_unwritable_place_is_a_sentence(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match="cannot be written: .* Choose a cache folder"):
+    with pytest.raises(InputError, match="cannot be written: .* choose a cache folder"):
         fake_table.make(tmp_path / "file" / "t", fake_table.rows(3))
 
 

@@ -21,6 +21,6 @@ def of(attributes: Attributes, where: str) -> Family:
     if family is None:
         raise InputError(
             f"{where}: model_type is {shown(kind)}; known are "
-            f"{', '.join(BY_MODEL_TYPE)}."
+            f"{', '.join(BY_MODEL_TYPE)}"
         )
     return family

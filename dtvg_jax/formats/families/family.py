@@ -37,13 +37,13 @@ def one_embedding(weights: Weights, names: tuple[str, ...]) -> Tensor:
     """Leaves the embedding in `weights` under its first name alone, and returns it."""
     present = [name for name in names if name in weights]
     if not present:
-        raise InputError(f"the weights have no embedding, a tensor named {names[0]}.")
+        raise InputError(f"the weights have no embedding, a tensor named {names[0]}")
     first = weights[present[0]]
     for name in present:
         if not tensors.same(weights.pop(name), first):
             raise InputError(
                 f"the tensors {present[0]} and {name} should be equal, both are the "
-                "embedding, but they differ."
+                "embedding, but they differ"
             )
     weights[names[0]] = first
     return first

@@ -50,10 +50,10 @@ def config(attributes: Attributes, vocabulary: int) -> LlamaConfig:
     if heads % made.num_key_value_heads:
         raise InputError(
             f"{heads} attention heads cannot share {made.num_key_value_heads} "
-            "key/value heads evenly."
+            "key/value heads evenly"
         )
     if made.head_dim % 2:
-        raise InputError(f"head_dim is {made.head_dim}; rotary positions need pairs.")
+        raise InputError(f"head_dim is {made.head_dim}; rotary positions need pairs")
     return made
 
 
@@ -105,7 +105,7 @@ def read(
         if not tensors.same(weights.pop(HEAD), embedding):
             raise InputError(
                 f"tie_word_embeddings is true, but the tensor {HEAD} differs from "
-                f"{EMBEDDING}; one of them is wrong."
+                f"{EMBEDDING}; one of them is wrong"
             )
     return found, tensor_names(found)
 
@@ -130,7 +130,7 @@ def _rope(a: Reader) -> Rope:
     if kind not in ("default", "linear", "llama3"):
         raise InputError(
             f"rope scaling of type {shown(kind)} is not known here; known are default, "
-            "linear and llama3."
+            "linear and llama3"
         )
     rope = Rope(theta, kind)
     if kind == "linear":
@@ -147,7 +147,7 @@ def _rope(a: Reader) -> Rope:
     if rope.high_freq_factor <= rope.low_freq_factor:
         raise InputError(
             f"rope scaling has high_freq_factor {rope.high_freq_factor}, which should "
-            f"be more than low_freq_factor, {rope.low_freq_factor}."
+            f"be more than low_freq_factor, {rope.low_freq_factor}"
         )
     return r.finish(rope)
 

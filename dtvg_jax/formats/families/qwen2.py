@@ -28,7 +28,7 @@ def full_attention(attributes: Attributes) -> dict[str, object]:
     if attributes.get("use_sliding_window") or not full:
         raise InputError(
             "use_sliding_window or layer_types gives layers a sliding window, which is "
-            "not known here; known are layers that see everything."
+            "not known here; known are layers that see everything"
         )
     return {k: v for k, v in attributes.items() if k not in WINDOWS}
 

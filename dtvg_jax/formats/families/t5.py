@@ -72,12 +72,12 @@ def config(attributes: Attributes, *, vocabulary: int, gated: bool) -> T5Config:
     if made.relative_attention_max_distance <= buckets // 2:
         raise InputError(
             f"relative_attention_max_distance is {made.relative_attention_max_distance}"
-            f"; with {buckets} buckets it should be more than {buckets // 2}."
+            f"; with {buckets} buckets it should be more than {buckets // 2}"
         )
     if made.decoder_start_id >= vocabulary:
         raise InputError(
             f"decoder_start_token_id is {made.decoder_start_id}, but the embedding has "
-            f"{vocabulary} rows."
+            f"{vocabulary} rows"
         )
     return made
 
@@ -180,7 +180,7 @@ def _activations(a: Reader, gated: bool) -> tuple[str, ...]:
         raise InputError(
             f"feed_forward_proj is {shown(kind)} and the weights "
             f"{'have' if gated else 'lack'} the gate wi_1; known are "
-            f"{', '.join(FEED_FORWARD)}."
+            f"{', '.join(FEED_FORWARD)}"
         )
     activations, torch_name = FEED_FORWARD[name]
     a.take("is_gated_act", bool, gated)  # False in old files; the weights decide.
@@ -188,7 +188,7 @@ def _activations(a: Reader, gated: bool) -> tuple[str, ...]:
     if derived not in (torch_name, kind):
         raise InputError(
             f"dense_act_fn is {shown(derived)}; with feed_forward_proj {kind!r} it "
-            f"should be {torch_name!r}."
+            f"should be {torch_name!r}"
         )
     return activations
 

@@ -51,7 +51,7 @@ def test_version_2_keeps_bfloat16_as_its_bits(tmp_path: pathlib.Path) -> None:
         np.testing.assert_array_equal(got[path], array)
 
 
-# The attentions of a layer: their names in Hugging Face's files, in T5X, and their norms'.
+# The attentions of a layer: names in Hugging Face's files and in T5X, and their norms.
 SUBLAYERS = {
     "encoder": [("SelfAttention", "attention", "pre_attention")],
     "decoder": [

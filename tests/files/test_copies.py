@@ -52,7 +52,9 @@ def test_a_folder_is_copied_once_under_its_own_name(
 
 
 def test_the_files_beside_it_come_too_where_asked(model, tmp_path):
-    local = copies.fetched(model / "checkpoint_7", tmp_path / "cache", with_siblings=True)
+    local = copies.fetched(
+        model / "checkpoint_7", tmp_path / "cache", with_siblings=True
+    )
     assert content(local.parent) == {
         "config.json": b"{}",
         "model.safetensors": b"weights",

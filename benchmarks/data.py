@@ -1,7 +1,7 @@
 """Times the data pipeline from prepared data to batches, per task and for many rows.
 
-    python benchmarks/data.py --data_dir=DIR [--vocabulary=DIR] [--rows=2000]
-    python benchmarks/data.py --many_rows=sst2|squad [--vocabulary=DIR]
+    python -m benchmarks.data --data_dir=DIR [--vocabulary=DIR] [--rows=2000]
+    python -m benchmarks.data --many_rows=sst2|squad [--vocabulary=DIR]
 
 The first form prints a table of all tasks that are prepared under DIR ("miniature":
 generated data), in rows per second of one core: reading and formatting, tokenising,

@@ -45,8 +45,8 @@ def measure(task: str, flags: argparse.Namespace, cache: str) -> JsonObject:
     if flags.rows_to:
         chosen = rows.of_table(table, np.arange(len(table)))
         rows.write(pathlib.Path(flags.rows_to, f"{task}.npz"), *chosen)
-    said = dataclasses.replace(table.metadata, lengths=(table.lengths[0], TOKENS))
-    pairs = [split_decoding.Pair(0, dataclasses.replace(table, metadata=said))]
+    metadata = dataclasses.replace(table.metadata, lengths=(table.lengths[0], TOKENS))
+    pairs = [split_decoding.Pair(0, dataclasses.replace(table, metadata=metadata))]
     embedding = backbone.embedding(backbone.params)
     prompts = initial_prompt.p_init(embedding, PROMPT_LENGTH, 0)[None]
     setup = split_decoding.Setup(backbone, placement.make(), Job.evaluation_batch_size)
@@ -85,11 +85,11 @@ def main() -> None:
             command = [sys.executable, "-m", "benchmarks.decoding", *sys.argv[1:]]
             command += ["--of", task, cache]
             # Twice: the first process tokenises, with TensorFlow's memory in its peak.
-            said = [
+            runs = [
                 subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
                 for _ in range(2)
             ]
-            found[task] = json.loads(said[-1].stdout.splitlines()[-1])
+            found[task] = json.loads(runs[-1].stdout.splitlines()[-1])
     print(json.dumps(found | {"host_settings": host_settings.TUNABLES}, indent=1))
 
 

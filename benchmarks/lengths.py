@@ -108,6 +108,7 @@ def training_of(
 def padding(
     case: Case,
     training: programs.Training,
+    opened: Sequence[TokenTable],
     decoder_only: bool,
     place: placement.Placement,
 ) -> JsonObject:
@@ -120,10 +121,7 @@ def padding(
         for step in timed_steps(case)
         for one in microbatches.make(streams, lanes, step, BATCH, cut)
     ]
-    real = [
-        rows.of_steps(table, SEED, timed_steps(case), BATCH)[0]
-        for table in training.tables
-    ]
+    real = [rows.of_steps(table, SEED, timed_steps(case), BATCH)[0] for table in opened]
     return {
         "real": sum(len(ids) for inputs in real for ids in inputs),
         "positions": sum(inputs.size for inputs in made),
@@ -139,12 +137,18 @@ def timed_steps(case: Case) -> range:
 def train(case: Case, vocabulary: pathlib.Path, data_dir: str, cache: str) -> None:
     """Trains in this process, times the second epoch, and prints JSON."""
     backbone = models.random_backbone(models.T5_SMALL, vocabulary)
-    training = training_of(case, backbone, tables(case, backbone, data_dir, cache))
+    opened = tables(case, backbone, data_dir, cache)
+    training = training_of(case, backbone, opened)
     place = placement.make()
-    clocks, found, compiling = [], {}, []
-    monitoring.register_event_duration_secs_listener(
-        lambda event, spent, **_: compiling.append(spent if COMPILE in event else 0)
-    )
+    clocks: list[Clock] = []
+    found: JsonObject = {}
+    compiling: list[float] = []
+
+    def count_compilation(event: str, duration_secs: float, **_: str | int) -> None:
+        if COMPILE in event:
+            compiling.append(duration_secs)
+
+    monitoring.register_event_duration_secs_listener(count_compilation)
 
     def validate(prompts: loop.Prompts, due: Sequence[int]) -> loop.Scores:
         jax.block_until_ready(prompts)
@@ -159,7 +163,7 @@ def train(case: Case, vocabulary: pathlib.Path, data_dir: str, cache: str) -> No
         checkpoints = pathlib.Path(folder, "checkpoints")
         check = lambda: None
         loop.train(training, backbone, validate, checkpoints, log, place, check)
-    found |= padding(case, training, backbone.decoder_only, place)
+    found |= padding(case, training, opened, backbone.decoder_only, place)
     print(json.dumps(found | {"versions": sides.versions("jax", "jaxlib")}))
 
 

@@ -1,6 +1,6 @@
 """Profiles the quick start's training and validation.
 
-    python benchmarks/quickstart_profile.py [--steps=20] [--backbone=DIR]
+    python -m benchmarks.quickstart_profile [--steps=20] [--backbone=DIR]
 
 Times, for stage 1 of gin/runs/quickstart.gin on its own data: making a batch, a
 training step and a validation; and sums the device time of the step and of the

@@ -1,6 +1,6 @@
 """A search as one job against its trials as jobs of their own: seconds.
 
-    python benchmarks/search.py
+    python -m benchmarks.search
 
 Runs the search of benchmarks/search.gin, then a sample of its trials, each by a command
 of its own that takes the sources from the search's store and learns the target's own

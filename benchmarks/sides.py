@@ -63,9 +63,13 @@ def run(side: Side) -> Found:
         text=True,
         check=True,
     )
-    said = json.loads(done.stdout.splitlines()[-1])
-    numbers = {name: float(x) for name, x in said.items() if isinstance(x, int | float)}
-    return Found(numbers, {name: x for name, x in said.items() if name not in numbers})
+    printed = json.loads(done.stdout.splitlines()[-1])
+    numbers = {
+        name: float(x) for name, x in printed.items() if isinstance(x, int | float)
+    }
+    return Found(
+        numbers, {name: x for name, x in printed.items() if name not in numbers}
+    )
 
 
 def alternate(

@@ -1,6 +1,6 @@
 """Plots which skills each task of the miniature needs, for docs/miniature.md.
 
-python benchmarks/skills_figure.py docs/miniature_skills.svg
+python -m benchmarks.skills_figure docs/miniature_skills.svg
 """
 
 import sys

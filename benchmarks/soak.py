@@ -1,6 +1,6 @@
 """Whether memory, open files and threads stay as they are over many lines and steps.
 
-    python benchmarks/soak.py [--lines=50000] [--steps=2000]
+    python -m benchmarks.soak [--lines=50000] [--steps=2000]
 
 Feeds lines to one `predict` process, 1 in 100 of them bad and of each kind in turn, and
 checks every answer; then runs a training job. Prints JSON: resident memory in MiB, open
@@ -107,12 +107,12 @@ def predict(folder: pathlib.Path, count: int) -> dict[str, object]:
         feeder = threading.Thread(target=feed, args=(process.stdin, count))
         feeder.start()
         every = max(1, count // SAMPLES)
-        for number, (_, said) in enumerate(lines(count), start=1):
+        for number, (_, error) in enumerate(lines(count), start=1):
             answer = json.loads(process.stdout.readline())
             assert answer["line"] == number, answer
-            assert answer.get("error", "").startswith(said or ""), answer
-            assert ("error" in answer) == (said is not None), answer
-            bad += said is not None
+            assert answer.get("error", "").startswith(error or ""), answer
+            assert ("error" in answer) == (error is not None), answer
+            bad += error is not None
             if number % every == 0 and WARM_UP * count <= number < count:
                 samples.append(figures(process.pid))
         feeder.join()

@@ -1,7 +1,7 @@
 """Compiles the stage-1 step of many backbones for TPU slices, on a CPU.
 
-    JAX_PLATFORMS=cpu python benchmarks/tpu.py > tpu.jsonl
-    JAX_PLATFORMS=cpu python benchmarks/tpu.py --models=t5_1_1_xxl --slices=v5e:4x4
+    JAX_PLATFORMS=cpu python -m benchmarks.tpu > tpu.jsonl
+    JAX_PLATFORMS=cpu python -m benchmarks.tpu --models=t5_1_1_xxl --slices=v5e:4x4
 
 8 lanes of 8 rows, prompts of 100 rows, inputs of 256 and targets of 16 tokens,
 bfloat16, no dropout, all rows one microbatch. Prints a line of JSON as soon as a row is
@@ -73,12 +73,12 @@ def config_of(model: str) -> Config:
     gin.add_config_file_search_path(str(ROOT))
     gin.parse_config_file(f"gin/models/{model}.gin")
     attributes = cast(dict[str, Any], gin.query_parameter("job.Job.config"))
-    return families.of(attributes, model).said(attributes)
+    return families.of(attributes, model).published(attributes)
 
 
 def measure(row: Row) -> dict[str, Any]:
     """Compiles the step of a row."""
-    said = {"model": row.model, "slice": row.slice}
+    about = {"model": row.model, "slice": row.slice}
     step = compile_ahead.Step(
         METHODS["prompt_tuning"], "adamw_stage1", SHAPES, dropout=False, remat=row.remat
     )
@@ -87,8 +87,8 @@ def measure(row: Row) -> dict[str, Any]:
             row.slice, config_of(row.model), {"step": step}, mesh=row.mesh
         )
     except InputError as error:
-        return said | {"error": str(error)}
-    return said | {k: v for k, v in found.items() if k != "topology"}
+        return about | {"error": str(error)}
+    return about | {k: v for k, v in found.items() if k != "topology"}
 
 
 def main() -> None:

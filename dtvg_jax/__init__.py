@@ -1,5 +1,16 @@
 """Soft prompts of many tasks on one frozen language model, and their transfer.
 
+    run(Job, folder) -> Report            a job: both stages, tests, report
+    learn(tasks, folder) -> PromptStore   stage 1 alone
+    transfer(sources, targets, folder) -> Report
+    evaluate(Backbone, PromptStore, out, EvaluateSettings) -> list of scores
+    predict(Backbone, PromptStore, lines, PredictSettings) -> answers, one by one
+    load_backbone(folder) -> Backbone     of Hugging Face or T5X, or "miniature"
+    Job, Stage, Search                    the settings of a job
+    METHODS                               the prompt methods by name
+    task_vectors                          similarity, grouping rules, merge
+    InputError                            what is wrong with what the caller gave
+
 >>> import dtvg_jax as dtvg
 >>> backbone = dtvg.load_backbone("miniature")
 >>> stage = dtvg.Stage(steps=2, learning_rate=0.1, warmup=0, validate_every=2)
@@ -51,8 +62,8 @@ if TYPE_CHECKING:
 
 early_signals.end_if_command()
 
-# Names are loaded when they are asked for: a command that only parses flags, or a
-# program that only uses the algebra, loads no more than it needs.
+# Names are loaded on first use: a command that only parses flags, or a program that
+# only uses the algebra, loads no more than it needs.
 _SURFACE = {
     "EvaluateSettings": "inference.stored_prompts:EvaluateSettings",
     "InputError": "errors:InputError",

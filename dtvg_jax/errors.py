@@ -46,13 +46,13 @@ Rate: typing.TypeAlias = typing.Annotated[float, Bounds(0)]
 
 
 def shown(value: object) -> str:
-    """Gives a value as a sentence can have it: its repr, cut where it is long."""
+    """Formats a value for a message: its repr, truncated to 100 characters."""
     text = repr(value)
     return text if len(text) <= 100 else f"{text[:97]}..."
 
 
 def nearest(name: object, known: Iterable[str], cutoff: float = 0.6) -> str:
-    """Gives ": did you mean 'x'?" for the known name nearest to `name`, or nothing."""
+    """Gives ": did you mean 'x'?" for the known name nearest to `name`, or ""."""
     near = difflib.get_close_matches(str(name), list(known), 1, cutoff)
     return f": did you mean {near[0]!r}?" if near else ""
 
@@ -65,11 +65,11 @@ def unknown(what: str, name: object, known: Iterable[str]) -> InputError:
     return InputError(f"unknown {what} {name!r}: {hint}known are {', '.join(known)}")
 
 
-def refuse_repeats(name: str, values: Iterable[object]) -> None:
-    """Raises InputError for the first of the values of `name` that comes twice."""
+def refuse_repeats(name: str, values: Iterable[object], hint: str = "") -> None:
+    """Raises InputError, which ends with `hint`, for the first value given twice."""
     values = list(values)
     if twice := [value for value in values if values.count(value) > 1]:
-        raise InputError(f"{name} names {twice[0]!r} twice")
+        raise InputError(f"{name} names {twice[0]!r} twice{hint}")
 
 
 _WORDS = {
@@ -85,7 +85,7 @@ _WORDS = {
 }
 
 
-_MANY = {
+_PLURALS = {
     int: " of whole numbers",
     float: " of numbers",
     str: " of texts",
@@ -167,11 +167,13 @@ def _of(held: object) -> str:
     kind, inner = typing.get_origin(held) or held, typing.get_args(held)
     if kind is typing.Annotated:
         return " ".join([_of(inner[0]), *map(str, inner[1:])])
-    return _MANY.get(kind, "") + (_of(inner[0]) if inner and kind in _MANY else "")
+    return _PLURALS.get(kind, "") + (
+        _of(inner[0]) if inner and kind in _PLURALS else ""
+    )
 
 
-def said(error: BaseException) -> str:
-    """Says what code of a user raised, and at which of its lines.
+def describe(error: BaseException) -> str:
+    """Describes an exception of a user's code, and the line of that code it is from.
 
     Frames of libraries and of this package are left out.
     """

@@ -20,6 +20,6 @@ from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
 __all__ = ["Array", "Bool", "Float", "Int", "Key", "Params", "PyTree"]
 
-# A plain nested dict of arrays.  Its names are those of the backbone's checkpoint.
+# A plain nested dict of arrays. Its names are those of the backbone's checkpoint.
 # Any: no static type says that a value is an array at one path and a dict at another.
 Params: TypeAlias = dict[str, Any]

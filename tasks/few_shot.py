@@ -1,9 +1,9 @@
-"""A few rows of a training split, by the rules of the papers before this one.
+"""A few rows of a training split, by the rules of earlier papers.
 
 `random_k` takes the first k rows of the permutation of the training rows, as ATTEMPT
 does by its largest number of training samples. `balanced_k` walks through shuffled rows
-and keeps as many of each class, as DePT does, with what that brings: the last row is
-whatever comes, so a class can have one more; three classes and k = 32 give 30 rows.
+and keeps equally many of each class, as DePT does, with its side effects: the last row
+may be of any class, so one class can have one more; three classes and k = 32 give 30.
 """
 
 from collections.abc import Sequence
@@ -43,15 +43,15 @@ def choose(
     """
     if rows < shots.k:
         raise ValueError(
-            f"There are {rows} training rows, fewer than {shots.k}: take fewer shots."
+            f"there are {rows} training rows, fewer than {shots.k}: take fewer shots"
         )
     if shots.rule == "random_k":
         return splits.permutation(rows, shots.seed)[: shots.k]
     if shots.rule != "balanced_k":
-        raise ValueError(f"The rule {shots.rule!r} is unknown: {' or '.join(RULES)}.")
+        raise ValueError(f"the rule {shots.rule!r} is unknown: {' or '.join(RULES)}")
     if classes is None:
         raise ValueError(
-            "Its answers are free texts, so no classes can be balanced: take random_k."
+            "its answers are free texts, so no classes can be balanced: take random_k"
         )
     return _balanced(shots, classes, number or len(set(classes)))
 

@@ -1,7 +1,7 @@
-"""A user's JSON lines and CSV files as SeqIO sources; a bad row ends in a sentence.
+"""A user's JSON lines and CSV files as SeqIO sources; a bad row is named in a sentence.
 
-A file is read through and checked before its first row is given out, and then again
-for its rows: an error within tf.data cannot say which row of which file it is about.
+A file is read and checked as a whole before its first row is yielded, and then read
+again: an error within tf.data cannot tell which row of which file caused it.
 """
 
 import codecs
@@ -28,7 +28,7 @@ Row = dict[str, str]
 Path = str | os.PathLike
 Paths = Mapping[str, Path | Sequence[Path]]
 Classes = Mapping[str, Iterable[str]]
-# A place such as "train.csv, line 3", and what stands there.
+# A place such as "train.csv, line 3", and its content.
 Places = Iterator[tuple[str, Any]]
 
 
@@ -98,7 +98,7 @@ class _RowSource(seqio.FileDataSource):
         known = {name: tuple(map(_plain, texts)) for name, texts in classes.items()}
         names = [*fields, *known]
         signature = {name: tf.TensorSpec([None], tf.string) for name in names}
-        # Of a row, for those who need to know its fields before there is any file.
+        # For code that needs the fields of a row before there is any file.
         self.element_spec = {name: tf.TensorSpec([], tf.string) for name in names}
 
         def rows(file: str) -> Iterator[Row]:
@@ -126,7 +126,7 @@ class _RowSource(seqio.FileDataSource):
         self._rows = rows
 
     def list_shards(self, split: str) -> Sequence[str]:
-        """List the files of a split; a path with brackets is no pattern."""
+        """List the files of a split; an existing path is not a pattern."""
         patterns = self._split_to_filepattern[split]
         if all(map(os.path.isfile, patterns)):
             return list(patterns)
@@ -233,12 +233,12 @@ def _text(
 
 
 def _plain(value: Any) -> str:
-    """Writes a number, true or false as JSON does; a text is itself."""
+    """Write a number, true or false as JSON does; a text stays as it is."""
     return value if isinstance(value, str) else json.dumps(value)
 
 
 def _lines(file: str, newline: str | None = None) -> Iterator[str]:
-    """Gives the lines of a file, one at a time, whatever the file claims to hold."""
+    """Yield the lines of a file, none longer than LONGEST."""
     try:
         with _open(file, newline) as lines:
             for number in itertools.count(1):
@@ -256,9 +256,9 @@ def _lines(file: str, newline: str | None = None) -> Iterator[str]:
 
 
 def _open(file: str, newline: str | None = None) -> IO[str]:
-    """Opens a text file, packed or not; a byte order mark is left out.
+    """Open a text file, compressed or not; a byte order mark is left out.
 
-    A byte that is no UTF-8 is kept as half a surrogate pair until it is known which
+    A byte that is not UTF-8 is kept as half a surrogate pair until it is known which
     field has it.
     """
     opener = gzip.open if file.endswith(".gz") else open

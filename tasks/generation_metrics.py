@@ -121,7 +121,7 @@ def _check(targets: References, predictions: Sequence[str]) -> None:
         raise ValueError(
             f"{len(predictions)} texts cannot be scored against the references of "
             f"{len(targets)} rows: there must be one text for every row, at least one "
-            "row, and at least one reference in each."
+            "row, and at least one reference in each"
         )
 
 

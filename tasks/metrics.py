@@ -40,7 +40,7 @@ def f1(
 ) -> Scores:
     """Score F1 of the positive label.
 
-    A prediction that is no label counts as the opposite of its gold label, as in the
+    A prediction that is not a label counts as the opposite of its gold label, as in the
     reference.
 
     Args:
@@ -49,7 +49,7 @@ def f1(
       labels: of a task of your own, the positive one second; None: the catalogue's.
 
     Raises:
-      ValueError: where a gold text is no label of a two-class task.
+      ValueError: where a gold text is not a label of a two-class task.
     """
     _check(targets, predictions)
     pairs = [tuple(labels)] if labels else _PAIRS
@@ -76,7 +76,7 @@ def f1_multiclass(
       labels: of a task of your own; None: three labels of the catalogue.
 
     Raises:
-      ValueError: where a gold text is no label of the task.
+      ValueError: where a gold text is not a label of the task.
     """
     _check(targets, predictions)
     score = sklearn.metrics.fbeta_score(
@@ -105,7 +105,8 @@ def matthews_correlation(targets: Sequence[str], predictions: Sequence[str]) -> 
 def pearson(targets: Sequence[str], predictions: Sequence[str]) -> Scores:
     """Score the linear correlation of numbers written as texts.
 
-    What is no finite number counts as -1, as in the reference; a constant scores 0.
+    A text that is not a finite number counts as -1, as in the reference; constants
+    score 0.
     """
     return {"pearson": _correlation(scipy.stats.pearsonr, targets, predictions)}
 
@@ -148,7 +149,7 @@ def squad(targets: Sequence[Sequence[str]], predictions: Sequence[str]) -> Score
     common, exact = [], []
     for row, (answers, prediction) in enumerate(zip(targets, predictions, strict=True)):
         if not answers:
-            raise ValueError(f"Row {row} has no gold answer, so it cannot be scored.")
+            raise ValueError(f"row {row} has no gold answer, so it cannot be scored")
         guess = _normalise(prediction)
         golds = [_normalise(answer) for answer in answers]
         common.append(max(_token_f1(gold, guess) for gold in golds))
@@ -163,7 +164,7 @@ def _check(targets: Sequence[object], predictions: Sequence[object]) -> None:
     if not targets or len(targets) != len(predictions):
         raise ValueError(
             f"{len(targets)} gold answers and {len(predictions)} predictions cannot be "
-            "scored: there must be one of each for every row, and at least one row."
+            "scored: there must be one of each for every row, and at least one row"
         )
 
 

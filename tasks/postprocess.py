@@ -1,4 +1,4 @@
-"""From decoded text and example to what metrics compare; no SeqIO or TensorFlow here.
+"""Turns decoded texts and examples into what metrics compare, without SeqIO.
 
 A function takes SeqIO's arguments: `text` decoded by the model's vocabulary, `example`
 a row as NumPy values, `is_target` where the gold answer is asked for. Gold answers are
@@ -41,7 +41,7 @@ def answers(
 ) -> str | list[str]:
     """Return all gold answers of the row, or the predicted text without space around.
 
-    Gold answers stand in the field `answers`, written as the target is.
+    Gold answers are in the field `answers`, formatted as the target is.
     """
     if is_target and example is not None:
         return [_text(answer) for answer in example["answers"]]

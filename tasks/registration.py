@@ -1,4 +1,4 @@
-"""How a task of the catalogue becomes three SeqIO tasks, one of each convention.
+"""Registers a task of the catalogue as three SeqIO tasks, one for each convention.
 
 Digits as labels; words as labels, as T5 has them; and the reference with its bugs and
 shortcuts (docs/tasks.md), which is that of digits for most tasks.
@@ -24,10 +24,10 @@ FEATURES = {
 
 
 class Described(NamedTuple):
-    """What a SeqIO task does not say of itself.
+    """What SeqIO does not know of a task.
 
-    fields: of a raw row, those that its input is made of.
-    labels: the texts that its target can be; None where answers are free.
+    fields: the fields of a raw row that its input is made of
+    labels: the texts that its target can be; None: any text
     """
 
     fields: tuple[str, ...]

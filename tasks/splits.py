@@ -220,8 +220,8 @@ class SplitSource(seqio.TfdsDataSource):
         del unused
         if shard_info and shard_info.num_shards > 1:
             raise ValueError(
-                "A carved split is not stored in shards of its own: "
-                "shard its rows by tf.data.Dataset.shard."
+                "a carved split is not stored in shards of its own: "
+                "shard its rows by tf.data.Dataset.shard"
             )
         split = split or "train"
         data_dir = self.tfds_dataset.data_dir
@@ -277,9 +277,9 @@ def _keys(
     keys, sizes = _read_keys(info, part.stored, data_dir)
     if not part.whole_groups and len(keys) < sizes.sum():
         raise ValueError(
-            f"Rows of the split '{part.stored}' of {info.builder} repeat "
+            f"rows of the split '{part.stored}' of {info.builder} repeat "
             f"{' and '.join(info.ids or ())}, by which {info.name} orders its rows: "
-            "every row needs a value of its own."
+            "every row needs a value of its own"
         )
     return keys, sizes
 
@@ -311,16 +311,16 @@ def _only(paths: Sequence[str]) -> dict[str, Any]:
 def _prepared(info: TaskInfo, split: str, data_dir: str | None) -> tuple[Any, Part]:
     if split not in RULES[info.rule]:
         raise ValueError(
-            f"{info.name} has no split '{split}': it has {', '.join(RULES[info.rule])}."
+            f"{info.name} has no split '{split}': it has {', '.join(RULES[info.rule])}"
         )
     part = RULES[info.rule][split]
     builder = tfds.builder(info.builder, data_dir=data_dir)
     if part.stored not in builder.info.splits:
         raise ValueError(
-            f"The split '{part.stored}' of the data set {info.builder} is not prepared "
-            f"in {builder.data_dir}. Give another tfds_data_dir, or write generated "
+            f"the split '{part.stored}' of the data set {info.builder} is not prepared "
+            f"in {builder.data_dir}: give another tfds_data_dir, or write generated "
             f"data by `python -m tasks.miniature --out DIR`, or the real data by "
-            f"`tfds build {info.builder.partition(':')[0]} --data_dir DIR`."
+            f"`tfds build {info.builder.partition(':')[0]} --data_dir DIR`"
         )
     return builder, part
 
@@ -332,8 +332,8 @@ def _bounds(info: TaskInfo, part: Part, builder: Any) -> tuple[int, int, int]:
     if not 0 <= first < last <= rows:
         least = CARVED if CARVED in (first, last) else 1
         raise ValueError(
-            f"The split '{part.stored}' of {info.builder} in {builder.data_dir} has "
+            f"the split '{part.stored}' of {info.builder} in {builder.data_dir} has "
             f"{rows} rows, too few to carve the splits of {info.name} out of it: give "
-            f"data with more than {least} there."
+            f"data with more than {least} there"
         )
     return first, last, rows

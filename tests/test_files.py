@@ -203,7 +203,7 @@ def test_a_byte_order_mark_is_no_mistake(tmp_path):
 def test_what_is_no_path_is_refused(monkeypatch, path):
     # Users do not have the import hook of the tests, which would see a mistake first.
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
-    with pytest.raises(InputError, match="is no path: give a file or folder"):
+    with pytest.raises(InputError, match="is not a path: give a file or folder"):
         files.expand(path)
 
 

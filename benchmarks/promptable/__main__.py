@@ -30,7 +30,7 @@ def main() -> None:
 
 
 def _run(flags: argparse.Namespace) -> None:
-    from benchmarks.promptable import marks, measure, world
+    from benchmarks.promptable import criteria, measure, world
     from dtvg_jax.cli import compilation_cache
     from dtvg_jax.errors import InputError
     from dtvg_jax.formats.load import load_backbone
@@ -50,7 +50,7 @@ def _run(flags: argparse.Namespace) -> None:
     work = measure.prepare(backbone, tables, flags.seeds, flags.steps)
     with contextlib.redirect_stdout(sys.stderr):  # stdout has only the tables
         scores, seconds = measure.measure(work)
-    judged = marks.marks(scores, measure.chance(), world.SOURCES, world.TARGETS)
+    judged = criteria.judge(scores, measure.chance(), world.SOURCES, world.TARGETS)
     if flags.out:
         results = {
             "backbone": backbone.name,
@@ -60,12 +60,12 @@ def _run(flags: argparse.Namespace) -> None:
             "target_rows": flags.target_rows,
             "seconds": {"data": ready} | seconds,
             "scores": scores,
-            "marks": [mark._asdict() for mark in judged],
+            "criteria": [one._asdict() for one in judged],
         }
         flags.out.write_text(json.dumps(results, indent=1) + "\n")
-    print(marks.every_task_table(scores, world.TASKS), end="\n\n")
-    print(marks.targets_table(scores, world.RELATED, world.UNRELATED), end="\n\n")
-    print(marks.marks_text(judged))
+    print(criteria.every_task_table(scores, world.TASKS), end="\n\n")
+    print(criteria.targets_table(scores, world.RELATED, world.UNRELATED), end="\n\n")
+    print(criteria.criteria_text(judged))
 
 
 if __name__ == "__main__":

@@ -59,7 +59,8 @@ def make_answer(backbone: Backbone, lengths: tuple[int, int]) -> Answer:
 
 def primary_score(table: TokenTable, answers: Sequence[str]) -> float:
     """Scores answers by the task's primary metric, in %."""
-    return scoring.score(table, answers)[(table.scoring.metric_names or ["mean"])[0]]
+    scores = scoring.score(table, answers)
+    return scores[scoring.primary_metric(table, scores)]
 
 
 def tune(
@@ -73,8 +74,32 @@ def tune(
 
     `tunings` are sorted by seed, with equally many per seed.
     """
-    none = jnp.zeros((len(p_init), 0, *tunings[0].start.shape))
-    training = programs.Training(
+    pairs = [split_decoding.Pair(k, one.validation) for k, one in enumerate(tunings)]
+
+    def validate(prompts: Prompts, due: Sequence[int]) -> loop.Scores:
+        tried = [pairs[k] for k in due]
+        texts = answer(backbone, prompts, tried)
+        return [scoring.score(p.table, t) for p, t in zip(tried, texts, strict=True)]
+
+    with tempfile.TemporaryDirectory() as folder, MetricsLog(folder) as log:
+        trained = loop.train(
+            training=_training(tunings, p_init, steps),
+            backbone=backbone,
+            validate=validate,
+            folder=pathlib.Path(folder) / "checkpoints",
+            log=log,
+            placement=placement.make(),
+            check=lambda: None,
+        )
+    return np.asarray(trained.best.prompt)
+
+
+def _training(
+    tunings: Sequence[Tuning], p_init: dict[int, Float[np.ndarray, "P H"]], steps: int
+) -> programs.Training:
+    """Makes a program of prompt tuning, a lane for each prompt."""
+    no_sources = jnp.zeros((len(p_init), 0, *tunings[0].start.shape))
+    return programs.Training(
         name=f"{len(tunings)} prompts",
         method=methods.by_name("prompt_tuning"),
         stage=stages.Stage(
@@ -95,7 +120,7 @@ def tune(
         ],
         context=lanes.LaneContexts(
             p_init=jnp.asarray(np.stack(list(p_init.values()))),
-            sources=none,
+            sources=no_sources,
             start=jnp.asarray(np.stack([one.start for one in tunings])),
             available=jnp.zeros((len(tunings), 0), bool),
             seed=jnp.asarray(list(p_init), jnp.uint32),
@@ -103,24 +128,6 @@ def tune(
         tables=[one.train for one in tunings],
         sources=(),
     )
-    pairs = [split_decoding.Pair(k, one.validation) for k, one in enumerate(tunings)]
-
-    def validate(prompts: Prompts, due: Sequence[int]) -> loop.Scores:
-        tried = [pairs[k] for k in due]
-        texts = answer(backbone, prompts, tried)
-        return [scoring.score(p.table, t) for p, t in zip(tried, texts, strict=True)]
-
-    with tempfile.TemporaryDirectory() as folder, MetricsLog(folder) as log:
-        trained = loop.train(
-            training=training,
-            backbone=backbone,
-            validate=validate,
-            folder=pathlib.Path(folder) / "checkpoints",
-            log=log,
-            placement=placement.make(),
-            check=lambda: None,
-        )
-    return np.asarray(trained.best.prompt)
 
 
 def make_fine_tune(
@@ -153,10 +160,8 @@ def make_fine_tune(
         return jax.lax.scan(step, state, many)[0]
 
     def fine_tune(tuning: Tuning) -> Backbone:
-        prompt, key = (
-            jnp.asarray(tuning.start),
-            lanes.named_key(tuning.seed, "full", tuning.task),
-        )
+        prompt = jnp.asarray(tuning.start)
+        key = lanes.named_key(tuning.seed, "full", tuning.task)
         params = jax.tree.map(jnp.copy, backbone.params)
         state = (params, optimiser.init(params), jnp.zeros((), jnp.int32))
         best, best_score = params, -np.inf

@@ -1,1 +1,1 @@
-"""Flags, gin, signals, and what is said of mistakes; the commands."""
+"""Flags, gin, signals, messages for mistakes; the commands."""

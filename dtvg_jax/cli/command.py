@@ -1,7 +1,7 @@
 """Runs a command: its flags, its help, and its exit code.
 
-Exit codes: 2 for what the user can put right, said in a sentence; 128 + the signal's
-number where one stopped the command; 1, with a traceback, for a fault of the program.
+Exit codes: 2, with one sentence, for what the user can put right; 128 + the signal's
+number if one stopped the command; 1, with a traceback, for a fault of the program.
 """
 
 import os
@@ -37,12 +37,12 @@ _VALUES = {
 class Command(NamedTuple):
     """A command.
 
-    about: the head of its help.
-    flags: of this command alone; commands that are imported together do not clash.
+    about: the head of its help
+    flags: those of this command alone, so that commands can be imported together
     main: takes the words that are not flags, and the signals, which stop it at once
-        where it does not say otherwise.
-    words: what those words are, for the help; empty where the command takes none.
-    resumes: the same command goes on where one ended early.
+        unless it asks them to wait
+    words: what those words are, for the help; empty if the command takes none
+    resumes: the same command continues one that ended early
     """
 
     about: str
@@ -53,17 +53,17 @@ class Command(NamedTuple):
 
 
 class _End(NamedTuple):
-    """How a command has ended."""
+    """How a command has ended: its exit code and last message."""
 
     code: int
-    said: str = ""  # on standard error
+    message: str = ""  # for standard error
 
 
 def run(command: Command, arguments: Sequence[str]) -> NoReturn:
     """Runs a command with `arguments`, its name first, and ends the process."""
     end = _run(command, arguments)
-    if end.said:
-        print(end.said, file=sys.stderr)
+    if end.message:
+        print(end.message, file=sys.stderr)
     processes.leave(end.code)
     sys.exit(end.code)
 
@@ -77,15 +77,15 @@ def _run(command: Command, arguments: Sequence[str]) -> _End:
             if HELP & set(arguments):
                 print(usage(command))
             else:
-                _let_modules_of_the_folder_be_found()
+                _add_working_directory_to_path()
                 words = parse(command, arguments)
                 if host_settings.wanted(command.flags):
                     host_settings.apply(arguments)
                 command.main(words, received)
             sys.stdout.flush()
     except errors.Stopped as stopped:
-        said = "stopped: run the same command again to resume"
-        return _End(128 + stopped.args[0], said)
+        message = "stopped: run the same command again to resume"
+        return _End(128 + stopped.args[0], message)
     except SystemExit:  # which rich raises when a pipe is closed, as `| head` does
         return _End(BAD_INPUT, f"error: {standard_streams.CLOSED}")
     except Exception as error:
@@ -97,7 +97,7 @@ def _run(command: Command, arguments: Sequence[str]) -> _End:
 
 
 def _sentence_of(error: Exception, resumes: bool) -> str | None:
-    """Says what the user can put right; None for a fault of the program."""
+    """Gives the sentence of an error that the user can put right; None for others."""
     if isinstance(error, InputError):
         return str(error)
     if gone := processes.sentence(error):
@@ -107,13 +107,13 @@ def _sentence_of(error: Exception, resumes: bool) -> str | None:
 
 
 def say_strays(strays: Sequence[str]) -> None:
-    """Says on standard error which folders of a store are no entries."""
+    """Lists on standard error the folders of a store that are not entries."""
     if strays:
         print(f"skipped, not entries: {', '.join(strays)}", file=sys.stderr)
 
 
 def fail(sentence: str) -> NoReturn:
-    """Ends the process with a sentence on what the user can put right."""
+    """Ends the process with a sentence about a mistake of the user."""
     print(f"error: {sentence}", file=sys.stderr)
     sys.exit(BAD_INPUT)
 
@@ -136,7 +136,7 @@ def _flag_usage(flag: flags.Flag[object]) -> list[str]:
     if flag.boolean:
         head = f"--[no]{flag.name}"
     default = f"  (default: {flag.default})" if flag.default not in (None, []) else ""
-    # absl adds to some texts what the line above says in short.
+    # absl adds to some texts what the line above already shows.
     about = re.sub(r"^<\S+>: |;\n\s+repeat this option .*", "", flag.help)
     return [f"  {head}{default}", f"      {about}"]
 
@@ -166,7 +166,7 @@ def parse(command: Command, arguments: Sequence[str]) -> list[str]:
 
 
 def _sentence(message: str) -> str:
-    """Makes one sentence of what absl says of flags, a line for each."""
+    """Makes one sentence of absl's message, which has a line for each flag."""
     message = re.sub(r"^flag (?=--)", "", message, flags=re.MULTILINE)
     missing = r"^--(\S+)=None: Flag .* must have a value other than None\.$"
     message = re.sub(missing, r"--\1 is required", message, flags=re.MULTILINE)
@@ -183,10 +183,10 @@ def _with_bindings(arguments: Sequence[str]) -> list[str]:
     ]
 
 
-def _let_modules_of_the_folder_be_found() -> None:
+def _add_working_directory_to_path() -> None:
     """Lets a console script find a user's modules as `python -m` does.
 
-    The folder comes last: nothing in it hides an installed package.
+    The directory comes last, so that nothing in it hides an installed package.
     """
     if not sys.flags.safe_path and not {"", os.getcwd()} & set(sys.path):
         sys.path.append(os.getcwd())

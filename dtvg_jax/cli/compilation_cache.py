@@ -8,19 +8,20 @@ from dtvg_jax import files
 
 
 def enable(cache_dir: str | os.PathLike[str]) -> None:
-    """Lets JAX keep compiled programs in `cache_dir`/xla, if it can be written.
+    """Lets JAX keep compiled programs in `cache_dir`/xla, if that can be written.
 
-    A folder that the user named in JAX_COMPILATION_CACHE_DIR stays. Raises InputError
-    where other users can write: a program that is read back from there is run.
+    JAX_COMPILATION_CACHE_DIR takes precedence. Raises InputError if other users can
+    write there: programs that are read back are run.
     """
     import jax
 
-    # An entry that cannot be read or written costs time only; a full disk is said by
-    # what needs it.
+    # An entry that cannot be read or written costs time only; code that needs the space
+    # reports a full disk.
     warnings.filterwarnings(
         "ignore", "Error (reading|writing) persistent compilation cache entry"
     )
-    # Half of the time of a warm start would go into programs of less than a second.
+    # Otherwise half of the time of a warm start goes into programs that compile in less
+    # than a second each.
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
     if os.environ.get("JAX_COMPILATION_CACHE_DIR"):
         return

@@ -1,4 +1,4 @@
-"""What gin says about wrong settings, in a sentence with the nearest right name."""
+"""Turns gin's errors into one sentence, with the place and the nearest right name."""
 
 import contextlib
 import difflib
@@ -64,7 +64,7 @@ def read_lines(
 ) -> list[Line]:
     """Reads the lines of gin files, their includes, and bindings, in gin's order.
 
-    Raises InputError for a file that is absent, no text, or includes itself.
+    Raises InputError for a file that is absent, is not text, or includes itself.
     """
     lines = [line for file in files for line in _file_lines(file, "", folders, ())]
     return lines + [Line(flag(binding), binding) for binding in bindings]
@@ -95,7 +95,7 @@ def as_sentences(lines: Sequence[Line], place: str = "") -> Iterator[None]:
     except tokenize.TokenError:
         raise _error(place, "a bracket or quote is not closed") from None
     except RecursionError:
-        raise _error(*_circle(lines)) from None
+        raise _error(*_cycle(lines)) from None
     except (
         ValueError,
         TypeError,
@@ -113,7 +113,7 @@ def as_sentences(lines: Sequence[Line], place: str = "") -> Iterator[None]:
 def check_all_used(config: str, operative: str, lines: Sequence[Line]) -> None:
     """Raises InputError for a binding that nothing has read.
 
-    One that a later binding of a scope overrides is no mistake: layers do that.
+    A binding that a later one of a scope overrides is not a mistake: layers do that.
 
     Args:
       config: gin's text of all bindings.
@@ -172,8 +172,8 @@ def _file_lines(
     return lines
 
 
-def _circle(lines: Sequence[Line]) -> tuple[str, str]:
-    """Finds what needs itself: a macro, or a class among its own settings."""
+def _cycle(lines: Sequence[Line]) -> tuple[str, str]:
+    """Finds a macro or class that refers to itself, and its place."""
     needs: dict[str, set[str]] = {}
     places: dict[str, str] = {}
     name = ""
@@ -202,7 +202,7 @@ def _syntax(message: str) -> str:
 
 
 def _gin_sentence(message: str, place: str, lines: Sequence[Line]) -> tuple[str, str]:
-    """Gives the place and the sentence of what gin has said."""
+    """Gives the place and the sentence for a message of gin."""
     if found := _NO_MACRO.search(message):
         users = [
             line.place for line in lines if re.search(rf"%{found[1]}\b", line.text)
@@ -234,7 +234,7 @@ def _gin_sentence(message: str, place: str, lines: Sequence[Line]) -> tuple[str,
 
 
 def _missing(parameters: str, message: str, lines: Sequence[Line]) -> tuple[str, str]:
-    """Says what a class was not given, and which setting may have been meant."""
+    """Names the settings that a class lacks, and one that may have been meant."""
     owner, scope = _owner(message)
     prefix = f"{scope}/" if scope else ""
     place, name = "", owner
@@ -277,7 +277,7 @@ def _scope(line: Line) -> str:
 
 
 def _position(name: str, lines: Sequence[Line]) -> int:
-    """Finds the last line that binds a name; either may have it in short."""
+    """Finds the last line that binds a name; either may abbreviate its module."""
     scope, _, selector = name.rpartition("/")
     at = [
         i

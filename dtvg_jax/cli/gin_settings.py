@@ -1,4 +1,4 @@
-"""Reads settings from gin files and bindings; nothing else in the package knows gin."""
+"""Reads settings from gin files and bindings; only `cli` knows gin."""
 
 import io
 import pathlib
@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 
 class _Text(io.StringIO):
-    """A gin file as gin wants it, which says its `name` where something is wrong."""
+    """A gin file as gin reads it; `name` is for its error messages."""
 
     def __init__(self, path: str):
         super().__init__(files.read_text(files.expand(path)))
@@ -29,8 +29,8 @@ register_file_reader(
     _Text,
     lambda path: files.expand(path).is_file(),
 )
-# gin tries its readers in turn, and its own is the first: it would take the mark that
-# editors on Windows put before UTF-8 for a word, and knows no `~`.
+# gin tries its readers in turn, its own first: that one takes the byte order mark that
+# editors on Windows write for a word, and does not know `~`.
 _FILE_READERS.insert(0, _FILE_READERS.pop())
 
 

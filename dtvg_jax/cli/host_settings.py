@@ -1,4 +1,4 @@
-"""Restarts a command on a CPU with memory settings under which it is faster.
+"""Restarts a command on a CPU with memory settings that make it faster.
 
 XLA's CPU backend takes its buffers from the C library at every step and gives them
 back. By default they return to the system each time, and much of a step goes into pages
@@ -48,15 +48,15 @@ def wanted(known: flags.FlagValues) -> bool:
 def apply(arguments: Sequence[str]) -> None:
     """Restarts this process, under its number, where the settings would help.
 
-    Returns where they would not, where the user has GLIBC_TUNABLES of their own (or of
-    the restart), or where the process is not the program that `arguments`, its name
-    first, were given to: one that calls a command, or whose text came through a pipe.
+    Returns if they would not, if GLIBC_TUNABLES is set (by the user or the restart), or
+    if the process is not the program that `arguments`, its name first, were given to:
+    it calls a command itself, or its code came through a pipe.
     """
     alone = list(arguments) == sys.argv and pathlib.Path(sys.argv[0]).is_file()
     if not (alone and on_glibc() and on_cpu()) or "GLIBC_TUNABLES" in os.environ:
         return
-    said = f"restarted with GLIBC_TUNABLES={TUNABLES}; --nohost_settings prevents it"
-    print(said, file=sys.stderr, flush=True)
+    message = f"restarted with GLIBC_TUNABLES={TUNABLES}; --nohost_settings prevents it"
+    print(message, file=sys.stderr, flush=True)
     command = [sys.executable, *sys.orig_argv[1:]]
     with contextlib.suppress(OSError):
         os.execve(command[0], command, os.environ | {"GLIBC_TUNABLES": TUNABLES})

@@ -1,8 +1,8 @@
 """--distributed: several processes that work on one job, on one host or many.
 
 JAX finds the others on a TPU slice and under Slurm, Kubernetes or Open MPI; elsewhere
-flags say where they meet. A process that ends is missed by its heartbeat, and JAX then
-aborts the others: here they say why and end as for any other refusal of the system.
+flags say where they meet. When the heartbeat of a process stops, JAX aborts the others:
+here they explain why, and end with the exit code of other system errors.
 """
 
 import ctypes
@@ -18,15 +18,16 @@ from dtvg_jax.errors import InputError
 
 HEARTBEAT = 30  # seconds without one after which a process counts as dead
 MEETING = 300  # seconds that processes wait for the last one to start
-LEAVING = 30  # seconds that they wait for the last one to end
+LEAVING = 30  # seconds that processes wait for the last one to end
 LOST = (
     "another process of this job has ended or cannot be reached any more: see what it "
     "said, and run the same command again in all processes: it resumes"
 )
 ENDED = 2  # the exit code of what the user can put right
 _ADDRESS = ("coordinator_address", "num_processes", "process_id")
-# What gloo, NCCL, barriers and the coordination service say of a lost process.
-_SAID = re.compile(
+# Words in the messages of gloo, NCCL, barriers and the coordination service about a
+# lost process.
+_LOSS = re.compile(
     r"gloo|nccl|barrier|coordination|heartbeat|UNAVAILABLE|DEADLINE_EXCEEDED", re.I
 )
 
@@ -60,9 +61,9 @@ def define_flags(known: flags.FlagValues) -> None:
 
 
 def start(known: flags.FlagValues) -> None:
-    """Lets this process meet the others, where the flags say that there are any.
+    """Connects this process with the others, if the flags ask for it.
 
-    Only process 0 keeps its standard output. Raises InputError where the others are not
+    Only process 0 keeps its standard output. Raises InputError if the others are not
     found.
     """
     values = known.flag_values_dict()
@@ -79,7 +80,7 @@ def start(known: flags.FlagValues) -> None:
         return
     import jax
 
-    _let_aborts_be_said()
+    _explain_aborts()
     # Programs that run at once would meet their collectives in different orders.
     jax.config.update("jax_cpu_enable_async_dispatch", False)
     try:
@@ -90,10 +91,10 @@ def start(known: flags.FlagValues) -> None:
             shutdown_timeout_seconds=LEAVING,
         )
     except (ValueError, RuntimeError) as error:
-        said = str(error).partition("\n")[0]
+        reason = str(error).partition("\n")[0]
         raise InputError(
-            f"the processes of this job do not meet ({said}): start all of them within "
-            f"{MEETING} seconds; where JAX does not find them by itself, give "
+            f"the processes of this job do not meet ({reason}): start all of them "
+            f"within {MEETING} seconds; where JAX does not find them by itself, give "
             "--coordinator_address, --num_processes and --process_id"
         ) from None
     if jax.process_index() > 0:
@@ -116,7 +117,7 @@ def _check_address(
 
 
 def sentence(error: BaseException) -> str | None:
-    """Says of an error that another process is lost; None for any other error."""
+    """Gives the sentence for an error due to a lost process; None for other errors."""
     if not _started():
         return None
     import jax
@@ -124,13 +125,13 @@ def sentence(error: BaseException) -> str | None:
     for one in _with_causes(error):
         # gloo's errors are ValueErrors.
         if isinstance(one, jax.errors.JaxRuntimeError | ValueError):
-            if not isinstance(one, InputError) and _SAID.search(str(one)):
+            if not isinstance(one, InputError) and _LOSS.search(str(one)):
                 return LOST
     return None
 
 
 def leave(code: int) -> None:
-    """Ends the process at once where it failed: others would wait for its good-bye."""
+    """Ends a failed process at once, since the others would wait for its shutdown."""
     if code == ENDED and _started():
         sys.stdout.flush()
         os._exit(code)
@@ -147,11 +148,11 @@ def _with_causes(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__ or error.__context__
 
 
-def _let_aborts_be_said() -> None:
-    """Ends with a sentence where JAX's C++ aborts the process.
+def _explain_aborts() -> None:
+    """Ends with a sentence when JAX's C++ aborts the process.
 
-    That is what it does when a process is lost, on a thread of its own and after it has
-    said more on standard error. Python's own handlers would never get to run.
+    It does so when another process is lost, on a thread of its own and after messages
+    on standard error. Python's own signal handlers would never run.
     """
     ctypes.CDLL(None).signal(signal.SIGABRT, _aborted)
 

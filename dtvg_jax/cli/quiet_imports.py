@@ -1,4 +1,4 @@
-"""Keeps what libraries write while they load off the terminal."""
+"""Silences what libraries print while they are imported."""
 
 import contextlib
 import importlib.abc
@@ -13,12 +13,12 @@ from types import ModuleType
 def quiet_libraries() -> None:
     """Silences TensorFlow, absl and gin; call it before TensorFlow is imported.
 
-    While TensorFlow loads, its C++ writes to the file of standard error before any
-    setting of it can hold, so that file is /dev/null for that time.
+    While TensorFlow loads, its C++ writes to standard error before any of its settings
+    take effect, so that stream is /dev/null for that time.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    # absl's level is set anew where checkpoints are kept. asyncio logs the exceptions
-    # of all arrays of a checkpoint where one cannot be written; the first is raised.
+    # Orbax sets absl's log level again. asyncio logs an exception for every array of a
+    # checkpoint that cannot be written; the first one is raised.
     for name in ("absl", "asyncio"):
         logging.getLogger(name).disabled = True
     # gin logs every folder in which it did not find a file, as errors.

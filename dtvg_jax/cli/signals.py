@@ -14,11 +14,11 @@ Check = Callable[[], None]
 
 
 class Signals:
-    """The signals of a command; they end the process at once unless they are to wait.
+    """The signals of a command; they end the process at once unless asked to wait.
 
-    Nothing is raised where a signal comes: libraries that are interrupted so while they
-    load end in errors of their own, or in a crash. What is written by then is whole,
-    since files are replaced whole.
+    A signal never raises an exception wherever the program is: libraries interrupted
+    while they load fail with errors of their own, or crash. All that is written by then
+    is whole, since files are replaced whole.
     """
 
     def __init__(self) -> None:
@@ -27,14 +27,14 @@ class Signals:
 
     @contextlib.contextmanager
     def between_steps(self) -> Iterator[Check]:
-        """Yields a check that raises Stopped after a signal, which waits for that.
+        """Yields a check that raises Stopped after a signal; signals wait for it.
 
-        For what saves its state on its way out, so that the same command resumes.
+        For code that saves its state when it is stopped, so that it can be resumed.
         """
         self._waiting = True
         try:
             yield self._check
-            self._check()  # what was announced is what happens
+            self._check()  # a stop that was announced happens
         finally:
             self._waiting = False
 
@@ -43,15 +43,15 @@ class Signals:
             raise Stopped(self._first)
 
     def listen(self, inbox: socket.socket) -> None:
-        """Ends the process at a signal, or at the second if the first is to wait."""
+        """Ends the process at a signal, or at the second if the first waits."""
         while received := inbox.recv(1):
             number = received[0]
             if self._first is not None or not self._waiting:
                 end(number)
             self._first = number
             name = signal.Signals(number).name
-            said = f"{name}: stopping after this step; a second signal stops at once"
-            print(said, file=sys.stderr, flush=True)
+            message = f"{name}: stopping after this step; a second signal stops at once"
+            print(message, file=sys.stderr, flush=True)
 
 
 @contextlib.contextmanager

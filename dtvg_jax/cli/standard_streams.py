@@ -1,4 +1,4 @@
-"""Standard input and output: UTF-8, and never lost in silence."""
+"""Standard input and output: UTF-8, and never lost silently."""
 
 import io
 import os
@@ -13,20 +13,20 @@ CLOSED = "standard output was closed before all was written, as `| head` does"
 
 
 def prepare() -> None:
-    """Makes output UTF-8 whatever the locale, and keeps foreign noise out of errors.
+    """Makes output UTF-8 whatever the locale, and silences noise about lost output.
 
     Raises InputError where standard output is closed.
     """
     closed = sys.stdout is None
-    # The next file that is opened would take the number of a stream that is closed,
-    # and what is meant for the stream would be written into the file.
+    # The next file to be opened would get the number of a closed stream, and output for
+    # the stream would be written into that file.
     while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
         os.set_inheritable(number, True)
     os.close(number)
     # print() would take None for standard output.
     sys.stderr = sys.stderr or open(os.devnull, "w")
-    # Where a write fails, threads and coroutines of TensorStore and Orbax say that they
-    # could not say so; the command says it.
+    # When a write fails, threads and coroutines of TensorStore and Orbax complain once
+    # more; the command reports it.
     sys.unraisablehook = lambda _: None
     warnings.filterwarnings("ignore", "coroutine .* was never awaited")
     if closed:
@@ -48,7 +48,7 @@ def standard_input() -> io.BufferedIOBase:
 
 
 def lost_output(error: BaseException) -> str | None:
-    """Says that standard output is what an error is about, and lets it go."""
+    """Gives the sentence for an error of standard output, and closes it; else None."""
     if not isinstance(error, OSError) or error.filename != NAME:
         return None
     # Python would write what is left once more at the end, and fail again.
@@ -59,10 +59,10 @@ def lost_output(error: BaseException) -> str | None:
 
 
 class _Output(io.TextIOWrapper):
-    """Standard output; an error says that it is about this.
+    """Standard output, whose errors name it.
 
-    Not a raw stream: a signal between its writing and its return would make the
-    buffer write the same once more.
+    A raw stream would not do: a signal between its write and its return would make the
+    buffer write the same bytes again.
     """
 
     def write(self, text: str, /) -> int:

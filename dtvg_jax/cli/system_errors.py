@@ -1,4 +1,4 @@
-"""What the operating system refuses, in a sentence, whichever library reports it."""
+"""Sentences for errors of the operating system, whichever library reports them."""
 
 import errno
 import os
@@ -12,7 +12,7 @@ RESUMES = ", and run the same command again: it resumes"
 
 
 class _Cause(NamedTuple):
-    """What is wrong, and what the user can do; the same command then goes on."""
+    """What is wrong, and what the user can do about it."""
 
     wrong: str
     remedy: str
@@ -41,8 +41,9 @@ _CAUSES = {
     errno.EIO: _Cause("the disk cannot be read or written", "check the disk"),
 }
 _STORE = "check the address, your access to it and the network"
-# TensorStore, libraries written in Rust (safetensors), and TensorFlow, in this order.
+# Error codes in messages of TensorStore, and of libraries written in Rust.
 _CODE = re.compile(r"os_error_code='(\d+)'|\(os error (\d+)\)")
+# TensorFlow's messages have the text of the error only.
 _BY_TEXT = {os.strerror(code): code for code in _CAUSES if code != errno.EPERM}
 _PATH = re.compile(r"""["'](/[^"']*)["']""")
 # Orbax writes below such a folder until a checkpoint is whole.
@@ -50,9 +51,9 @@ _UNFINISHED = re.compile(r"/[^/]*\.orbax-checkpoint-tmp.*")
 
 
 def sentence(error: BaseException, resumes: bool) -> str | None:
-    """Says what the system has refused, and where; None for any other error.
+    """Gives the sentence for an error of the system; None for any other error.
 
-    With `resumes`, says that the same command goes on once that is put right.
+    With `resumes`, it adds that the same command will continue.
     """
     for one in _with_causes(error):
         code, path = _code(one), _path(one)
@@ -62,9 +63,9 @@ def sentence(error: BaseException, resumes: bool) -> str | None:
             end = RESUMES if resumes and cause is not _GONE else ""
             return f"{place}{cause.wrong}: {cause.remedy}{end}"
         if remote.refused(one):
-            said = str(one).partition("\n")[0] or type(one).__name__
+            reason = str(one).partition("\n")[0] or type(one).__name__
             end = RESUMES if resumes else ""
-            return f"the object store cannot be used ({said}): {_STORE}{end}"
+            return f"the object store cannot be used ({reason}): {_STORE}{end}"
         if isinstance(one, OSError) and path:
             return f"{path}: {one.strerror}"
     return None
@@ -83,7 +84,7 @@ def _code(error: BaseException) -> int | None:
     text = str(error)
     if found := _CODE.search(text):
         return int(found[1] or found[2])
-    return next((code for said, code in _BY_TEXT.items() if said in text), None)
+    return next((code for message, code in _BY_TEXT.items() if message in text), None)
 
 
 def _path(error: BaseException) -> str:

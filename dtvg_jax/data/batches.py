@@ -49,7 +49,7 @@ def batch_rows(
 def next_rows(
     table: TokenTable, seed: int, drawn: int, count: int
 ) -> Int[np.ndarray, " B"]:
-    """Chooses the next rows of a table of which so many were `drawn` before."""
+    """Chooses the next `count` rows of a table, of which `drawn` were taken before."""
     epochs, places = np.divmod(np.arange(drawn, drawn + count), len(table))
     rows = np.empty(count, np.int32)
     for epoch in np.unique(epochs).tolist():
@@ -63,7 +63,7 @@ def gather(
 ) -> Batch:
     """Lays rows out as {"inputs": int32 [B, T], "targets": int32 [B, L]}.
 
-    Short rows are filled with -1 at the right; a row -1 is all filling.
+    Short rows are padded with -1 at the right; row number -1 gives only padding.
 
     Raises:
       ValueError: where a row is longer than T or L.

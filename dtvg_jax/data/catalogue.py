@@ -1,7 +1,7 @@
-"""The one door to the repository's package `tasks`, whatever Python finds by that name.
+"""The package's only access to `tasks`, whatever Python finds under that name.
 
-`tasks` is a name that users take too, and a file or folder where they start comes first
-on Python's path. It stays theirs; ours is then loaded from its folder as `dtvg_tasks`.
+Users may have a module `tasks` in their working directory, which comes first on
+Python's path. It stays theirs; ours is then loaded from its folder as `dtvg_tasks`.
 """
 
 import functools
@@ -21,9 +21,8 @@ FOLDER = pathlib.Path(__file__).resolve().parents[2] / "tasks"
 ALL = "tasks.all"  # in settings, the tasks of the catalogue
 OURS = "dtvg_tasks"
 
-
-# Of tasks that the catalogue does not know. Rows are padded to what they need, so a
-# bound that few rows reach costs nothing.
+# Most tokens of inputs and targets of tasks that the catalogue does not know. Rows are
+# padded to their own lengths, so a bound that few of them reach costs nothing.
 OWN_TASK_LENGTHS = (512, 128)
 
 
@@ -47,7 +46,7 @@ class TaskInfo(Protocol):
 
 @runtime_checkable
 class Described(Protocol):
-    """What a task does not say of itself; see `tasks.registration.Described`."""
+    """What `describe` says of a task; see `tasks.registration.Described`."""
 
     @property
     def fields(self) -> tuple[str, ...]: ...
@@ -58,10 +57,10 @@ class Described(Protocol):
 class Scoring(NamedTuple):
     """How predictions on a task are scored.
 
-    metrics: functions of (gold answers, predictions) that give values by name.
-    postprocess: makes a prediction of a text; None where the text is one.
-    metric_names: the values that count, primary metric first; None: all.
-    labels: the texts that a target can be; None where answers are free.
+    metrics: functions of (gold answers, predictions) that give values by name
+    postprocess: makes a prediction from a text; None: the text is the prediction
+    metric_names: the values that count, primary metric first; None: all
+    labels: the texts that a target can be; None: any text
     """
 
     metrics: tuple[Callable[..., Any], ...]
@@ -87,7 +86,7 @@ def mixtures() -> Mapping[str, list[str]]:
 
 
 def mixture_cap() -> int:
-    """Gives the most rows that count for the share of a task in these mixtures."""
+    """Gives the most rows that count towards the share of a task in a mixture."""
     return module("task_info").MIXTURE_CAP
 
 
@@ -144,7 +143,7 @@ def check_module(tasks_module: str) -> None:
 def import_tasks(tasks_module: str) -> types.ModuleType:
     """Imports the module that registers tasks with SeqIO; `ALL` is always ours.
 
-    A script that registers its tasks and then learns on them has registered them.
+    A running script that is this module itself is not imported a second time.
     """
     if tasks_module == ALL:
         return module("all")
@@ -159,7 +158,7 @@ def import_tasks(tasks_module: str) -> types.ModuleType:
 def is_ours(package: str) -> bool:
     """Tells whether Python finds our folder when it is asked for `package`.
 
-    Nothing is imported: a stranger's `tasks` may do anything when it is.
+    Nothing is imported, since somebody else's `tasks` may run any code.
     """
     try:
         spec = importlib.util.find_spec(package)
@@ -179,7 +178,7 @@ def _exists(package: str) -> bool:
 
 @functools.cache
 def _package() -> str:
-    """Names the package under which ours is imported, once and for all of a process.
+    """Names the package that our tasks are imported as, the same for the whole process.
 
     A second copy would register every task with SeqIO a second time.
     """
@@ -195,6 +194,6 @@ def _package() -> str:
 
 
 def lengths(task: str) -> tuple[int, int]:
-    """Gives the most tokens of a task's inputs and targets, if nothing bounds them."""
+    """Gives the most tokens of a task's inputs and targets by default."""
     info = known().get(task)
     return (info.inputs_length, info.targets_length) if info else OWN_TASK_LENGTHS

@@ -1,4 +1,4 @@
-"""What a table of the catalogue depends on, told without SeqIO: code, prepared data."""
+"""Digests what a table of the catalogue depends on, without SeqIO: code and data."""
 
 import functools
 import hashlib
@@ -20,7 +20,7 @@ def code_digest() -> str:
 def data_digest(builder: str, tfds_data_dir: str | os.PathLike[str] | None) -> str:
     """Digests a prepared data set cheaply: names, sizes, TFDS's own records.
 
-    Raises InputError where it is missing, or its records are no files.
+    Raises InputError where it is missing, or its records cannot be read.
     """
     digest = hashlib.sha256()
     for file in sorted(prepared.dataset(builder, tfds_data_dir).iterdir()):

@@ -17,8 +17,8 @@ from dtvg_jax.data.mixtures import Mixture
 from dtvg_jax.data.token_table import TokenTable
 
 MOST_BUCKETS = 8  # and so programs of a step
-MOST_MICROBATCHES = 16  # about; many lanes fill a device with more tokens in each
-MULTIPLE = 8  # of tokens; vector units are filled
+MOST_MICROBATCHES = 16  # about; with more lanes each has more tokens
+MULTIPLE = 8  # lengths are multiples of it, which fills vector units
 
 
 class Stream(NamedTuple):
@@ -72,7 +72,7 @@ class Rows(NamedTuple):
     inputs: Int[np.ndarray, "R T"]
     targets: Int[np.ndarray, "R L"]
     lanes: Int[np.ndarray, " R"]
-    weights: Float[np.ndarray, " R"]  # 1 / target tokens of the lane; 0: filling
+    weights: Float[np.ndarray, " R"]  # 1 / target tokens of the lane; 0: a filler
 
 
 class Padding(NamedTuple):

@@ -1,4 +1,4 @@
-"""Where prepared TFDS data lie; what is missing is generated, or fetched if asked."""
+"""Finds prepared TFDS data; generates what is missing, or downloads it if asked."""
 
 import dataclasses
 import importlib
@@ -27,7 +27,7 @@ class _Split:
 
 @dataclasses.dataclass(frozen=True)
 class _Info:
-    """What is read of TFDS's record of a data set; the names are its own."""
+    """The fields that we read of TFDS's record of a data set, by its names."""
 
     fileFormat: str = "tfrecord"  # noqa: N815
     splits: tuple[_Split, ...] = ()
@@ -45,10 +45,10 @@ def folder(
       data_dir: of prepared TFDS data, or "miniature".
       cache_dir: where the miniature is written.
       builders: the data sets, "glue/rte:2.0.0"; those of the miniature are generated.
-      download: fetch and prepare those that are missing; a network is used only then.
+      download: download and prepare those that are missing; needs a network.
 
     Raises:
-      InputError: where the folder is absent, or the data cannot be had.
+      InputError: where the folder is absent, or the data cannot be prepared.
     """
     if data_dir == MINIATURE:
         return _miniature(cache_dir, builders)
@@ -59,7 +59,7 @@ def folder(
         _download(path, builders)
     if not path.is_dir():
         raise InputError(
-            f"data_dir = {data_dir!r} is no folder: give one of prepared TFDS "
+            f"data_dir = {data_dir!r} is not a folder: give one of prepared TFDS "
             f"data, or {MINIATURE!r} for generated data"
         )
     return path
@@ -69,12 +69,12 @@ def dataset(builder: str, root: str | os.PathLike[str] | None) -> pathlib.Path:
     """Finds the folder of a prepared data set, `builder`, in the data folder `root`.
 
     Raises:
-      InputError: where it is not there, or is not as TensorFlow can read it.
+      InputError: where it is missing, or in a format that TensorFlow cannot read.
     """
     if root is None:
         raise InputError(
-            f"The data set {builder} needs a data folder: give the folder that "
-            "TensorFlow Datasets were prepared in (tfds_data_dir)."
+            f"the data set {builder} needs a data folder: give the folder that "
+            "TensorFlow Datasets were prepared in (tfds_data_dir)"
         )
     return _dataset(builder, pathlib.Path(root))
 
@@ -82,22 +82,22 @@ def dataset(builder: str, root: str | os.PathLike[str] | None) -> pathlib.Path:
 def _dataset(builder: str, root: _Folder) -> _Folder:
     if not root.is_dir():
         raise InputError(
-            f"The data folder {root} does not exist: give the folder that "
-            "TensorFlow Datasets were prepared in (tfds_data_dir)."
+            f"the data folder {root} does not exist: give the folder that "
+            "TensorFlow Datasets were prepared in (tfds_data_dir)"
         )
     found = _find(builder, root)
     if found is None:
         name, _, version = builder.partition(":")
         raise InputError(
-            f"The data set {builder} is not prepared under {root} (no "
+            f"the data set {builder} is not prepared under {root} (no "
             f"{name}/{version}/{_INFO} there): prepare it with "
-            "TensorFlow Datasets, or give another data folder."
+            "TensorFlow Datasets, or give another data folder"
         )
     info = files.read_record(found / _INFO, _Info, _REMEDY)
     if info.fileFormat == "array_record":
         raise InputError(
-            f"The data set {found} is in the format array_record, which TensorFlow "
-            "Datasets cannot stream: prepare it again with file_format='tfrecord'."
+            f"the data set {found} is in the format array_record, which TensorFlow "
+            "Datasets cannot stream: prepare it again with file_format='tfrecord'"
         )
     return found
 
@@ -115,7 +115,7 @@ def _fetched(
     builders: Sequence[str],
     download: bool,
 ) -> pathlib.Path:
-    """Gives a folder of the cache with copies of data sets at an address."""
+    """Copies data sets from an address, and gives the cache folder that has them."""
     if download:
         raise InputError(
             f"data sets cannot be prepared at {root}: prepare them in a local folder, "
@@ -152,6 +152,6 @@ def _download(path: pathlib.Path, builders: Sequence[str]) -> None:
             tfds.builder(name, data_dir=str(path)).download_and_prepare()
         except Exception as error:  # whatever the network or a builder raises
             raise InputError(
-                f"{name} cannot be fetched: {error}. Prepare it where there is a "
+                f"{name} cannot be fetched: {error}; prepare it where there is a "
                 f"network, by `tfds build {name.partition(':')[0]} --data_dir DIR`"
             ) from None

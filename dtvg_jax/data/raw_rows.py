@@ -1,8 +1,8 @@
-"""Rows as users send them, formatted by the task's own preprocessors.
+"""Formats rows as users send them, by the task's own preprocessors.
 
 A line has the fields that an input is made of. A row has more, such as the answer, and
-preprocessors read them all: they are filled with stand-ins, of which two kinds have to
-give the same input.
+preprocessors read them all: the others are filled with stand-in values, and two
+different sets of these must give the same input.
 """
 
 import functools
@@ -19,12 +19,12 @@ Row: TypeAlias = dict[str, object]
 
 
 class Form(NamedTuple):
-    """What raw rows of a task are.
+    """The fields of a task's raw rows.
 
-    task: SeqIO's.
-    name: what the user calls it.
-    fields: the type of each field that a line has to have.
-    others: that of the other fields of a row.
+    task: the SeqIO task
+    name: its name in messages
+    fields: the type of each field that a line must have
+    others: the types of the other fields of a row
     """
 
     task: source.Task
@@ -35,7 +35,7 @@ class Form(NamedTuple):
 
 @functools.cache
 def form(task: str, label_style: str, tasks_module: str) -> Form:
-    """Opens the form of a task's rows; its data need not be there.
+    """Finds the form of a task's rows; its data need not be there.
 
     Raises InputError where its rows cannot be sent as fields of a line.
     """
@@ -60,15 +60,15 @@ def form(task: str, label_style: str, tasks_module: str) -> Form:
     for name in wanted:
         if name not in spec:
             raise InputError(
-                f"the described field {name!r} is none of the rows of {task}, which "
-                f"have {', '.join(spec)}"
+                f"the described field {name!r} is not a field of the rows of {task}, "
+                f"which have {', '.join(spec)}"
             )
     others = {name: spec[name] for name in spec if name not in wanted}
     return Form(opened, task, {name: spec[name] for name in wanted}, others)
 
 
 def row(of: Form, given: JsonObject) -> Row:
-    """Takes the fields of a row from a line, in the types that they have in rows.
+    """Takes the fields of a row from a line, and checks their types.
 
     Raises InputError that names the field.
     """
@@ -94,10 +94,10 @@ def text(value: object, what: str) -> str:
 
 
 def inputs(of: Form, rows: Sequence[Row]) -> list[str]:
-    """Formats rows as training did.
+    """Formats rows as in training.
 
-    Raises InputError where the task cannot, or where an input depends on more than
-    the fields of a line.
+    Raises InputError where the task fails on them, or where an input depends on more
+    than the fields of a line.
     """
     import tensorflow as tf
 
@@ -128,7 +128,9 @@ def _value(given: object, spec: Any, what: str) -> object:
     if rank == 0:
         return _scalar(given, spec.dtype, what)
     if rank != 1:
-        raise InputError(f'{what} is no text, number or list: give "inputs", the text')
+        raise InputError(
+            f'{what} is not a text, number or list: give "inputs", the text'
+        )
     if not isinstance(given, list):
         raise InputError(f"{what} is {shown(given)}: it must be a list")
     return [
@@ -157,7 +159,7 @@ def _scalar(given: object, dtype: Any, what: str) -> object:
 
 
 def _column(values: Sequence[Any], spec: Any) -> Any:
-    """Makes a column of a field's values: a tensor, ragged for lists, or several."""
+    """Makes a column of values: a tensor, ragged for lists, or a dict of columns."""
     import tensorflow as tf
 
     if isinstance(spec, Mapping):
@@ -168,13 +170,13 @@ def _column(values: Sequence[Any], spec: Any) -> Any:
 
 
 def _filled(rows: source.Dataset, others: source.RowSpec, kind: int) -> source.Dataset:
-    """Adds the other fields to rows: tf.data makes tensors of stand-ins."""
+    """Adds the other fields to rows, with stand-in values."""
     more = _stand_ins(others, kind)
     return rows.map(lambda row: row | more)
 
 
 def _stand_ins(spec: Any, kind: int) -> Any:
-    """Fills fields: with 0, "" and lists of one of these, or with 1 and "1"."""
+    """Makes stand-in values: 0, "" and lists of one of them; of kind 1, 1 and "1"."""
     if isinstance(spec, Mapping):
         return {name: _stand_ins(one, kind) for name, one in spec.items()}
     shape = [size or 1 for size in spec.shape]

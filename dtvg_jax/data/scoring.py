@@ -1,4 +1,4 @@
-"""Predictions as text against the gold answers of a table, by the task's metrics."""
+"""Scores predicted texts against the gold answers of a table, by the task's metrics."""
 
 import collections
 import contextlib
@@ -37,23 +37,23 @@ def score(table: TokenTable, predictions: Sequence[str]) -> dict[str, float]:
     counted = [n for n in how.metric_names or scores if n in scores]
     if not counted:
         raise InputError(
-            f"The metrics of task '{table.name}' returned none of "
-            f"{', '.join(how.metric_names or ['any name'])}."
+            f"the metrics of task '{table.name}' returned none of "
+            f"{', '.join(how.metric_names or ['any name'])}"
         )
     return scores | {"mean": sum(scores[n] for n in counted) / len(counted)}
 
 
 def _finite(table: TokenTable, metric: str, value: object) -> float:
-    """Makes a number of a metric's value; NaN would be neither better nor worse."""
+    """Converts a metric's value to a finite number; NaN could not be compared."""
     try:
         number = float(value)  # pyright: ignore[reportArgumentType] (a user's value)
     except (TypeError, ValueError):
         number = math.nan
     if not math.isfinite(number):
         raise InputError(
-            f"The metric '{metric}' of task '{table.name}' is {value!r} on the split "
+            f"the metric '{metric}' of task '{table.name}' is {value!r} on the split "
             f"'{table.split}': it must be a finite number; return 0 where the metric "
-            "is not defined."
+            "is not defined"
         )
     return number
 
@@ -78,11 +78,11 @@ def majority(train: TokenTable, test: TokenTable) -> dict[str, float] | None:
 
 @contextlib.contextmanager
 def _of_task(table: TokenTable, what: str) -> Iterator[None]:
-    """Makes a sentence of what a function of a task raises."""
+    """Converts what a function of a task raises into an InputError."""
     try:
         yield
     except Exception as error:
         raise InputError(
-            f"The {what} of task '{table.name}' fails on the split '{table.split}': "
-            f"{errors.said(error)}"
+            f"the {what} of task '{table.name}' fails on the split '{table.split}': "
+            f"{errors.describe(error)}"
         ) from error

@@ -1,7 +1,7 @@
-"""The one door to SeqIO: a task's rows as text, and what must be known of the task.
+"""The package's only access to SeqIO: a task's rows as text, and facts about the task.
 
-Importing SeqIO imports TensorFlow and takes seconds, so both stay inside functions:
-a process that finds its token tables made never pays for them.
+Importing SeqIO imports TensorFlow and takes seconds, so both are imported inside
+functions: a process that finds its token tables ready never pays for them.
 """
 
 import contextlib
@@ -25,7 +25,7 @@ Row: TypeAlias = dict[str, Any]  # of NumPy values, as tf.data gives them
 RowSpec: TypeAlias = Mapping[str, Any]  # of tf.TensorSpec by field, nested
 Dataset: TypeAlias = Any  # of tf.data
 Shots = tuple[str, int, int]  # rule, k, seed, as in `tasks.few_shot.Shots`
-# What `get_dataset` is told besides the split: nothing is drawn, kept or cut.
+# Arguments of `get_dataset`: nothing is drawn at random, cached or truncated.
 _AS_STORED: Any = {"seed": 0, "try_in_mem_cache": False, "trim_output_features": False}
 
 
@@ -39,7 +39,7 @@ def check_present(task: Task, split: str, tfds_data_dir: Path | None) -> None:
         # A path may hold brackets, which a pattern would take for a set of letters.
         found = [pattern] if os.path.isfile(pattern) else glob.glob(pattern)
         if not found or not all(map(os.path.isfile, found)):
-            raise InputError(f"There is no file {pattern}, which a task reads.")
+            raise InputError(f"there is no file {pattern}, which a task reads")
 
 
 def open_task(name: str, tasks_module: str, tfds_data_dir: Path | None) -> Task:
@@ -62,8 +62,8 @@ def open_task(name: str, tasks_module: str, tfds_data_dir: Path | None) -> Task:
 def mixture_rates(name: str, tasks_module: str) -> dict[str, float]:
     """Gives the rates of a SeqIO mixture by task.
 
-    Raises InputError where the module or the mixture is missing, or a rate is no number
-    that can be drawn by.
+    Raises InputError where the module or the mixture is missing, or a rate is not a
+    positive number.
     """
     import seqio
 
@@ -75,13 +75,13 @@ def mixture_rates(name: str, tasks_module: str) -> dict[str, float]:
             rates[task.name] = float(mixture.get_rate(task))
         except Exception as error:  # whatever a function of rates raises
             raise InputError(
-                f"The rate of {task.name} in the mixture {name!r} cannot be had: "
-                f"{errors.said(error)}."
+                f"the rate of {task.name} in the mixture {name!r} cannot be computed: "
+                f"{errors.describe(error)}"
             ) from error
         if not 0 < rates[task.name] < math.inf:
             raise InputError(
-                f"The rate of {task.name} in the mixture {name!r} is "
-                f"{rates[task.name]}: it must be a number > 0."
+                f"the rate of {task.name} in the mixture {name!r} is "
+                f"{rates[task.name]}: it must be a number > 0"
             )
     return rates
 
@@ -96,8 +96,8 @@ def import_tasks(tasks_module: str) -> None:
         catalogue.import_tasks(tasks_module)
     except Exception as error:  # whatever a user's module raises
         raise InputError(
-            f"The module '{tasks_module}' that should register SeqIO tasks cannot be "
-            f"imported: {errors.said(error)}."
+            f"the module '{tasks_module}' that should register SeqIO tasks cannot be "
+            f"imported: {errors.describe(error)}"
         ) from error
 
 
@@ -105,7 +105,7 @@ def _registered(registry: Any, what: str, name: str, tasks_module: str) -> Any:
     names = list(registry.names())
     if name not in names:
         raise InputError(
-            f"The module '{tasks_module}' registers no SeqIO {what} "
+            f"the module '{tasks_module}' registers no SeqIO {what} "
             f"{name!r}{errors.nearest(name, names, 0.0)}"
         )
     return registry.get(name)
@@ -119,8 +119,8 @@ def scoring(task: Task) -> catalogue.Scoring:
     """
     if not task.predict_metric_fns:
         raise InputError(
-            f"Task '{task.name}' has no metric function of (targets, predictions): "
-            "give it one, metric objects and scores are not used."
+            f"task '{task.name}' has no metric function of (targets, predictions): "
+            "give it one, since metric objects and scores are not used"
         )
     metrics = tuple(task.predict_metric_fns)
     known = described(task)
@@ -147,7 +147,7 @@ def row_spec(task: Task) -> RowSpec:
             spec = task.source.get_dataset(first, shuffle=False).element_spec
     except Exception as error:  # whatever a source raises
         raise InputError(
-            f"the fields of rows of {task.name} are not known: {_said(error)}"
+            f"the fields of rows of {task.name} are not known: {_reason(error)}"
         ) from error
     if not isinstance(spec, Mapping):
         raise InputError(f"rows of {task.name} have no fields")
@@ -172,7 +172,7 @@ def inputs(task: Task, rows: Dataset) -> list[str]:
     except InputError:
         raise
     except Exception as error:  # whatever a preprocessor or TensorFlow raise
-        raise InputError(f"{task.name} cannot format it: {_said(error)}") from error
+        raise InputError(f"{task.name} cannot format it: {_reason(error)}") from error
     if len(texts) != (count := int(rows.cardinality())):
         raise InputError(
             f"{task.name} makes {len(texts)} inputs of {count} rows: its preprocessors "
@@ -186,11 +186,11 @@ def text_rows(
 ) -> Iterator[tokenise.TextRow]:
     """Streams a split's rows, in stored order, as the task formats them.
 
-    The preprocessors up to `seqio.preprocessors.tokenize` are run; tokenising is the
-    backbone's affair. Of a task with few shots only the chosen rows come.
+    Only the preprocessors before `seqio.preprocessors.tokenize` are run, since tokens
+    depend on the backbone. With `shots` only the chosen rows are given.
 
     Raises:
-      InputError: where the split is unknown or its text cannot be had.
+      InputError: where the split is unknown or cannot be read.
     """
     if shots is not None:
         yield from _few_rows(task, split, shots)
@@ -198,8 +198,8 @@ def text_rows(
     try:
         if split not in task.splits:
             raise InputError(
-                f"Task '{task.name}' has no split '{split}': "
-                f"it has {', '.join(sorted(task.splits))}."
+                f"task '{task.name}' has no split '{split}': "
+                f"it has {', '.join(sorted(task.splits))}"
             )
         dataset = _untokenised(task).get_dataset(
             None, split, shuffle=False, **_AS_STORED
@@ -210,19 +210,20 @@ def text_rows(
         raise
     except Exception as error:  # whatever data, a preprocessor or TensorFlow raise
         raise InputError(
-            f"The split '{split}' of task '{task.name}' cannot be read: {_said(error)}"
+            f"the split '{split}' of task '{task.name}' cannot be read: "
+            f"{_reason(error)}"
         ) from error
 
 
-def _said(error: Exception) -> str:
-    """Says what made a split unreadable; TensorFlow's messages hold a traceback."""
+def _reason(error: Exception) -> str:
+    """Describes what a task raised; TensorFlow's messages hold a traceback."""
     message = str(error).strip()
     if traced := re.findall(r'File ".*?([^/]+)", line (\d+), in .*  \*', message):
         file, line = traced[-1]
         return f"{message.splitlines()[-1].strip()} ({file}, line {line})"
     if message and (type(error) is ValueError or isinstance(error, OSError)):
         return message.partition("\n")[0]  # a sentence as it is
-    return errors.said(error)
+    return errors.describe(error)
 
 
 def _few_rows(task: Task, split: str, shots: Shots) -> Iterator[tokenise.TextRow]:
@@ -235,7 +236,7 @@ def _few_rows(task: Task, split: str, shots: Shots) -> Iterator[tokenise.TextRow
     try:
         yield from few_shot.of_texts(list(text_rows(task, split)), wanted)
     except ValueError as error:
-        raise InputError(f"Task '{task.name}': {error}") from None
+        raise InputError(f"task '{task.name}': {error}") from None
 
 
 def _untokenised(task: Task) -> Task:
@@ -256,9 +257,9 @@ def _untokenised(task: Task) -> Task:
     first = next((i for i, step in enumerate(steps) if step in tokenising), None)
     if first is None or any(step not in ending for step in steps[first + 1 :]):
         raise InputError(
-            f"Task '{task.name}' must end with seqio.preprocessors.tokenize, followed "
-            "by nothing but append_eos: text is tokenised anew for the backbone, so "
-            "every other step has to come before."
+            f"task '{task.name}' must end with seqio.preprocessors.tokenize, followed "
+            "by nothing but append_eos: text is tokenised again for the backbone, so "
+            "every other step has to come before"
         )
     text = seqio.Feature(
         seqio.PassThroughVocabulary(1), add_eos=False, dtype=tf.string, rank=0
@@ -269,15 +270,15 @@ def _untokenised(task: Task) -> Task:
 
 def _text_row(task: Task, example: Row, number: int) -> tokenise.TextRow:
     inputs, targets = (_decode(example, name, number) for name in ("inputs", "targets"))
-    # what a SeqIO evaluator would hand over: the text under the names of after tokenize
+    # As a SeqIO evaluator passes it: the text under the names that tokenize gives it.
     kept = {f"{name}_pretokenized": example[name] for name in ("inputs", "targets")}
     gold = task.postprocess_fn(targets, example=example | kept, is_target=True)
     try:
         gold = json.loads(json.dumps(gold, default=_plain))
     except (TypeError, ValueError) as error:
         raise InputError(
-            f"The postprocessor of task '{task.name}' returns a gold answer that is "
-            f"not text, a number, a list or a dict: {gold!r}."
+            f"the postprocessor of task '{task.name}' returns a gold answer that is "
+            f"not text, a number, a list or a dict: {gold!r}"
         ) from error
     return tokenise.TextRow(inputs, targets, gold)
 

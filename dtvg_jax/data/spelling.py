@@ -1,7 +1,7 @@
-"""How a vocabulary spells texts: what it changes, cannot give back, or makes the same.
+"""How a vocabulary spells texts: what encoding and decoding changes, loses or merges.
 
-A prediction is decoded ids. So an answer counts as right if it is the gold answer as
-the vocabulary spells it: a vocabulary may know one kind of space, or no ligatures.
+Predictions are decoded ids, so gold answers are compared in the spelling of the
+vocabulary, which may have one kind of space only, or no ligatures.
 """
 
 import unicodedata
@@ -11,18 +11,18 @@ from dtvg_jax.data.tokenise import Gold
 from dtvg_jax.errors import InputError
 from dtvg_jax.models.backbone import Vocabulary
 
-# More different targets than this, or than half of the rows, are texts and no classes.
+# Targets with more different values than this, or than half the rows, are free texts.
 MOST_CLASSES = 64
 
-# The spelling of each text; None where the vocabulary cannot give it back.
+# The spelling of each text; None where the vocabulary loses some of it.
 Spelling = Mapping[str, str | None]
 
 
 def spelling(texts: Iterable[str], vocabulary: Vocabulary) -> Spelling:
-    """Spells texts as the vocabulary reads them back.
+    """Encodes and decodes texts.
 
-    What differs in more than white space and Unicode's compatible forms (NFKC) has
-    lost something, such as characters that the vocabulary lacks.
+    A text that comes back with differences beyond white space and Unicode's compatible
+    forms (NFKC) has lost something, such as characters that the vocabulary lacks.
     """
     distinct = list(dict.fromkeys(texts))
     spelled = vocabulary.decode(vocabulary.encode(distinct))
@@ -33,7 +33,7 @@ def spelling(texts: Iterable[str], vocabulary: Vocabulary) -> Spelling:
 
 
 def texts_of(gold: Gold) -> list[str]:
-    """Gives the texts that an answer may equal; none for what is no text."""
+    """Gives the texts that an answer may equal; none for other kinds of gold."""
     several = gold if isinstance(gold, list) else [gold]
     texts = [one for one in several if isinstance(one, str)]
     return texts if len(texts) == len(several) else []
@@ -70,7 +70,7 @@ def check_classes(
             remedy = f"set targets_length = {max(len(whole), len(too)) + 1}"
         raise InputError(
             f"{where}: the targets {other!r} and {text!r} are the same {len(ids)} "
-            f"tokens, so no answer can tell them apart: {remedy}."
+            f"tokens, so no answer can tell them apart: {remedy}"
         )
 
 

@@ -104,9 +104,9 @@ class TableSettings:
 class Losses(NamedTuple):
     """Shares of a table's rows, 0 to 1, that lost something when they became ids.
 
-    inputs_truncated, targets_truncated: texts that are longer than the lengths.
-    targets_unreadable: targets that the vocabulary cannot give back, so that no answer
-        can be like them.
+    inputs_truncated, targets_truncated: texts longer than the lengths
+    targets_unreadable: targets that the vocabulary cannot decode to the same text, so
+        that no answer can equal them
     """
 
     inputs_truncated: float
@@ -115,7 +115,7 @@ class Losses(NamedTuple):
 
 
 class _Opened(NamedTuple):
-    """What makes a table: its key's request, its rows by each call, its scoring."""
+    """A table's own part of the request, a function to its rows, and its scoring."""
 
     request: JsonObject
     rows: Callable[[], Iterator[tokenise.TextRow]]
@@ -132,7 +132,7 @@ def token_table(
     """Opens the token table of a split, making it where the cache has none.
 
     Args:
-      task: a name of the catalogue, such as "superglue-rte", or a SeqIO task that
+      task: a name of the catalogue, such as "superglue-cb", or a SeqIO task that
         `settings.tasks_module` registers.
       split: "train", "validation" or "test".
       settings: see there.
@@ -169,7 +169,7 @@ def token_table(
             free_answers=info is not None and info.labels is None,
         )
         table = read_table(folder, request, opened.scoring)
-    say_losses(table, settings.lengths)
+    log_losses(table, settings.lengths)
     return table
 
 
@@ -187,7 +187,7 @@ def head(table: TokenTable, rows: int | None) -> TokenTable:
 def read_table(
     folder: pathlib.Path, request: JsonObject, scoring: catalogue.Scoring
 ) -> TokenTable:
-    """Opens a table that was written before, after checking its files."""
+    """Opens a table that was written before, and checks its files."""
     stored = token_table_files.read(folder, request)
     return TokenTable(
         **stored.arrays, metadata=stored.metadata, folder=folder, scoring=scoring
@@ -195,7 +195,7 @@ def read_table(
 
 
 def losses(table: TokenTable) -> Losses:
-    """Tells what the rows of a whole split lost, also of a table's `head`."""
+    """Gives the losses of the whole split, also for a table's `head`."""
     found = table.metadata
     counts = found.inputs_truncated, found.targets_truncated, found.targets_unreadable
     return Losses(*(count / found.rows for count in counts))
@@ -208,15 +208,15 @@ def _check_lengths(lengths: tuple[int, int], vocabulary: Vocabulary) -> None:
     ):
         if length < least:
             raise InputError(
-                f"A length of {length} for {what} leaves no room for their text: "
-                f"it must be at least {least} with this vocabulary."
+                f"a length of {length} for {what} leaves no room for their text: "
+                f"it must be at least {least} with this vocabulary"
             )
 
 
 def _request(
     task: str, split: str, settings: TableSettings, shots: source.Shots | None
 ) -> JsonObject:
-    """Names what the content of any table depends on."""
+    """Gives what the content of any table depends on."""
     vocabulary = settings.vocabulary
     return {
         "format": FORMAT,
@@ -238,7 +238,7 @@ def _of_catalogue(
     settings: TableSettings,
     shots: source.Shots | None,
 ) -> _Opened:
-    """Names what a table of the catalogue depends on; SeqIO only makes its rows."""
+    """Gives what a table of the catalogue depends on; SeqIO only makes its rows."""
     name = catalogue.seqio_name(info, settings.label_style)
     data_dir = settings.tfds_data_dir
     request: JsonObject = {
@@ -257,10 +257,10 @@ def _of_catalogue(
 def _of_user(
     name: str, split: str, settings: TableSettings, shots: source.Shots | None
 ) -> _Opened:
-    """Names what a table of another task depends on: its rows, whatever makes them.
+    """Gives what a table of another task depends on: its rows, whatever makes them.
 
-    Such a task may read files, other modules or the environment; so its rows are made
-    at every start, and nothing that changed is missed.
+    Such a task may read files, other modules or the environment, so its rows are made
+    at every start, and no change is missed.
     """
     data_dir = settings.tfds_data_dir
     task = source.open_task(name, settings.tasks_module, data_dir)
@@ -281,7 +281,7 @@ def _cache(settings: TableSettings) -> pathlib.Path:
 def _find(
     folder: pathlib.Path, request: JsonObject, scoring: catalogue.Scoring
 ) -> TokenTable | None:
-    """Opens a table that is there; one that is damaged is not trusted."""
+    """Opens a table of the cache; None if there is none or it is damaged."""
     if not folder.exists():
         return None
     try:
@@ -291,10 +291,10 @@ def _find(
         return None
 
 
-def say_losses(table: TokenTable, lengths: tuple[int, int]) -> None:
+def log_losses(table: TokenTable, lengths: tuple[int, int]) -> None:
     """Logs what the rows of a split lost, if any did, in one line."""
     lost = losses(table)
-    said = [
+    lines = [
         f"{100 * share:.3g} % of {what}"
         for share, what in (
             (lost.inputs_truncated, f"inputs are truncated to {lengths[0]} tokens"),
@@ -303,5 +303,5 @@ def say_losses(table: TokenTable, lengths: tuple[int, int]) -> None:
         )
         if share > 0
     ]
-    if said:
-        _log.warning("%s %s: %s", table.name, table.split, ", ".join(said))
+    if lines:
+        _log.warning("%s %s: %s", table.name, table.split, ", ".join(lines))

@@ -7,7 +7,8 @@ A table is a folder:
     golds.jsonl                       the gold answer of row i in line i
     meta.json                         a `TableMetadata`, sealed
 
-Nothing in it names code. A table that is damaged, or another one, is made again.
+Nothing in it names code. A table that is damaged or belongs to another request is made
+again.
 """
 
 import contextlib
@@ -36,7 +37,7 @@ _REMEDY = "it has to be made again"
 
 
 class Origin(NamedTuple):
-    """What a table is made of; `request` is all that its key is a digest of."""
+    """Which table it is; its key is a digest of `request`."""
 
     task: str
     split: str
@@ -45,11 +46,11 @@ class Origin(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class TableMetadata:
-    """What is known of a table.
+    """The record in meta.json.
 
-    `split_digest` tells the rows' texts and their order, whatever the vocabulary and
-    the lengths; `files` has a digest of every other file. `targets_unreadable` counts
-    the rows whose target the vocabulary cannot give back.
+    `split_digest` identifies the rows' texts and their order, whatever the vocabulary
+    and the lengths; `files` has a digest of every other file. `targets_unreadable`
+    counts the rows whose target the vocabulary cannot decode to the same text.
     """
 
     task: str
@@ -67,7 +68,7 @@ class TableMetadata:
 
 
 class Stored(NamedTuple):
-    """What is read back of a table; arrays are mapped into memory, read only."""
+    """A table as it is read back; arrays are mapped into memory, read-only."""
 
     metadata: TableMetadata
     arrays: dict[str, Int[np.ndarray, " ids"]]
@@ -89,9 +90,8 @@ class _Seen:
     targets_truncated: int = 0
     targets_unreadable: int = 0
     classes: dict[str, list[int]] = dataclasses.field(default_factory=dict)
-    members: Any = dataclasses.field(
-        default_factory=hashlib.sha256
-    )  # has no public type
+    # Any: hashlib names no public type for its digests.
+    members: Any = dataclasses.field(default_factory=hashlib.sha256)
 
 
 def write(
@@ -106,10 +106,10 @@ def write(
 ) -> None:
     """Tokenises `rows` into the table `folder`, which appears only when complete.
 
-    Rows stream through in chunks, so memory does not grow with their number (but for
-    8 bytes a row of offsets). A second process that wants the same table waits for the
-    first and uses its work; `check` is called meanwhile and may raise to stop. With
-    `free_answers` targets are texts, not classes, and may be alike as ids.
+    Rows stream through in chunks, so memory grows by no more than 8 bytes of offsets
+    per row. A second process that wants the same table waits for the first and uses
+    its work; `check` is called meanwhile and may raise to stop. With `free_answers`
+    targets are texts, not classes, and different ones may have the same ids.
 
     Raises:
       InputError: where there are no rows, classes are the same ids, or the folder
@@ -121,8 +121,8 @@ def write(
         with files.locked(folder.with_name(folder.name + ".lock"), wait=check):
             if _is_sound(folder, origin.request):
                 return
-            # With the lock in hand, whatever lies there was damaged, or left by a
-            # killed process; who has mapped its files keeps them.
+            # We hold the lock, so whatever is there was damaged or left by a killed
+            # process; a process that has mapped its files keeps them.
             _remove(folder)
             _remove(building)
             building.mkdir()
@@ -144,7 +144,9 @@ def read(folder: pathlib.Path, request: JsonObject) -> Stored:
     content = files.unseal(files.read_json(meta, _REMEDY), meta, _REMEDY)
     metadata = files.record(TableMetadata, content, str(meta))
     if metadata.request != request:
-        raise InputError(f"the token table {folder} is another one: {_REMEDY}")
+        raise InputError(
+            f"the token table {folder} belongs to another request: {_REMEDY}"
+        )
     try:
         changed = [
             name
@@ -184,13 +186,13 @@ def _remove(path: pathlib.Path) -> None:
 
 @contextlib.contextmanager
 def writable(path: pathlib.Path) -> Iterator[None]:
-    """Raises InputError where what is done inside finds that it cannot write."""
+    """Converts an OSError raised inside into an InputError about the cache folder."""
     try:
         yield
     except OSError as error:
         raise InputError(
-            f"The token table {path} cannot be written: {error.strerror or error}. "
-            "Choose a cache folder that is writable and has room."
+            f"the token table {path} cannot be written: {error.strerror or error}; "
+            "choose a cache folder that is writable and has room"
         ) from error
 
 
@@ -202,25 +204,12 @@ def _fill(
     origin: Origin,
     free_answers: bool,
 ) -> None:
-    seen = _Seen()
-    with (
-        _column(building / "inputs.npy") as inputs,
-        _column(building / "targets.npy") as targets,
-        (building / "golds.jsonl").open("w", encoding="utf-8") as golds,
-    ):
-        for chunk in tokenise.chunks(rows):
-            tokens = tokenise.tokenise(chunk, vocabulary, lengths)
-            known = _spelling(chunk, vocabulary)
-            _append(inputs, tokens.inputs)
-            _append(targets, tokens.targets)
-            for row in chunk:
-                gold = spelling.spelled(row.gold, known)
-                golds.write(json.dumps(gold, ensure_ascii=False) + "\n")
-            _look(seen, chunk, tokens, known)
-    where = f"The split '{origin.split}' of task '{origin.task}'"
+    """Writes all files of a table, the metadata last, and syncs them to the disk."""
+    seen, inputs, targets = _write_rows(building, rows, vocabulary, lengths)
+    where = f"the split '{origin.split}' of task '{origin.task}'"
     if seen.rows == 0:
         raise InputError(
-            f"{where} has no rows: prepare its data again, or choose another split."
+            f"{where} has no rows: prepare its data again, or choose another split"
         )
     if not free_answers:
         spelling.check_classes(seen.classes, seen.rows, vocabulary, where)
@@ -242,7 +231,35 @@ def _fill(
         files.sync(path)
 
 
-def _look(
+def _write_rows(
+    building: pathlib.Path,
+    rows: Iterable[tokenise.TextRow],
+    vocabulary: Vocabulary,
+    lengths: tuple[int, int],
+) -> tuple[_Seen, _Column, _Column]:
+    """Writes ids and gold answers chunk by chunk; returns what was counted meanwhile.
+
+    The columns of inputs and targets are closed, and know where their rows end.
+    """
+    seen = _Seen()
+    with (
+        _column(building / "inputs.npy") as inputs,
+        _column(building / "targets.npy") as targets,
+        (building / "golds.jsonl").open("w", encoding="utf-8") as golds,
+    ):
+        for chunk in tokenise.chunks(rows):
+            tokens = tokenise.tokenise(chunk, vocabulary, lengths)
+            known = _spelling(chunk, vocabulary)
+            _append(inputs, tokens.inputs)
+            _append(targets, tokens.targets)
+            for row in chunk:
+                gold = spelling.spelled(row.gold, known)
+                golds.write(json.dumps(gold, ensure_ascii=False) + "\n")
+            _count(seen, chunk, tokens, known)
+    return seen, inputs, targets
+
+
+def _count(
     seen: _Seen,
     chunk: Sequence[tokenise.TextRow],
     tokens: tokenise.TokenRows,
@@ -276,8 +293,8 @@ def _write_offsets(path: pathlib.Path, column: _Column) -> int:
 
 @contextlib.contextmanager
 def _column(path: pathlib.Path) -> Iterator[_Column]:
-    # NumPy pads the header of an .npy file so that the first axis can still grow:
-    # it is written for no rows, and over again when the number of ids is known.
+    # NumPy pads the header of an .npy file so that the first axis can grow: it is
+    # written for 0 ids, and overwritten when their number is known.
     ends = array("q", [0])
     with path.open("wb") as file:
         _write_header(file, 0)

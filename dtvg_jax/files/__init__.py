@@ -31,14 +31,14 @@ WAIT = 0.2  # seconds between two looks at a lock that another process holds
 
 
 def expand(path: str | os.PathLike[str]) -> Path:
-    """Makes a path of what a user gave: `~` is the home folder; see `remote` for gs://.
+    """Makes a path of a user's text: `~` is the home folder; see `remote` for gs://.
 
-    Raises InputError for what is no path, for nothing: no folder is meant by it, and
-    for an address that cannot be used.
+    Raises InputError for an empty text, a value that is not a path, and an address
+    that cannot be used.
     """
     if not isinstance(path, str | os.PathLike) or not os.fspath(path):
         raise InputError(
-            f"{path!r} is no path: give a file or folder ('.' is this one)"
+            f"{path!r} is not a path: give a file or folder ('.' is this one)"
         )
     found = remote.of_address(str(os.fspath(path)))
     return pathlib.Path(path).expanduser() if found is None else found
@@ -65,20 +65,20 @@ def put(path: Path, content: bytes) -> None:
         path.write_bytes(content)
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with naming(path), open(beside, "wb") as file:
+        with naming(path), open(temporary, "wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(beside, path)
+        os.replace(temporary, path)
     finally:
-        beside.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
 def naming(path: Path | str) -> Iterator[None]:
-    """Says which file it was where the system refuses to write or to read on."""
+    """Adds the file's name to an OSError raised inside that has none."""
     try:
         yield
     except OSError as error:
@@ -99,8 +99,8 @@ def json_bytes(content: object) -> bytes:
 def check_regular(path: Path, remedy: str = "restore it") -> int:
     """Gives the size of a file in bytes, without opening it.
 
-    Raises InputError for what is absent, out of reach or no regular file: to open a
-    named pipe waits for ever, and a device may have no end.
+    Raises InputError for what is absent, out of reach or not a regular file: opening a
+    named pipe would block, and a device may have no end.
     """
     try:
         found = path.stat()
@@ -150,7 +150,7 @@ def read_json(path: Path, remedy: str = "restore it") -> JsonObject:
     """Reads a JSON object.
 
     Raises InputError, which ends with `remedy`, like `read_text` and `parse_json`, and
-    for JSON that is no object.
+    for JSON other than an object.
     """
     content = parse_json(read_text(path, remedy=remedy), str(path), remedy)
     if not isinstance(content, dict):
@@ -164,7 +164,7 @@ def seal(content: JsonObject) -> JsonObject:
 
 
 def unseal(content: JsonObject, where: object, remedy: str) -> JsonObject:
-    """Takes the digest off; raises InputError where it is not that of the content."""
+    """Removes the digest; raises InputError if it does not match the content."""
     inner = {name: value for name, value in content.items() if name != SEAL}
     if content.get(SEAL) != _digest(inner):
         raise InputError(f"{where} is not as it was written: {remedy}")
@@ -181,10 +181,10 @@ def read_record(path: Path, cls: type[Record], remedy: str = "restore it") -> Re
 
 
 def private_folder(path: str | os.PathLike[str]) -> pathlib.Path:
-    """Makes a folder, where it is missing, for files that are believed when read back.
+    """Makes a folder, if it is missing, for files that are trusted when read back.
 
-    Raises InputError where other users could have put them there, and OSError where
-    the folder cannot be made.
+    Raises InputError if other users could have put them there, and OSError if the
+    folder cannot be made.
     """
     path = expand_local(path, "the cache folder")
     path.mkdir(0o700, parents=True, exist_ok=True)
@@ -204,7 +204,7 @@ def private_folder(path: str | os.PathLike[str]) -> pathlib.Path:
 
 
 def sha256(path: pathlib.Path) -> str:
-    """Digests a file's content; raises like `check_regular` where it is no file."""
+    """Digests a file's content; raises like `check_regular`."""
     check_regular(path)
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
@@ -223,21 +223,21 @@ def sync(path: pathlib.Path) -> None:
 def locked(
     path: pathlib.Path, *, wait: Callable[[], None] | None = None
 ) -> Iterator[None]:
-    """Holds a lock file; the system frees it when the process ends, however that is.
+    """Holds a lock file; the system frees it when the process ends, however it ends.
 
-    While another process holds it, `wait` is called again and again and may raise;
-    without it, raises BlockingIOError. Who is waited for is said on standard error.
+    While another process holds it, prints on standard error which one, and calls
+    `wait`, which may raise, until it is free. Without `wait`, raises BlockingIOError.
     """
     with open(path, "a+") as file:
-        said = False
+        announced = False
         while not _flock(file):
             if wait is None:
                 raise BlockingIOError
-            if not said:
+            if not announced:
                 print(
                     f"waiting for {holder(path)}, which holds {path}", file=sys.stderr
                 )
-                said = True
+                announced = True
             time.sleep(WAIT)
             wait()
         with contextlib.suppress(OSError):  # the disk may be full
@@ -251,8 +251,8 @@ def locked(
 def holder(path: pathlib.Path) -> str:
     """Says which process holds a lock file, and since when."""
     with contextlib.suppress(OSError, ValueError):
-        if (said := path.read_text(encoding="utf-8")).startswith("process "):
-            return said
+        if (owner := path.read_text(encoding="utf-8")).startswith("process "):
+            return owner
     return "another process"
 
 
@@ -265,10 +265,10 @@ def _flock(file: IO[str]) -> bool:
 
 
 def record(cls: type[Record], content: object, where: str) -> Record:
-    """Makes a dataclass, and those among its fields, of a JSON object.
+    """Makes a dataclass, and those among its fields, from a JSON object.
 
-    A field with a default may be absent, and a field of the file that the dataclass
-    lacks is left out: a newer version of the file may have more. Raises InputError,
+    A field with a default may be absent, and fields that the dataclass lacks are
+    ignored: a newer version of the file may have more. Raises InputError,
     which begins with `where`, for a missing field or a value of another type.
     """
     if not isinstance(content, dict):
@@ -289,7 +289,7 @@ def record(cls: type[Record], content: object, where: str) -> Record:
 
 
 def _value(hint: object, value: object, where: str) -> object:
-    """Makes the records that a value holds: one, a list, or the values of an object."""
+    """Makes the dataclasses in a value: itself, in a list, or an object's values."""
     if isinstance(value, dict) and dataclasses.is_dataclass(hint):
         return record(typing.cast(type, hint), value, where)
     inner = typing.get_args(hint)
@@ -312,6 +312,6 @@ def _value(hint: object, value: object, where: str) -> object:
 
 
 def _unreadable(path: Path, error: OSError | ValueError, remedy: str) -> InputError:
-    said = error.strerror if isinstance(error, OSError) else None
-    reason = said or str(error).partition("\n")[0]
+    message = error.strerror if isinstance(error, OSError) else None
+    reason = message or str(error).partition("\n")[0]
     return InputError(f"{path} cannot be read ({reason}): {remedy}")

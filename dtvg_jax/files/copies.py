@@ -20,17 +20,18 @@ from dtvg_jax.errors import InputError
 from dtvg_jax.files.remote import Path
 
 FOLDER = "fetched"  # of the cache
-# Weights in formats that nothing here reads, which often lie beside those that are.
-# They come as empty files: a name is enough to refuse them.
+# Weights in formats that are not read, often next to those that are. They are copied as
+# empty files: a name is enough to refuse them.
 _UNREAD = (".bin", ".h5", ".msgpack", ".onnx", ".ot", ".pt", ".pth", ".gguf")
 # What changes with an object, by the names of different stores.
 _VERSIONS = ("etag", "ETag", "md5Hash", "content_md5", "mtime", "LastModified")
 
 
 class _Listed(NamedTuple):
-    """The objects of a folder by name: where each lies, its size, and its version.
+    """The objects of a folder, by their names relative to its parent.
 
-    Names are below the folder above.
+    places: where each is in the store
+    versions: its size in bytes, and what changes with its content
     """
 
     store: AbstractFileSystem
@@ -39,28 +40,28 @@ class _Listed(NamedTuple):
 
 
 def fetched(
-    folder: Path, cache_dir: str | os.PathLike[str], beside: bool = False
+    folder: Path, cache_dir: str | os.PathLike[str], with_siblings: bool = False
 ) -> pathlib.Path:
-    """Copies a folder into the cache, unless its content is there; a local one stays.
+    """Copies a remote folder into the cache, unless its content is there already.
 
-    The copy appears whole, under the names of the folder and of the one above it. With
-    `beside`, it lies among copies of the files of that one. Raises InputError for a
-    folder without files, and for one that changes meanwhile.
+    The copy appears whole, as PARENT/FOLDER; `with_siblings` copies the parent's own
+    files too. A local folder is returned as it is. Raises InputError for a folder
+    without files, and for one that changes meanwhile.
     """
     if isinstance(folder, pathlib.Path):
         return folder
-    found = _listed(folder, beside)
+    found = _listed(folder, with_siblings)
     if not any(name.startswith(f"{folder.name}/") for name in found.places):
-        raise InputError(f"{folder} is no folder, or there is nothing in it")
+        raise InputError(f"{folder} is not a folder, or is empty")
     cache = files.private_folder(files.private_folder(cache_dir) / FOLDER)
     there = cache / _digest(found.versions)
     with files.locked(there.with_name(f"{there.name}.lock"), wait=lambda: None):
         if not there.exists():
             size = sum(size for size, _ in found.versions.values())
-            said = f"fetching {folder}, {size / 1e6:,.1f} MB"
-            print(said, file=sys.stderr, flush=True)
+            message = f"fetching {folder}, {size / 1e6:,.1f} MB"
+            print(message, file=sys.stderr, flush=True)
             _fetch(found, there, folder.parent.name)
-            if _listed(folder, beside).versions != found.versions:
+            if _listed(folder, with_siblings).versions != found.versions:
                 shutil.rmtree(there)
                 raise InputError(
                     f"{folder} changed while it was fetched: run the command again"
@@ -84,9 +85,9 @@ def linked(
 
 
 class WorkingCopy:
-    """A local folder for files that are written bit by bit, and then uploaded.
+    """A local folder for files that are appended to, and then uploaded.
 
-    That of a local folder is the folder itself, where nothing needs to be uploaded.
+    For a local folder it is the folder itself, and nothing is uploaded.
     """
 
     def __init__(self, folder: Path):
@@ -123,11 +124,11 @@ class WorkingCopy:
             self.upload()
 
 
-def _listed(folder: epath.Path, beside: bool) -> _Listed:
+def _listed(folder: epath.Path, with_siblings: bool) -> _Listed:
     store, top = fsspec.url_to_fs(os.fspath(folder))
     listed = dict(store.find(top, detail=True))
     above = top.rstrip("/").rpartition("/")[0]
-    if beside:
+    if with_siblings:
         listed |= store.find(above, maxdepth=1, detail=True)
     found = _Listed(store, {}, {})
     for place, info in sorted(listed.items()):
@@ -152,12 +153,14 @@ def _fetch(found: _Listed, there: pathlib.Path, above: str) -> None:
                 continue
             found.store.get_file(place, str(local))
             if local.stat().st_size != found.versions[name][0]:
-                raise InputError(f"{place} came in part only: run the command again")
+                raise InputError(
+                    f"{place} was copied only in part: run the command again"
+                )
 
 
 @contextlib.contextmanager
 def _appearing(folder: pathlib.Path) -> Iterator[pathlib.Path]:
-    """Gives a folder to fill, which takes its name when it is full."""
+    """Gives a folder to fill, which is renamed to `folder` once it is complete."""
     part = folder.with_name(f"{folder.name}.part")
     shutil.rmtree(part, ignore_errors=True)
     try:

@@ -1,9 +1,9 @@
 """A lease: holds a folder for one process where the system has no lock for it.
 
 A lease is a file of the folder, `.lease-<number>.json`, and the highest number counts.
-Its holder renews it, and says in it that it let go. Who comes after makes the next
-number, which only one can, and so need not know whether the one before still lives:
-that one finds the higher number, and writes nothing more.
+Its holder renews it, and writes into it when it lets go. A successor creates the next
+number, which only one process can do, and need not know whether the former holder still
+runs: that one will find the higher number, and write nothing more.
 """
 
 import contextlib
@@ -23,7 +23,7 @@ from dtvg_jax.errors import InputError
 from dtvg_jax.files import remote
 from dtvg_jax.files.remote import Path
 
-LIFE = 60.0  # seconds; who has not renewed a lease for so long may lose it
+LIFE = 60.0  # seconds; a lease that was not renewed for so long may be taken
 RENEWED = 15.0  # seconds between two renewals
 LONG_DEAD = 600.0  # seconds; clocks of two hosts differ by less
 POLL = 1.0  # seconds between two looks at the lease of another
@@ -36,7 +36,7 @@ _NAME = re.compile(r"\.lease-(?P<number>[0-9]{1,9})\.json")
 
 @dataclasses.dataclass(frozen=True)
 class Lease:
-    """What a lease says; `renewed` is in seconds since 1970, None once it is let go."""
+    """The content of a lease; `renewed` is in Unix seconds, None once it is let go."""
 
     owner: str
     token: str
@@ -44,14 +44,14 @@ class Lease:
 
 
 def needed(folder: Path, mounts: pathlib.Path = pathlib.Path("/proc/mounts")) -> bool:
-    """Tells whether locks of the system would not keep other hosts out of a folder."""
+    """Tells whether the system's locks fail to keep other hosts out of a folder."""
     if not isinstance(folder, pathlib.Path):
         return True
     place, options = folder.resolve(), set[str]()
     with contextlib.suppress(OSError):  # not Linux
         longest = -1
         for line in mounts.read_text(errors="replace").splitlines():
-            # Blanks in the mount point are written as octal numbers.
+            # Spaces in the mount point are written as octal numbers.
             point = re.sub(r"\\(\d{3})", lambda m: chr(int(m[1], 8)), line.split()[1])
             if place.is_relative_to(point) and len(point) >= longest:
                 longest, options = len(point), set(line.split()[3].split(","))
@@ -62,9 +62,9 @@ def needed(folder: Path, mounts: pathlib.Path = pathlib.Path("/proc/mounts")) ->
 def held(folder: Path, check: Callable[[], None] = lambda: None) -> Iterator[None]:
     """Holds the lease of a folder, and lets nothing be written there once it is lost.
 
-    One that is not renewed any more is waited for, which is said on standard error, and
-    then taken; `check` is called meanwhile and may raise. Raises InputError where it is
-    renewed, with its holder and age.
+    Where another process holds it, waits, with a line on standard error, and takes it
+    if it is not renewed; `check` is called meanwhile and may raise. Raises InputError,
+    with its holder and age, if it is renewed.
     """
     holder = _Holder(folder, _take(folder, check))
     ended = threading.Event()
@@ -99,13 +99,12 @@ class _Holder:
     def keep(self, ended: threading.Event) -> None:
         """Renews the lease until `ended`."""
         while not ended.wait(RENEWED):
-            # A store that cannot be reached now may be there the next time, and a loss
-            # is said to who writes.
+            # The store may be reachable again next time, and `guard` reports a loss.
             with contextlib.suppress(Exception), self._busy:
                 self._renew(time.time())
 
     def let_go(self) -> None:
-        """Leaves the lease to the next, if it was not taken."""
+        """Frees the lease, unless it was taken."""
         with contextlib.suppress(Exception), self._busy:
             self._renew(None)
 
@@ -113,7 +112,7 @@ class _Holder:
         began = time.monotonic()
         number, other = _newest(self._folder)
         if other is None or other.token != self._lease.token:
-            self._at = -LIFE  # no write from here on goes unchecked
+            self._at = -LIFE  # every write from here on is checked
             who = f"to {other.owner}" if other else "(its file is gone)"
             raise InputError(
                 f"the lease of {self._folder} was lost {who}, since this process did "
@@ -135,7 +134,7 @@ def _take(folder: Path, check: Callable[[], None]) -> Lease:
     mine = Lease(owner, uuid.uuid4().hex, time.time())
     with contextlib.suppress(FileExistsError):  # the newest is then another's
         remote.create(_path(folder, number + 1), _content(mine))
-    # A store that cannot create for one only keeps what was written last.
+    # A store without exclusive creation keeps what was written last.
     time.sleep(SETTLE)
     _, newest = _newest(folder)
     if newest is None or newest.token != mine.token:

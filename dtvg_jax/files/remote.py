@@ -1,8 +1,8 @@
 """Addresses of object stores, such as gs://bucket/folder, as paths.
 
-An object appears whole, is replaced whole, and is seen by all as soon as it is there.
-What a store lacks is made up for: locks by `lease`, appending and files that must lie
-on a disk by `copies`.
+An object appears whole, is replaced whole, and is visible to all at once. Stores have
+no locks, no appending and no files to map into memory: `lease` stands in for the first,
+`copies` for the others.
 """
 
 import importlib.util
@@ -26,10 +26,10 @@ Path: TypeAlias = pathlib.Path | epath.Path
 
 
 class _Store(NamedTuple):
-    """What a scheme needs: a package, which an extra of this one installs.
+    """What a scheme needs: a package, which an extra of dtvg_jax installs.
 
-    protocols: of the package's file system in fsspec.
-    jobs: TensorStore, which writes the arrays of checkpoints, knows the scheme.
+    protocols: the names of the package's file system in fsspec
+    jobs: whether TensorStore, which writes the arrays of checkpoints, knows the scheme
     """
 
     package: str
@@ -44,14 +44,14 @@ _STORES = {
     "az": _Store("adlfs", "az", ("az", "abfs", "abfss"), jobs=False),
 }
 _ADDRESS = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<place>.*)", re.DOTALL)
-# Patterns, versions of objects, and folders above: a name of one object has none.
+# Glob patterns, object versions and parent folders: the name of one object has none.
 _NO_NAME = re.compile(r"[*?\[\]#\x00-\x1f]|(^|/)\.\.(/|$)")
 # TensorStore's errors begin with these, whatever the store.
 _REFUSALS = re.compile(
     "UNAVAILABLE|PERMISSION_DENIED|UNAUTHENTICATED|DEADLINE_EXCEEDED|RESOURCE_EXHAUSTED"
 )
 
-# Each is called with a path before it is written, and raises where that must not be.
+# Each is called with a path before it is written, and raises to forbid that.
 guards: list[Callable[[Path], None]] = []
 
 
@@ -59,7 +59,7 @@ def of_address(text: str) -> epath.Path | None:
     """Makes a path of an address; None for the path of a local file or folder.
 
     Raises InputError for a scheme that is not supported or lacks its package, and for
-    what names no file or folder.
+    an address that names no file or folder.
     """
     found = _ADDRESS.match(text)
     if found is None:
@@ -89,16 +89,16 @@ def of_address(text: str) -> epath.Path | None:
 def _configure(store: _Store) -> None:
     import fsspec.config
 
-    # The listings that a file system keeps are its own: what others write is not seen.
+    # A file system caches its listings, and would not see what others write.
     for protocol in store.protocols:
         settings = fsspec.config.conf.setdefault(protocol, {})
         settings.setdefault("use_listings_cache", False)
-    # What it logs of an error is in the error too.
+    # Its log would repeat what its exceptions say.
     logging.getLogger(store.package).setLevel(logging.CRITICAL)
 
 
 def check_jobs(folder: Path) -> None:
-    """Raises InputError where a store can hold no checkpoints, and so no job."""
+    """Raises InputError for a store that cannot hold checkpoints, and so no job."""
     for scheme, store in _STORES.items():
         if str(folder).startswith(f"{scheme}://") and not store.jobs:
             able = " or ".join(
@@ -111,7 +111,7 @@ def check_jobs(folder: Path) -> None:
 
 
 def refused(error: BaseException) -> bool:
-    """Tells whether an error says that a store cannot be reached, or lets nobody in."""
+    """Tells whether an error means that a store is unreachable or denies access."""
     packages = {store.package for store in _STORES.values()}
     frames = traceback.walk_tb(error.__traceback__)
     modules = {frame.f_globals.get("__name__", "") for frame, _ in frames}
@@ -120,18 +120,19 @@ def refused(error: BaseException) -> bool:
 
 
 def create(path: Path, content: bytes) -> None:
-    """Writes a file that must not be there, at once; raises FileExistsError if it is.
+    """Creates a file with its content at once; raises FileExistsError if it exists.
 
-    Of several that do so at the same time one succeeds, where the store can hold to it.
+    Of several processes that create it at the same time only one succeeds, if the store
+    supports that.
     """
     if isinstance(path, pathlib.Path):
-        # A link appears whole, and on NFS too for one only.
-        beside = path.with_name(f"{path.name}.{uuid.uuid4().hex}")
+        # A hard link appears with its content, and for one process only, on NFS too.
+        temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex}")
         try:
-            beside.write_bytes(content)
-            os.link(beside, path)
+            temporary.write_bytes(content)
+            os.link(temporary, path)
         finally:
-            beside.unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
         return
     import fsspec
 

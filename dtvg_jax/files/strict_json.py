@@ -1,4 +1,4 @@
-"""JSON as its standard has it, and nothing that breaks who looks at it."""
+"""Parses strict JSON, within bounds that all other code can rely on."""
 
 import codecs
 import collections
@@ -17,11 +17,11 @@ MOST_DIGITS = 40
 
 
 def parse_json(text: str | bytes, where: str, remedy: str = "") -> object:
-    """Parses JSON as its standard has it: no NaN, no name twice in an object.
+    """Parses JSON by the letter of its standard: no NaN, no name twice in an object.
 
     Raises InputError, which begins with `where` (a file, and its line if it has lines),
-    for anything else, and for what could not be written again or would break what
-    looks at it: half a surrogate pair, endless digits, more than 100 levels.
+    for anything else, and for values that cannot be written again or overwhelm other
+    code: half a surrogate pair, more than 40 digits, more than 100 levels.
     """
     try:
         text = decoded(text) if isinstance(text, bytes) else text

@@ -1,1 +1,1 @@
-"""Foreign formats in and out: weights, vocabularies."""
+"""Reads and writes the formats of other libraries: weights, vocabularies, prompts."""

@@ -1,6 +1,6 @@
-"""Tokens that JSON files beside the model of a vocabulary add to it.
+"""Tokens that JSON files next to a vocabulary add to it.
 
-transformers takes them out of a text before its model sees the rest, so a vocabulary
+transformers splits them off a text before the vocabulary sees the rest, so a vocabulary
 without them gives other ids.
 """
 
@@ -15,7 +15,7 @@ from dtvg_jax.files import JsonObject
 
 TOKENIZER, TOKENIZER_CONFIG = "tokenizer.json", "tokenizer_config.json"
 ADDED_TOKENS, SPECIAL_TOKENS = "added_tokens.json", "special_tokens_map.json"
-# Every T5 has them; its text has none of them in it.
+# Every T5 has them; texts of a task do not.
 OF_T5 = re.compile(r"<pad>|</s>|<unk>|<extra_id_\d+>")
 
 
@@ -34,34 +34,34 @@ def check(folder: pathlib.Path, knows: Callable[[str], bool]) -> None:
                 raise InputError(
                     f"{token.path} adds the token {token.text!r}, which the vocabulary "
                     f"beside it does not have: save the tokenizer again with "
-                    f"transformers, which puts it into {TOKENIZER}, or remove it."
+                    f"transformers, which puts it into {TOKENIZER}, or remove it"
                 )
 
 
 def listed(path: pathlib.Path) -> Iterator[AddedToken]:
     """Lists the tokens that a file names; none where there is no such file."""
-    said = files.read_json(path) if path.exists() else {}
-    for value in _values(path.name, said):
+    content = files.read_json(path) if path.exists() else {}
+    for value in _values(path.name, content):
         for text in _texts(value):
             yield AddedToken(text, path)
 
 
-def _values(name: str, said: JsonObject) -> list[object]:
+def _values(name: str, content: JsonObject) -> list[object]:
     if name == TOKENIZER:
-        return [said.get("added_tokens")]
+        return [content.get("added_tokens")]
     if name == ADDED_TOKENS:
-        return list(said)
+        return list(content)
     if name == SPECIAL_TOKENS:
-        return list(said.values())
-    decoder = said.get("added_tokens_decoder")
-    more = said.get("extra_special_tokens")
+        return list(content.values())
+    decoder = content.get("added_tokens_decoder")
+    more = content.get("extra_special_tokens")
     return [
         *(
             list(one.values()) if isinstance(one, dict) else one
             for one in (decoder, more)
         ),
-        said.get("additional_special_tokens"),
-        *(value for key, value in said.items() if key.endswith("_token")),
+        content.get("additional_special_tokens"),
+        *(value for key, value in content.items() if key.endswith("_token")),
     ]
 
 

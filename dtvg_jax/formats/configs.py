@@ -1,4 +1,4 @@
-"""The attributes of a config.json: handled, known to change nothing, or refused."""
+"""Reads config.json: each attribute is used, known to change nothing, or refused."""
 
 from collections.abc import Mapping
 from typing import TypeVar, cast
@@ -8,7 +8,7 @@ from dtvg_jax.errors import InputError, check_field_types, shown
 T = TypeVar("T")
 Attributes = Mapping[str, object]
 
-# Of the library, of text generation (we decode greedily) and of classifiers.
+# Attributes of the library, of text generation (we decode greedily) and of classifiers.
 IRRELEVANT = frozenset(
     """
     _commit_hash _name_or_path _attn_implementation _attn_implementation_autoset
@@ -28,7 +28,7 @@ IRRELEVANT = frozenset(
     unsloth_fixed unsloth_version
     """.split()
 )
-# Would change the model; known only at the value it has when nothing is said.
+# Attributes that would change the model; supported only at their default values.
 FIXED = {
     "add_cross_attention": False,
     "chunk_size_feed_forward": 0,
@@ -46,7 +46,7 @@ FIXED = {
 
 
 class Reader:
-    """Attributes that remember what was taken, so that the rest can be judged."""
+    """Takes attributes one by one; `finish` judges those that are left."""
 
     def __init__(self, attributes: Attributes, fixed: Attributes) -> None:
         self.left, self.fixed = dict(attributes), fixed
@@ -62,27 +62,27 @@ class Reader:
             isinstance(value, bool) and kind is not bool
         ):
             raise InputError(
-                f"'{name}' should be of type {kind.__name__}, not {shown(value)}."
+                f"'{name}' should be of type {kind.__name__}, not {shown(value)}"
             )
         return cast(T, value)
 
     def finish(self, made: T) -> T:
-        """Gives the config that was made of the attributes.
+        """Returns `made`, the config that was made of the attributes.
 
-        Raises InputError for what would change the model, for what is not known and for
-        what is out of range.
+        Raises InputError for attributes left that might change the model, and for
+        values out of range.
         """
         for name, value in self.left.items():
             if name in self.fixed:
                 if value is not None and value != self.fixed[name]:
                     raise InputError(
                         f"'{name}' is {shown(value)}; this program only knows "
-                        f"{self.fixed[name]!r}."
+                        f"{self.fixed[name]!r}"
                     )
             elif name not in IRRELEVANT:
                 raise InputError(
                     f"the attribute {shown(name)} (value {shown(value)}) is not known "
-                    "here and might change the model; remove it if it does not."
+                    "here and might change the model; remove it if it does not"
                 )
         check_field_types(made)
         return made

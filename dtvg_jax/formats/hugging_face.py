@@ -1,7 +1,7 @@
 """Hugging Face folders: config.json and safetensors, to and from parameter trees.
 
-Reading is strict: every tensor is used, every parameter filled, every attribute of the
-config understood, or nothing is loaded.
+Reading is strict: nothing is loaded unless every tensor is used, every parameter is
+filled and every attribute of the config is understood.
 """
 
 import json
@@ -35,9 +35,9 @@ DTYPES = {
 
 
 def open_checkpoint(folder: pathlib.Path) -> Checkpoint:
-    """Opens a folder and holds config and weights against each other.
+    """Opens a folder and checks that its config and weights describe the same model.
 
-    Raises InputError, naming the tensors or attributes that do not fit.
+    Raises InputError that names the tensors or attributes that do not fit.
     """
     attributes = files.read_json(folder / "config.json", REMEDY)
     family = families.of(attributes, f"{folder}/config.json")
@@ -48,7 +48,7 @@ def open_checkpoint(folder: pathlib.Path) -> Checkpoint:
     except InputError as error:
         raise InputError(f"{folder / 'config.json'}: {error}") from None
     for name in names.keys() & weights.keys():
-        transposed = not _as_is(names[name].path)
+        transposed = is_transposed(names[name].path)
         weights[name] = weights[name]._replace(transposed=transposed)
     tensors.check(folder, config, names, weights)
     ours = {slot: weights[name] for name, slot in names.items()}
@@ -56,46 +56,57 @@ def open_checkpoint(folder: pathlib.Path) -> Checkpoint:
 
 
 def weight_files(folder: pathlib.Path) -> list[pathlib.Path]:
-    """Lists the safetensors files of a folder: one, or those of its index."""
-    single, index = folder / SINGLE, folder / INDEX
-    there = {path.name for path in (*folder.glob(SINGLE), *folder.glob(SHARDS))}
-    if index.exists():
-        where = files.read_json(index, REMEDY).get("weight_map")
-        if not isinstance(where, dict) or not where:
-            raise InputError(f"{index}: has no weight_map; it should name the files.")
-        names = {str(name) for name in where.values()}
-        missing = sorted(n for n in names if not (folder / n).is_file())
-        outside = sorted(n for n in names if pathlib.PurePath(n).name != n)
-        if outside or missing:
-            raise InputError(
-                f"{index} names files that are not in the folder: "
-                f"{', '.join(outside or missing)}."
-            )
-        if others := sorted(there - names):
+    """Lists the safetensors files of a folder: one, or those of its index.
+
+    Raises InputError for files that are missing, and for files of a second set.
+    """
+    present = {path.name for path in (*folder.glob(SINGLE), *folder.glob(SHARDS))}
+    if (folder / INDEX).exists():
+        names = _indexed(folder)
+        if others := sorted(present - names):
             raise InputError(
                 f"{folder} holds two sets of weights: {INDEX} names {len(names)} files "
-                f"and not {others[0]}; remove the set that is not the model's."
+                f"and not {others[0]}; remove the set that is not the model's"
             )
         return [folder / name for name in sorted(names)]
-    if single.exists():
-        if others := sorted(there - {SINGLE}):
+    if (folder / SINGLE).exists():
+        if others := sorted(present - {SINGLE}):
             raise InputError(
                 f"{folder} holds two sets of weights: {SINGLE}, and {others[0]} "
                 f"without the {INDEX} of its set; remove the one that is not "
-                "the model's."
+                "the model's"
             )
-        return [single]
-    pickles = sorted(p.name for p in folder.glob("*.bin")) + sorted(
-        p.name for p in folder.glob("*.pt*")
-    )
-    if pickles:
+        return [folder / SINGLE]
+    raise _no_weights(folder)
+
+
+def _indexed(folder: pathlib.Path) -> set[str]:
+    """Reads the names of the files that an index lists, all of them in the folder."""
+    index = folder / INDEX
+    weight_map = files.read_json(index, REMEDY).get("weight_map")
+    if not isinstance(weight_map, dict) or not weight_map:
+        raise InputError(f"{index}: has no weight_map; it should name the files")
+    names = {str(name) for name in weight_map.values()}
+    missing = sorted(n for n in names if not (folder / n).is_file())
+    outside = sorted(n for n in names if pathlib.PurePath(n).name != n)
+    if outside or missing:
         raise InputError(
-            f"{folder} has its weights as pickle ({pickles[0]}), which can run code "
-            "and is not read. Convert it where torch and transformers are installed: "
-            "AutoModel.from_pretrained(folder).save_pretrained(new_folder), with the "
-            "class that config.json names under 'architectures', writes safetensors."
+            f"{index} names files that are not in the folder: "
+            f"{', '.join(outside or missing)}"
         )
-    raise InputError(f"{folder} has no model.safetensors and no index of several.")
+    return names
+
+
+def _no_weights(folder: pathlib.Path) -> InputError:
+    pickles = [*sorted(folder.glob("*.bin")), *sorted(folder.glob("*.pt*"))]
+    if not pickles:
+        return InputError(f"{folder} has no {SINGLE} and no index of several")
+    return InputError(
+        f"{folder} has its weights as pickle ({pickles[0].name}), which can run code "
+        "and is not read; convert it where torch and transformers are installed: "
+        "AutoModel.from_pretrained(folder).save_pretrained(new_folder), with the "
+        "class that config.json names under 'architectures', writes safetensors"
+    )
 
 
 def write_t5(folder: str | pathlib.Path, config: T5Config, params: Params) -> None:
@@ -106,7 +117,8 @@ def write_t5(folder: str | pathlib.Path, config: T5Config, params: Params) -> No
     arrays = {}
     for name, slot in t5.tensor_names(config).items():
         leaf = np.asarray(tensors.at(leaves, slot))
-        arrays[name] = np.ascontiguousarray(leaf if _as_is(slot.path) else leaf.T)
+        transposed = is_transposed(slot.path)
+        arrays[name] = np.ascontiguousarray(leaf.T if transposed else leaf)
     dtype = str(arrays[t5.EMBEDDINGS[0]].dtype)
     text = json.dumps(t5.attributes(config, dtype), indent=2) + "\n"
     (folder / "config.json").write_text(text, encoding="utf-8")
@@ -128,10 +140,10 @@ def _open_weights(paths: list[pathlib.Path]) -> dict[str, Tensor]:
                 }
         except (safetensors.SafetensorError, OSError) as error:
             raise InputError(
-                f"{path} is not a whole safetensors file: {error}."
+                f"{path} is not a whole safetensors file: {error}"
             ) from error
         if twice := sorted(found.keys() & weights.keys()):
-            raise InputError(f"{path}: the tensor {twice[0]} is in another file too.")
+            raise InputError(f"{path}: the tensor {twice[0]} is in another file too")
         weights |= found
     return weights
 
@@ -145,6 +157,6 @@ def _tensor(path: pathlib.Path, name: str, shape: Sequence[int], stored: str) ->
     return Tensor(tuple(shape), DTYPES.get(stored, stored), read)
 
 
-def _as_is(path: str) -> bool:
-    """Says of a leaf whether torch has it as we do, not as (out, in) for (in, out)."""
-    return path.rpartition("/")[2] in ("embedding", "scale", "bias")
+def is_transposed(path: str) -> bool:
+    """Tells whether PyTorch keeps a leaf as [out, in] where our tree has [in, out]."""
+    return path.rpartition("/")[2] not in ("embedding", "scale", "bias")

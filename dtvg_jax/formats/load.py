@@ -21,10 +21,9 @@ CACHE = "~/.cache/dtvg_jax"
 
 
 class Source(NamedTuple):
-    """Where a backbone comes from: open, checked, its weights not read yet.
+    """A backbone's files: open and checked, the weights not read yet.
 
-    What needs only the config, the vocabulary or the shapes takes them from here, and
-    no weights are loaded for it.
+    Code that needs only the config, the vocabulary or the shapes takes them from here.
     """
 
     name: str
@@ -55,18 +54,18 @@ class Source(NamedTuple):
         return next((paths for paths in found if paths), [])
 
     def copy_vocabulary(self, folder: pathlib.Path) -> None:
-        """Copies the vocabulary, and says how many ids it has to who does not know."""
+        """Copies the vocabulary, and tells transformers how many ids it has."""
         found = self.vocabulary_files()
         for path in found:
             shutil.copy(path, folder)
         names = [path.name for path in found]
         pieces = [path for path in found if path.name in vocabularies.PIECES]
         if pieces and vocabularies.TOKENIZER_CONFIG not in names:
-            said = vocabularies.tokenizer_config(self.vocabulary(), pieces[0])
-            files.write_json(folder / vocabularies.TOKENIZER_CONFIG, said)
+            config = vocabularies.tokenizer_config(self.vocabulary(), pieces[0])
+            files.write_json(folder / vocabularies.TOKENIZER_CONFIG, config)
 
     def load(self, dtype: str, mesh: Mesh | None = None) -> backbone.Backbone:
-        """Loads the backbone, with a mesh each parameter right into its place on it."""
+        """Loads the backbone; with a mesh, each parameter directly onto its devices."""
         check_dtype(dtype)
         vocabulary, opened = self.vocabulary(), self.checkpoint
         wanted = None if mesh is None else backbone.shardings(self.config, mesh)
@@ -89,8 +88,8 @@ def load_backbone(
 
     A folder is Hugging Face's or T5X's (a checkpoint, or the folder above it).
     `dtype` ("float32" or "bfloat16") is that of parameters and activations; prompts,
-    softmax, norms and logits are float32 in any case.  `training.placement.load`
-    spreads it over several devices.  A folder at an address such as
+    softmax, norms and logits are float32 in any case. `training.placement.load`
+    spreads it over several devices. A folder at an address such as
     gs://bucket/t5-base is copied into `cache_dir` once.
     Raises InputError with what is wrong in the folder and what would be right.
     """
@@ -99,19 +98,19 @@ def load_backbone(
 
 
 def check_dtype(dtype: str) -> None:
-    """Raises InputError for what is no dtype of a backbone."""
+    """Raises InputError for a dtype that no backbone can have."""
     if dtype not in DTYPES:
         raise InputError(
-            f"the backbone's dtype is {dtype!r}; it should be {' or '.join(DTYPES)}."
+            f"the backbone's dtype is {dtype!r}; it should be {' or '.join(DTYPES)}"
         )
 
 
 def open_source(where: str, cache_dir: str | os.PathLike[str] = CACHE) -> Source:
-    """Finds a backbone and holds config and weights against each other."""
+    """Opens the files of a backbone and checks that config and weights fit."""
     given = files.expand(where)
     # The vocabulary of a T5X checkpoint may lie above it.
     above = t5x.NAME.match(given.name) is not None
-    folder = copies.fetched(given, cache_dir, beside=above)
+    folder = copies.fetched(given, cache_dir, with_siblings=above)
     embedded = sorted(p.name for p in EMBEDDED.glob("*") if p.is_dir())
     if where in embedded:
         folder = EMBEDDED / where
@@ -120,7 +119,7 @@ def open_source(where: str, cache_dir: str | os.PathLike[str] = CACHE) -> Source
             f"the backbone {where!r} is not there: it should be a Hugging Face folder "
             f"(config.json, model.safetensors, vocabulary), a T5X folder "
             f"(checkpoint_<step>, config, vocabulary) or one of the embedded: "
-            f"{', '.join(embedded)}."
+            f"{', '.join(embedded)}"
         )
     folder = pathlib.Path(os.path.abspath(folder))  # Links keep their names.
     is_hugging_face = any(folder.glob("model*.safetensors*"))

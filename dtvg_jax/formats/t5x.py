@@ -33,7 +33,7 @@ from dtvg_jax.shapes import Params
 NAME = re.compile(r"checkpoint_(\d+)$")
 STACKS = ("encoder", "decoder")
 BIAS = "relpos_bias/rel_embedding"
-# Of the training run, not of the parameters.
+# Names in a checkpoint that belong to the training run, not to the parameters.
 IGNORED = ("state.", "train_ds", "PINNED")
 VERSION = 3
 CHUNK = 2**24  # elements
@@ -52,14 +52,14 @@ def find(folder: pathlib.Path) -> pathlib.Path | None:
 
 
 def open_checkpoint(folder: pathlib.Path) -> Checkpoint:
-    """Opens a checkpoint and holds its arrays and its config against each other.
+    """Opens a checkpoint and checks that its arrays and its config fit.
 
-    The parameters are in the checkpoint's files without the optimizer's.  Raises
-    InputError, naming the arrays or attributes that do not fit.
+    The optimizer's state is left out. Raises InputError that names the arrays or
+    attributes that do not fit.
     """
     found = find(folder)
     if found is None:
-        raise InputError(f"{folder} holds no folder checkpoint_<step> of T5X.")
+        raise InputError(f"{folder} holds no folder checkpoint_<step> of T5X")
     config_file, attributes = _attributes(found)
     leaves = _unscanned(found, t5x_files.read_leaves(found))
     try:
@@ -91,30 +91,30 @@ def open_checkpoint(folder: pathlib.Path) -> Checkpoint:
 def write(
     folder: str | pathlib.Path, config: backbone.Config, params: Params, step: int = 0
 ) -> pathlib.Path:
-    """Writes `checkpoint_<step>` into a folder, config.json and config.gin beside it.
+    """Writes `checkpoint_<step>` into a folder, with its config.json and config.gin.
 
     The checkpoint is a native one, version 3, of parameters and step without an
-    optimizer's state; it appears whole or not at all.  There is no config.gin for what
-    T5X's network cannot be told.  Raises InputError where something would be
-    overwritten, and for a backbone that is no T5, which T5X does not have.
+    optimizer's state; it appears whole or not at all. There is no config.gin for a T5
+    that T5X's network cannot express. Raises InputError where something would be
+    overwritten, and for a backbone other than a T5.
     """
     folder = pathlib.Path(folder)
     target = folder / f"checkpoint_{step}"
     known, leaves = _writable(config), tensors.by_path(params)
     described = _descriptions(known, str(leaves[t5x_files.EMBEDDING].dtype))
     paths = {folder / name: content for name, content in described.items()}
-    there = [
+    conflicting = [
         p for p, content in paths.items() if p.exists() and p.read_bytes() != content
     ]
-    if target.exists() or there:
+    if target.exists() or conflicting:
         raise InputError(
-            f"{target if target.exists() else there[0]} is there already, and nothing "
-            "is overwritten: remove it or give another folder."
+            f"{target if target.exists() else conflicting[0]} already exists, and "
+            "nothing is overwritten: remove it or give another folder"
         )
-    beside = folder / f"{target.name}.tmp-{int(time.time())}"
-    beside.mkdir(parents=True)
+    temporary = folder / f"{target.name}.tmp-{int(time.time())}"
+    temporary.mkdir(parents=True)
     specs = {
-        _name(slot): _write_array(beside, _name(slot), tensors.at(leaves, slot))
+        _name(slot): _write_array(temporary, _name(slot), tensors.at(leaves, slot))
         for slot in t5_files.tensor_names(known).values()
     }
     # As T5X's reader asks for it: the step is an array, and parameters without an
@@ -122,10 +122,10 @@ def write(
     state = {"step": np.array(step, np.int32)}
     tree = {"target": traverse_util.unflatten_dict(specs, sep="/"), "state": state}
     index = serialization.msgpack_serialize({"version": VERSION, "optimizer": tree})
-    (beside / "checkpoint").write_bytes(index)
+    (temporary / "checkpoint").write_bytes(index)
     for path, content in paths.items():
         files.write_bytes(path, content)
-    return beside.rename(target)
+    return temporary.rename(target)
 
 
 def _name(slot: Slot) -> str:
@@ -136,20 +136,20 @@ def _name(slot: Slot) -> str:
 
 
 def _writable(config: backbone.Config) -> t5.T5Config:
-    """Gives a config back that T5X has a network for, or raises InputError."""
+    """Returns the config of a T5 that T5X can express; raises InputError for others."""
     if not isinstance(config, t5.T5Config):
-        raise InputError("only a T5 can be written as T5X, which has no other models.")
+        raise InputError("only a T5 can be written as T5X, which has no other models")
     if config.tied_head != config.scale_outputs:
         raise InputError(
             "T5X scales the decoder's output exactly where the head is tied to the "
             f"embedding; this T5 has tied_head {config.tied_head} and scale_outputs "
-            f"{config.scale_outputs}, so it cannot be written as T5X."
+            f"{config.scale_outputs}, so it cannot be written as T5X"
         )
     return config
 
 
 def _descriptions(config: t5.T5Config, dtype: str) -> dict[str, bytes]:
-    """Gives the files that say what model a checkpoint is of."""
+    """Gives the files that describe the model of a checkpoint, by name."""
     attributes = json.dumps(t5_files.attributes(config, dtype), indent=2) + "\n"
     bindings = t5x_gin.bindings(config, dtype)
     found = {"config.json": attributes.encode()}
@@ -189,7 +189,7 @@ def _attributes(checkpoint: pathlib.Path) -> tuple[pathlib.Path, JsonObject]:
     raise InputError(
         f"{checkpoint} does not say what model it is of: put the config.gin that T5X "
         "wrote, or a config.json with Hugging Face's attributes, into this folder or "
-        "the one above."
+        "the one above"
     )
 
 
@@ -198,7 +198,7 @@ def _unscanned(folder: pathlib.Path, leaves: dict[str, Tensor]) -> dict[str, Ten
     kept: dict[Tensor, np.ndarray] = {}
 
     def whole(tensor: Tensor) -> np.ndarray:
-        # Layers of one array fill one leaf, one after the other, so one is kept.
+        # The layers of one array are read one after the other: the last array is kept.
         if tensor not in kept:
             kept.clear()
             kept[tensor] = tensor.read(())
@@ -212,7 +212,7 @@ def _unscanned(folder: pathlib.Path, leaves: dict[str, Tensor]) -> dict[str, Ten
             found[path] = _joined(path, tensor)
             continue
         if len(tensor.shape) < 2:
-            raise InputError(f"{folder}: {path} should have its layers along axis 1.")
+            raise InputError(f"{folder}: {path} should have its layers along axis 1")
         for i in range(tensor.shape[1]):
             layer = _layer(tensor, i, whole)
             found[f"{stack}/layers_{i}/{rest}"] = _joined(path, layer)
@@ -242,7 +242,7 @@ def _joined(path: str, tensor: Tensor) -> Tensor:
 
 
 def _shared_biases(found: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Leaves one bias per stack if those of its layers are all equal."""
+    """Keeps one bias per stack if the biases of its layers are all equal."""
     layers = {
         stack: [p for p in found if re.fullmatch(rf"{stack}/layers_\d+/{BIAS}", p)]
         for stack in STACKS

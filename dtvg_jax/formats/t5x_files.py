@@ -1,7 +1,7 @@
 """The files of a T5X checkpoint: an index in msgpack, arrays in TensorStore or Orbax.
 
-Read are native ones of versions 2 and 3 and what T5X wrote through Orbax, with or
-without OCDBT.  No path in the index leads out of the checkpoint's folder.
+Reads native checkpoints of versions 2 and 3 and those written through Orbax, with or
+without OCDBT. No path in the index is followed out of the checkpoint's folder.
 """
 
 import pathlib
@@ -35,15 +35,15 @@ class Stored(NamedTuple):
     assume_metadata: bool = False
 
 
-# An array in memory, or one that is on its way.
+# An array in memory, or one that is being opened.
 Opening: TypeAlias = np.ndarray | ts.Future[ts.TensorStore]
 
 
 def read_leaves(folder: pathlib.Path) -> dict[str, Tensor]:
     """Lists a checkpoint's parameters by path, "encoder/layers_0/mlp/wo/kernel".
 
-    The optimizer's state is not opened.  Raises InputError for what is no T5X
-    checkpoint or not a whole one.
+    The optimizer's state is not opened. Raises InputError for a folder that is not a
+    whole T5X checkpoint.
     """
     state = state_folder(folder)
     if (state / "manifest.ocdbt").is_file():
@@ -54,14 +54,14 @@ def read_leaves(folder: pathlib.Path) -> dict[str, Tensor]:
         places = dict(_folders(state))
     if not places:
         raise InputError(
-            f"{folder} is no T5X checkpoint: it should hold the file 'checkpoint' and "
-            "a folder per array, or a folder 'state' as Orbax writes it."
+            f"{folder} is not a T5X checkpoint: it should hold the file 'checkpoint' "
+            "and a folder per array, or a folder 'state' as Orbax writes it"
         )
     root = next((r for r in ROOTS if r + EMBEDDING in places), None)
     if root is None:
         raise InputError(
-            f"{folder} has no parameter target/{EMBEDDING}: it is no checkpoint of a "
-            "T5, or that array is missing."
+            f"{folder} has no parameter target/{EMBEDDING}: it is not the checkpoint "
+            "of a T5, or that array is missing"
         )
     found = {p.removeprefix(root): v for p, v in places.items() if p.startswith(root)}
     # All are opened at once, since each waits for a small file of its own.
@@ -108,10 +108,10 @@ def _tensor(folder: pathlib.Path, path: str, opening: Opening) -> Tensor:
         (part or 1) > max(whole, 1)
         for part, whole in zip(chunk, store.shape, strict=True)
     ):
-        # One chunk would take more memory than the array that it is of.
+        # Reading one chunk would take more memory than the whole array.
         raise InputError(
             f"{folder}: the array {path} is {list(store.shape)}, but its chunks are "
-            f"{list(chunk)}, which is more."
+            f"{list(chunk)}, which is more"
         )
     return Tensor(tuple(store.shape), dtype, read, (chunk[0] if chunk else None) or 1)
 
@@ -127,7 +127,7 @@ def _closed(folder: pathlib.Path, path: str, error: ValueError) -> InputError:
 
 def _first(error: ValueError) -> str:
     """Gives TensorStore's message without the spec that it adds."""
-    return str(error).partition(" [tensorstore_spec")[0] + "."
+    return str(error).partition(" [tensorstore_spec")[0]
 
 
 def _ocdbt(state: pathlib.Path) -> Iterator[tuple[str, Stored]]:
@@ -173,45 +173,45 @@ def _unpack(path: pathlib.Path) -> JsonObject:
     if content.startswith(TENSORFLOW):
         raise InputError(
             f"{path} is a TensorFlow checkpoint (Mesh TensorFlow); T5X can convert it, "
-            "and then it is read here."
+            "and then it is read here"
         )
     try:
         tree = serialization.msgpack_restore(content)
     except (*DAMAGE, msgpack.UnpackException) as error:
         raise InputError(
-            f"{path} is not a whole msgpack file of T5X: {error}."
+            f"{path} is not a whole msgpack file of T5X: {error}"
         ) from error
     if not isinstance(tree, dict):
-        raise InputError(f"{path} holds no tree of parameters.")
+        raise InputError(f"{path} holds no tree of parameters")
     if tree.get("version", 3) not in (2, 3):
         raise InputError(
             f"{path} is of version {tree['version']} of T5X's format; known are 2 and "
-            "3.  Save it again with a newer T5X."
+            "3; save it again with a newer T5X"
         )
     return tree
 
 
 def _stored(state: pathlib.Path, path: str, spec: JsonObject) -> Stored:
-    """Points a spec of the index, whatever its file system was, to the folder here."""
+    """Points a spec of the index into this folder, whatever file system it names."""
     kvstore = spec["kvstore"]
     inner = kvstore.get("path") if isinstance(kvstore, dict) else None
     name = spec.get("path") or inner
     driver = spec.get("driver", "zarr")
     if not isinstance(name, str) or "\0" in name or driver != "zarr":
-        raise InputError(f"{state}/checkpoint: {path} does not name a zarr array.")
+        raise InputError(f"{state}/checkpoint: {path} does not name a zarr array")
     folder = state / name
     if not folder.resolve().is_relative_to(state.resolve()) or name.startswith("/"):
         raise InputError(
             f"{state}/checkpoint: {path} points to {name!r}, out of the checkpoint's "
-            "folder; that is not followed."
+            "folder; that is not followed"
         )
     if not folder.is_dir():
         raise InputError(
             f"{state}/checkpoint: {path} points to {name!r}, a folder that is missing; "
-            "copy the whole checkpoint."
+            "copy the whole checkpoint"
         )
-    said = spec.get("metadata")
-    metadata = said if isinstance(said, dict) else {}
+    metadata = spec.get("metadata")
+    metadata = metadata if isinstance(metadata, dict) else {}
     if (folder / ".zarray").is_file():
         shape = {k: v for k, v in metadata.items() if k == "shape"}
         return Stored({"kvstore": _file(folder), "metadata": shape})

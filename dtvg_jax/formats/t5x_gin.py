@@ -1,4 +1,4 @@
-"""A T5X config.gin to the attributes of a config.json, and from a config.
+"""Converts a T5X config.gin to attributes of a config.json, and a config to gin.
 
 The statements are parsed, never executed: a gin file can import and call anything.
 """
@@ -28,9 +28,9 @@ NAMES: dict[str, tuple[str, object]] = {
     "num_buckets": ("relative_attention_num_buckets", 32),
     "max_distance": ("relative_attention_max_distance", 128),
 }
-# Early versions of T5X do not know them.
+# Arguments that early versions of T5X do not know.
 LATER = ("num_buckets", "max_distance")
-# How the network is computed or sharded, not what it computes.
+# Arguments on how the network is computed or sharded, not on what it computes.
 IRRELEVANT = frozenset(
     """
     dtype float32_attention_logits remat_policy scan_layers param_scan_axis
@@ -63,40 +63,40 @@ class _Delegate(config_parser.ParserDelegate):
 
 
 def attributes(path: pathlib.Path) -> JsonObject:
-    """Reads what the file binds of `T5Config`, as attributes of a config.json.
+    """Reads the file's bindings of `T5Config` as attributes of a config.json.
 
-    Raises InputError for a file that leaves something open or binds what is not known.
+    Raises InputError for a file that is incomplete or binds an unknown argument.
     """
-    said: JsonObject = {}
+    bound: JsonObject = {}
     macros: JsonObject = {}
     for statement in _statements(path):
         if isinstance(statement, config_parser.IncludeStatement):
             raise InputError(
                 f"{path} includes {statement.filename}: give the whole configuration, "
-                f"as T5X writes it beside its checkpoints, or {INSTEAD}."
+                f"as T5X writes it beside its checkpoints, or {INSTEAD}"
             )
         if not isinstance(statement, config_parser.BindingStatement):
             continue
         if not statement.arg_name:
             macros[f"%{statement.selector}"] = statement.value
         elif statement.selector.rpartition(".")[2] == "T5Config":
-            said[statement.arg_name] = statement.value
-    if not said:
-        raise InputError(f"{path} binds nothing of T5X's T5Config; {INSTEAD}.")
-    for name in said.keys() - IRRELEVANT:
-        value = said[name]
+            bound[statement.arg_name] = statement.value
+    if not bound:
+        raise InputError(f"{path} binds nothing of T5X's T5Config; {INSTEAD}")
+    for name in bound.keys() - IRRELEVANT:
+        value = bound[name]
         for _ in range(len(macros)):
             value = macros.get(value, value) if isinstance(value, _Named) else value
         if isinstance(value, _Named) or name not in NAMES:
             raise InputError(
-                f"{path}: T5Config.{name} = {value} is not known here; {INSTEAD}."
+                f"{path}: T5Config.{name} = {value} is not known here; {INSTEAD}"
             )
-        said[name] = value
-    return _attributes(path, said)
+        bound[name] = value
+    return _attributes(path, bound)
 
 
 def bindings(config: T5Config, dtype: str) -> str | None:
-    """Gives the gin of T5X's network, or None where it cannot be told the config.
+    """Gives the gin of T5X's network, or None for a config that it cannot express.
 
     T5X fixes the epsilon of norms and the first token of the decoder, and shares
     relative positions between layers.
@@ -127,14 +127,15 @@ def _arguments(config: T5Config) -> Iterator[tuple[str, object]]:
             yield name, value
 
 
-def _attributes(path: pathlib.Path, said: JsonObject) -> JsonObject:
-    found = {ours: said.get(name, default) for name, (ours, default) in NAMES.items()}
-    said_of = found["feed_forward_proj"]
-    activations = tuple(said_of) if isinstance(said_of, list | tuple) else said_of
+def _attributes(path: pathlib.Path, bound: JsonObject) -> JsonObject:
+    found = {ours: bound.get(name, default) for name, (ours, default) in NAMES.items()}
+    activations = found["feed_forward_proj"]
+    if isinstance(activations, list):
+        activations = tuple(activations)
     if activations not in FEED_FORWARD:
         known = ", ".join(str(names) for names in FEED_FORWARD)
         raise InputError(
-            f"{path}: T5Config.mlp_activations is {activations!r}; known are {known}."
+            f"{path}: T5Config.mlp_activations is {activations!r}; known are {known}"
         )
     found["feed_forward_proj"] = FEED_FORWARD[activations]
     return found
@@ -146,4 +147,4 @@ def _statements(path: pathlib.Path) -> list[object]:
     except InputError:
         raise
     except (SyntaxError, ValueError, IndexError, RecursionError) as error:
-        raise InputError(f"{path} cannot be read as gin: {error}.") from error
+        raise InputError(f"{path} cannot be read as gin: {error}") from error

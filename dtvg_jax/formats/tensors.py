@@ -1,8 +1,8 @@
-"""The tensors of a checkpoint: compared with a config, then put into their place.
+"""The tensors of a checkpoint: compared with a config, then read into our tree.
 
-A tensor is read in chunks, in the order of its file, into the memory that it keeps.
-With the largest first, loading needs hardly more memory than the parameters do.
-The layers of a stack are tensors of their own in most files and one leaf in our tree.
+A tensor is read in chunks, in the order of its file, into its final memory. With the
+largest first, loading needs hardly more memory than the parameters do. The layers of a
+stack are separate tensors in most files and one leaf in our tree.
 """
 
 import functools
@@ -31,10 +31,10 @@ FLOATS = ("float32", "bfloat16", "float16", "float64")
 
 
 class Tensor(NamedTuple):
-    """A tensor in a file: shape and dtype there, and a reader of any box of it.
+    """A tensor in a file: its shape and dtype there, and a function that reads a box.
 
-    `step` rows are the least that is read at once without reading any twice.  A
-    `transposed` one is a matrix whose transpose is the parameter.
+    step: the fewest rows that can be read at once without reading any twice
+    transposed: it is a matrix whose transpose is the parameter
     """
 
     shape: tuple[int, ...]
@@ -61,14 +61,14 @@ class Slot(NamedTuple):
     layer: int | None = None
 
 
-# A leaf of our tree, as files have it: a tensor, or one for each layer of a stack.
+# A leaf of our tree as files store it: one tensor, or one for each layer of a stack.
 Leaf: TypeAlias = Tensor | list[Tensor]
 
 
 class Checkpoint(NamedTuple):
-    """A checkpoint that is open: tensors by their place in our tree, nothing read yet.
+    """An open checkpoint: its tensors by their place in our tree, not read yet.
 
-    `files` hold the parameters.
+    `files` are those that hold the parameters.
     """
 
     config: backbone.Config
@@ -76,10 +76,10 @@ class Checkpoint(NamedTuple):
     files: tuple[pathlib.Path, ...]
 
     def digest(self) -> str:
-        """Gives the sha256 of the config and of the sha256 of each file.
+        """Gives the sha256 over the config and the sha256 of each file.
 
-        The config is what was understood, not its file: what changes nothing, such as
-        the version that wrote it, may change there.
+        The config is the one that was understood, not its file: attributes that change
+        nothing, such as the version of the library, may differ.
         """
         config = json.dumps(backbone.described(self.config), sort_keys=True)
         total = hashlib.sha256(config.encode())
@@ -89,11 +89,11 @@ class Checkpoint(NamedTuple):
         return total.hexdigest()
 
     def params(self, dtype: str, shardings: Shardings | None = None) -> Params:
-        """Reads all tensors into a tree of `dtype`, each leaf right in its sharding."""
+        """Reads all tensors into a tree of `dtype`, each leaf directly sharded."""
         places = by_path(shardings if shardings is not None else {})
         leaves: dict[str, Array] = {}
-        # What is needed besides a leaf while it is read grows with it, so the largest
-        # come first.
+        # Reading a leaf takes temporary memory in proportion to it, so the largest come
+        # first.
         for path, stored in sorted(
             _leaves(self.tensors).items(),
             key=lambda item: (-math.prod(_shape(item[1])), item[0]),
@@ -109,7 +109,7 @@ def by_path(tree: Params) -> dict[str, Any]:
 
 
 def at(leaves: Mapping[str, Array | np.ndarray], slot: Slot) -> Array | np.ndarray:
-    """Takes what lies in a place."""
+    """Gives the value at a place of our tree."""
     leaf = leaves[slot.path]
     return leaf if slot.layer is None else leaf[slot.layer]
 
@@ -122,7 +122,7 @@ def check(
 ) -> None:
     """Compares tensors with a config; `names` maps each name in the file to our place.
 
-    Raises InputError with all that is missing, unexpected, misshapen or no float.
+    Raises InputError that lists all missing, unexpected, misshapen and non-float ones.
     """
     shapes = _shapes(config)
     problems = []
@@ -145,7 +145,7 @@ def check(
         problems.append(f"neither {' nor '.join(FLOATS)}: {'; '.join(strange)}")
     if problems:
         raise InputError(
-            f"{where}: weights and config do not fit; {'. '.join(problems)}."
+            f"{where}: weights and config do not fit; {'. '.join(problems)}"
         )
 
 

@@ -34,9 +34,9 @@ FILES = (*PIECES, TOKENIZER, TOKENIZER_CONFIG, ADDED_TOKENS, SPECIAL_TOKENS)
 class Vocabulary:
     """The vocabulary of a backbone.
 
-    `size` counts its ids; `digest` is the sha256 of its file.  `prefix_ids` come before
+    `size` counts its ids; `digest` is the sha256 of its file. `prefix_ids` come before
     every text (the beginning token of a tokenizer.json), `input_suffix` after an input
-    text.  Encoding adds neither, nor the end token `eos_id`.
+    text. Encoding adds neither, nor the end token `eos_id`.
     """
 
     size: int
@@ -81,21 +81,21 @@ def load_vocabulary(
     else:
         raise InputError(
             f"{folder} has no vocabulary: neither {' nor '.join(PIECES)} (for a T5) "
-            "nor tokenizer.json is there."
+            "nor tokenizer.json is there"
         )
     if vocabulary.size > rows:
         raise InputError(
             f"{folder}: the vocabulary has {vocabulary.size} ids, but the embedding of "
-            f"the backbone has {rows} rows; one of the files is of another model."
+            f"the backbone has {rows} rows; one of the files is of another model"
         )
     return vocabulary
 
 
 def tokenizer_config(vocabulary: Vocabulary, pieces: pathlib.Path) -> JsonObject:
-    """Gives the tokenizer_config.json that lets transformers count as we do.
+    """Gives the tokenizer_config.json that makes transformers use the same ids.
 
-    Its T5 tokenizer adds 100 sentinels unless it is told not to, which would be ids
-    that the embedding has no rows for, or that the pieces have already.
+    Its T5 tokenizer adds 100 sentinels by default: ids that the embedding may have no
+    rows for, or that the pieces have already.
     """
     own = sentencepiece.SentencePieceProcessor(model_file=str(pieces)).GetPieceSize()
     return {
@@ -110,7 +110,7 @@ def tokenizer_config(vocabulary: Vocabulary, pieces: pathlib.Path) -> JsonObject
 def with_sentinels(model: bytes, count: int) -> bytes:
     """Adds `<extra_id_0>` ... as the last ids of a SentencePiece model, 0 the highest.
 
-    So do SeqIO and Hugging Face.  The sentinels match at the start of a word.
+    SeqIO and Hugging Face do the same. The sentinels match at the start of a word.
     """
     # Any: the module is made by protobuf when it is imported.
     proto = cast(Any, messages).ModelProto.FromString(model)
@@ -124,7 +124,7 @@ def _processor(path: pathlib.Path) -> sentencepiece.SentencePieceProcessor:
     try:
         processor.LoadFromSerializedProto(files.read_bytes(path))
     except RuntimeError as error:
-        raise InputError(f"{path} is not a SentencePiece model: {error}.") from error
+        raise InputError(f"{path} is not a SentencePiece model: {error}") from error
     return processor
 
 
@@ -144,7 +144,7 @@ def _sentencepiece(path: pathlib.Path, rows: int, suffix: str) -> Vocabulary:
     processor = _processor(path)
     added_tokens.check(path.parent, functools.partial(_knows, processor))
     if processor.eos_id() < 0:
-        raise InputError(f"{path} has no end token </s>; a T5's vocabulary has one.")
+        raise InputError(f"{path} has no end token </s>; a T5's vocabulary has one")
     has_sentinels = processor.PieceToId("<extra_id_0>") != processor.unk_id()
     if not has_sentinels and processor.GetPieceSize() + 100 <= rows:
         processor.LoadFromSerializedProto(with_sentinels(data, 100))
@@ -172,7 +172,7 @@ def _tokenizer_json(path: pathlib.Path, suffix: str) -> Vocabulary:
         # A model without the token that it names for unknown text fails only here.
         tokenizer.encode("\ue000")
     except Exception as error:  # The package raises this class itself.
-        raise InputError(f"{path} is not a tokenizer.json: {error}.") from error
+        raise InputError(f"{path} is not a tokenizer.json: {error}") from error
     tokenizer.no_truncation()
     tokenizer.no_padding()
     added_tokens.check(
@@ -216,7 +216,7 @@ def _end_token(folder: pathlib.Path, tokenizer: tokenizers.Tokenizer) -> int:
         return first
     raise InputError(
         f"{folder}: no end token is named; tokenizer_config.json should have eos_token "
-        "or config.json eos_token_id."
+        "or config.json eos_token_id"
     )
 
 

@@ -23,7 +23,7 @@ def compile_steps(job: Job, topology: str) -> JsonObject:
 def _config(job: Job) -> Config:
     if job.config is None:
         return open_source(job.backbone, job.cache_dir).checkpoint.config
-    return families.of(job.config, "config").said(job.config)
+    return families.of(job.config, "config").published(job.config)
 
 
 def _step(job: Job, program: plan.Program) -> compile_ahead.Step:

@@ -2,10 +2,17 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from typing import Annotated, Literal
 
 from dtvg_jax import methods
 from dtvg_jax.data import catalogue
-from dtvg_jax.errors import InputError, check_field_types, refuse_repeats
+from dtvg_jax.errors import (
+    Bounds,
+    Count,
+    InputError,
+    check_field_types,
+    refuse_repeats,
+)
 from dtvg_jax.jobs.search import Search
 from dtvg_jax.methods import Method, Start
 from dtvg_jax.training.placement import Mesh
@@ -15,13 +22,9 @@ from dtvg_jax.training.stages import Stage
 # the rounding of sums in another order.
 PLACES = ("backbone", "config", "data_dir", "download", "cache_dir")
 PLACES += ("evaluation_batch_size", "mesh")
-COUNTS = ("prompt_length", "inputs_length", "targets_length", "validation_rows")
-COUNTS += ("test_rows", "shots", "evaluation_batch_size")
-CHOICES = {
-    "label_style": ("digits", "words", "reference"),
-    "dtype": ("float32", "bfloat16"),
-    "shot_rule": ("random_k", "balanced_k"),
-}
+VARIANT_HINT = ": give one a `variant`"
+# The range of NumPy's legacy generator, which draws P_init.
+Seed = Annotated[int, Bounds(0, 2**32 - 1)]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,61 +85,62 @@ class Job:
     search: Search | None = None
     prompts_from: Sequence[str] = ()
     mixture: str | None = None
-    seeds: Sequence[int] = (42,)
-    prompt_length: int = 100
-    inputs_length: int | None = None
-    targets_length: int | None = None
+    seeds: Sequence[Seed] = (42,)
+    prompt_length: Count = 100
+    inputs_length: Count | None = None
+    targets_length: Count | None = None
     data_dir: str = "miniature"
     download: bool = False
     tasks_module: str = "tasks.all"
-    label_style: str = "digits"
-    shots: int | None = None
-    shot_rule: str = "random_k"
-    dtype: str = "float32"
-    validation_rows: int | None = None
-    test_rows: int | None = None
-    evaluation_batch_size: int = 32
+    label_style: Literal["digits", "words", "reference"] = "digits"
+    shots: Count | None = None
+    shot_rule: Literal["random_k", "balanced_k"] = "random_k"
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    validation_rows: Count | None = None
+    test_rows: Count | None = None
+    evaluation_batch_size: Count = 32
     cache_dir: str = "~/.cache/dtvg_jax"
     config: Mapping[str, object] | None = None
     mesh: Mesh | None = None
 
     def __post_init__(self) -> None:
-        for name in ("stage1", "stage2"):
-            if not isinstance(getattr(self, name), Stage):
-                raise InputError(f"{name} must be a Stage: @{name}/stages.Stage()")
-        if self.ceiling is not None and not isinstance(self.ceiling, Stage):
-            raise InputError("ceiling must be a Stage: @ceiling/stages.Stage()")
+        self._check_stages()
         check_field_types(self)
         if self.ceiling is not None and self.dtype != "float32":
             raise InputError(
                 f"dtype = {self.dtype!r}: all weights are tuned in float32; leave out "
                 "ceiling or set dtype = 'float32'"
             )
-        for name in COUNTS:
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise InputError(f"{name} = {value!r}: it must be a whole number >= 1")
         for name in ("sources", "targets", "seeds"):
             refuse_repeats(name, getattr(self, name))
-        for seed in self.seeds:
-            # The range that NumPy's legacy generator, which draws P_init, takes.
-            if not 0 <= seed < 2**32:
-                raise InputError(f"seeds has {seed!r}: a seed is 0 to {2**32 - 1}")
-        for name, known in CHOICES.items():
-            if (value := getattr(self, name)) not in known:
-                choices = " or ".join(map(repr, known))
-                raise InputError(f"{name} = {value!r}: it must be {choices}")
         if not self.seeds or not (*self.sources, *self.targets):
             raise InputError("a job needs at least one seed and one source or target")
-        # What a store holds may be a task that is not known here.
+        self._check_tasks()
+        self._check_methods()
+
+    def resolved_methods(self) -> list[Method]:
+        """Gives the methods of stage 2, those that are named with their settings."""
+        return [methods.resolve(one, self.method_settings) for one in self.methods]
+
+    def _check_stages(self) -> None:
+        # Before the types of all fields: this sentence says what to write in gin.
+        for name in ("stage1", "stage2", "ceiling"):
+            stage = getattr(self, name)
+            left_out = name == "ceiling" and stage is None
+            if not left_out and not isinstance(stage, Stage):
+                raise InputError(f"{name} must be a Stage: @{name}/stages.Stage()")
+
+    def _check_tasks(self) -> None:
+        # Sources that a store holds may be tasks that are not known here.
         learned = [*self.targets, *(() if self.prompts_from else self.sources)]
         for task in learned:
             catalogue.check_task(task, self.tasks_module)
         if self.mixture is not None:
             catalogue.check_mixture(self.mixture, self.tasks_module)
+
+    def _check_methods(self) -> None:
         resolved = self.resolved_methods()
-        names = [method.full_name for method in resolved]
-        _check_differ("methods", names, ": give one a `variant`")
+        refuse_repeats("methods", [one.full_name for one in resolved], VARIANT_HINT)
         for method in resolved:
             method.check(self.sources, self.seeds)
             if method.start == Start.MIXTURE and self.mixture is None:
@@ -147,12 +151,3 @@ class Job:
         if self.search is not None:
             compared = [method.name for method in resolved if self.targets]
             self.search.check(compared, self.stage2)
-
-    def resolved_methods(self) -> list[Method]:
-        """Gives the methods of stage 2, those that are named with their settings."""
-        return [methods.resolve(one, self.method_settings) for one in self.methods]
-
-
-def _check_differ(name: str, values: Sequence[object], hint: str = "") -> None:
-    if twice := [value for value in values if values.count(value) > 1]:
-        raise InputError(f"{name} names {twice[0]!r} twice{hint}")

@@ -150,21 +150,37 @@ def check_plan(folder: files.Path, now: JsonObject) -> None:
         )
 
 
+def begin(
+    folder: files.Path,
+    planned: JsonObject,
+    tables: Tables,
+    config_gin: str,
+    environment: JsonObject,
+) -> None:
+    """Writes plan.json with the digests of all rows, config.gin and environment.json.
+
+    Raises InputError where rows changed since the job was begun, or a host does not
+    see the folder that process 0 writes.
+    """
+    splits = split_digests(tables)
+    check_splits(folder, splits)
+    _write(folder, planned | {"splits": splits}, config_gin, environment)
+    _check_shared(folder)
+
+
 @hosts.written_once
-def write(
+def _write(
     folder: files.Path,
     plan_json: JsonObject,
     config_gin: str,
     environment: JsonObject,
 ) -> None:
-    """Writes plan.json, config.gin and environment.json."""
     files.write_json(folder / "plan.json", plan_json)
     files.write_bytes(folder / "config.gin", config_gin.encode())
     files.write_json(folder / "environment.json", environment)
 
 
-def check_shared(folder: files.Path) -> None:
-    """Raises InputError where a host does not see the folder that process 0 writes."""
+def _check_shared(folder: files.Path) -> None:
     if not (folder / "plan.json").exists():
         raise InputError(
             f"{folder} is not the folder that process 0 has begun to write: give a "

@@ -63,9 +63,13 @@ class _Work(NamedTuple):
     p_init: dict[int, Prompt]  # by seed
     evaluator: testing.Evaluator
     log: MetricsLog
-    check: Check
     taken: Takes
     profile: int | None
+
+    @property
+    def check(self) -> Check:
+        """Is called between steps and batches, on all hosts alike; may raise."""
+        return self.evaluator.setup.check
 
 
 def run(
@@ -77,12 +81,22 @@ def run(
     command: Sequence[str] = (),
     profile: int | None = None,
 ) -> Report:
-    """Runs a job, or resumes one, and returns what is in results.json.
+    """Runs a job in a folder, or resumes it, and writes its report there.
 
-    `check` is called between steps and batches and may raise `errors.Stopped`. With
-    `profile` so many steps of each program are traced in the folder's profile/.
-    Raises InputError for missing data or backbone, for a folder that another process
-    holds, that holds a job of other settings, or that cannot be written.
+    Args:
+      job: the settings.
+      job_dir: the job's folder; made if absent. The same call resumes the job.
+      check: called between steps and batches; may raise `errors.Stopped`.
+      config_gin: the settings as gin has them, kept in the folder's config.gin.
+      command: the command line, kept in environment.json.
+      profile: how many steps of each program are traced in the folder's profile/.
+
+    Returns:
+      The report: `results` and `summary`, as in results.json, and its plots.
+
+    Raises:
+      InputError: for missing data or backbone, and for a folder that another process
+        holds, that has a job of other settings, or that cannot be written.
     """
     folder = files.expand(job_dir)
     with job_folder.locked(folder, check):
@@ -90,7 +104,6 @@ def run(
         backbone, place = placement.load(
             job.backbone, job.dtype, job.mesh, job.cache_dir
         )
-        mesh = placement.described(place, backbone.config, job.dtype)
         taken = taken_prompts.of_job(job, folder)
         planned = _planned(job, backbone, taken)
         job_folder.check_plan(folder, planned)
@@ -101,12 +114,9 @@ def run(
         fits = {seed: lane_entries.fit(backbone, p) for seed, p in p_init.items()}
         entries_taken = taken_prompts.read(job, taken, store, fits)
         evaluator = _evaluator(job, backbone, place, check, taken)
-        splits = job_folder.split_digests(evaluator.tables)
-        job_folder.check_splits(folder, splits)
-        plan_json = planned | {"splits": splits}
+        mesh = placement.described(place, backbone.config, job.dtype)
         environment = job_folder.describe_environment(command) | {"mesh": mesh}
-        job_folder.write(folder, plan_json, config_gin, environment)
-        job_folder.check_shared(folder)
+        job_folder.begin(folder, planned, evaluator.tables, config_gin, environment)
         _begin(store, p_init, entries_taken)
         with metrics_log.opened(folder) as log:
             work = _Work(
@@ -118,7 +128,6 @@ def run(
                 p_init,
                 evaluator,
                 log,
-                evaluator.setup.check,
                 taken,
                 profile,
             )

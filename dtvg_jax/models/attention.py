@@ -33,7 +33,7 @@ class Segment(NamedTuple):
     """Keys and values that a query may look at, and which of them are visible.
 
     With one row (r = 1) the keys and values are shared by all rows of the batch.
-    `lengths` are how many keys of a row are real, those before its padding.
+    `lengths` count the real keys of each row, those before its padding.
     """
 
     key: Float[Array, "N r k D"]
@@ -50,46 +50,57 @@ def attend(
 ) -> Float[Array, "N B g q D"]:
     """Attends over all segments with one softmax, unscaled.
 
-    Segments are never joined as keys: a prefix shared by the rows stays one copy, and
-    a cache of prompt, input and target parts is used as it is.  A row that sees
-    nothing gets the mean of the values, not NaN.  On an NVIDIA GPU, bfloat16 without
-    dropout is left to cuDNN's kernel where that takes the shapes.
+    Segments are never concatenated: a prefix that the rows share stays one copy, and a
+    cache of prompt, inputs and targets is used as it is. A row that sees nothing gets
+    the mean of the values, not NaN. On an NVIDIA GPU cuDNN's kernel computes bfloat16
+    without dropout where it supports the shapes.
     """
     drops = dropout is not None and dropout.active
     if not drops and _has_cudnn() and _fits(query, segments):
         return fused(query, segments, bias, "cudnn")
-    rows = query.shape[1]
-    scores = []
-    for segment in segments:
-        key = segment.key
-        if key.shape[1] == 1 != rows:
-            form, key = "nbgqd,nkd->nbgqk", key[:, 0]
-        else:
-            form = "nbgqd,nbkd->nbgqk"
-        # Accumulated in float32: sums of bfloat16 products would lose the small ones.
-        score = jnp.einsum(form, query, key, preferred_element_type=jnp.float32)
-        if bias is not None:
-            score = score + bias.astype(jnp.float32)[:, None, None]
-        mask = _visible(segment)
-        if mask is not None:
-            # Not -inf, which gives NaN for a row of padding that sees nothing.
-            score = jnp.where(mask[None, :, None], score, jnp.finfo(jnp.float32).min)
-        scores.append(score)
+    scores = [_scores(query, segment, bias) for segment in segments]
     weights = jax.nn.softmax(jnp.concatenate(scores, -1), axis=-1)
     if dropout is not None:
         weights = dropout(weights)
     weights = weights.astype(query.dtype)
-    # Segment by segment, since a shared one has another shape than those of each row.
     total, start = jnp.zeros_like(query), 0
     for segment in segments:
-        value = segment.value
-        part = weights[..., start : start + value.shape[2]]
-        start += value.shape[2]
-        if value.shape[1] == 1 != rows:
-            total = total + jnp.einsum("nbgqk,nkd->nbgqd", part, value[:, 0])
-        else:
-            total = total + jnp.einsum("nbgqk,nbkd->nbgqd", part, value)
+        stop = start + segment.value.shape[2]
+        total = total + _weighted(weights[..., start:stop], segment)
+        start = stop
     return total
+
+
+def _scores(
+    query: Float[Array, "N B g q D"],
+    segment: Segment,
+    bias: Float[Array, "N q k"] | None,
+) -> Float[Array, "N B g q k"]:
+    """Scores a segment's keys in float32; the hidden ones get its lowest number."""
+    key = segment.key
+    if key.shape[1] == 1 != query.shape[1]:
+        form, key = "nbgqd,nkd->nbgqk", key[:, 0]
+    else:
+        form = "nbgqd,nbkd->nbgqk"
+    # Accumulated in float32: sums of bfloat16 products would lose the small ones.
+    scores = jnp.einsum(form, query, key, preferred_element_type=jnp.float32)
+    if bias is not None:
+        scores = scores + bias.astype(jnp.float32)[:, None, None]
+    mask = _visible(segment)
+    if mask is None:
+        return scores
+    # Not -inf, which gives NaN for a row of padding that sees nothing.
+    return jnp.where(mask[None, :, None], scores, jnp.finfo(jnp.float32).min)
+
+
+def _weighted(
+    weights: Float[Array, "N B g q k"], segment: Segment
+) -> Float[Array, "N B g q D"]:
+    """Sums a segment's values by their weights."""
+    value = segment.value
+    if value.shape[1] == 1 != weights.shape[1]:
+        return jnp.einsum("nbgqk,nkd->nbgqd", weights, value[:, 0])
+    return jnp.einsum("nbgqk,nbkd->nbgqd", weights, value)
 
 
 def fused(
@@ -98,10 +109,9 @@ def fused(
     bias: Float[Array, "N q k"] | None,
     implementation: Literal["cudnn", "xla"],
 ) -> Float[Array, "N B g q D"]:
-    """Attends by `jax.nn.dot_product_attention`, over the segments' keys as one.
+    """Attends by `jax.nn.dot_product_attention`, over the concatenated segments.
 
-    The transposes meet those of `layers.split_heads` and `join_heads`, and XLA cancels
-    them.
+    XLA cancels the transposes against those of `layers.split_heads` and `join_heads`.
     """
     heads, rows, groups, length, size = query.shape
 
@@ -134,24 +144,24 @@ def fused(
 
 
 def _even(x: Shaped[Array, "..."], *axes: int) -> Shaped[Array, "..."]:
-    """Fills axes up to even lengths, which cuDNN's gradients want."""
+    """Pads axes to even lengths, which cuDNN's gradients need."""
     widths = [(0, x.shape[i] % 2 if i in axes else 0) for i in range(x.ndim)]
     return jnp.pad(x, widths) if any(width for _, width in widths) else x
 
 
 def _has_cudnn() -> bool:
-    said = _CUDNN.get()
-    if said is not None or jax.default_backend() != "gpu":
-        return bool(said)
+    chosen = _CUDNN.get()
+    if chosen is not None or jax.default_backend() != "gpu":
+        return bool(chosen)
     device = jax.local_devices()[0]
     cuda = "cuda" in device.client.platform_version
     return cuda and float(device.compute_capability) >= OLDEST_GPU
 
 
 def _fits(query: Float[Array, "N B g q D"], segments: Sequence[Segment]) -> bool:
-    """Tells whether cuDNN's kernel takes this and is worth it."""
+    """Tells whether cuDNN's kernel supports these shapes and is worth using."""
     *_, length, size = query.shape
-    # A single position, or a decoder's few targets, whose mask would be most of it.
+    # A single position, or a decoder's few targets, where the mask would cost most.
     small = length == 1 or (len(segments) == 1 and segments[0].mask is not None)
     heads = size % 8 == 0 and size <= LARGEST_HEAD
     return query.dtype == jnp.bfloat16 and heads and not small

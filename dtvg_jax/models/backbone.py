@@ -19,7 +19,7 @@ from dtvg_jax.shapes import Params
 Config: TypeAlias = t5.T5Config | llama.LlamaConfig
 Cache: TypeAlias = t5.Cache | llama.Cache
 Prompt: TypeAlias = Float[Array, "P H"] | Float[Array, "B P H"]
-# Of one prompt, of each lane or of each row.
+# What later positions see of one prompt, of each lane's or of each row's.
 Prefix: TypeAlias = Float[Array, "_ P H"] | layers.Stacked
 
 
@@ -38,8 +38,8 @@ class Architecture(NamedTuple):
     decoder_only: bool
 
 
-# An architecture is a module of this folder and a line here.  A family of models that
-# only differs in what its files say is a file in formats/families.
+# An architecture is a module of this folder and a line here. A family of models that
+# differs only in its files is a module of formats/families.
 ARCHITECTURES: dict[type[Config], Architecture] = {
     t5.T5Config: Architecture(t5.module, t5.init_params, t5.take, decoder_only=False),
     llama.LlamaConfig: Architecture(
@@ -70,22 +70,22 @@ class Backbone(NamedTuple):
     """A frozen language model.
 
     The functions are pure and can be jitted and mapped over lanes with the parameters
-    unmapped: `jax.vmap(backbone.logits, in_axes=(None, 0, 0, 0, 0))`.  A prompt is
-    `[P, H]` for all rows or `[B, P, H]`, one per row; P may be 0.  Tokens are int32
-    with -1 as padding at the right.  Without `dropout_key` nothing is dropped.
+    unmapped: `jax.vmap(backbone.logits, in_axes=(None, 0, 0, 0, 0))`. A prompt is
+    `[P, H]` for all rows or `[B, P, H]`, one per row; P may be 0. Tokens are int32
+    with -1 as padding at the right. Without `dropout_key` nothing is dropped.
 
     logits(params, prompt, inputs [B, T], targets [B, L], dropout_key=None)
         -> float32 [B, L, V], the scores of each target token given those before it
     prefix(params, prompt) -> all that later positions see of a prompt
-    take(prefix, rows [B]) -> prefix, the prompt of each row of a batch
+    take(prefix, rows [B]) -> the prefix of each row of a batch, from those of K prompts
     logits_after(params, prefix, inputs [B, T], targets [B, L], dropout_key=None)
-        `logits` in two parts, for a prefix that many batches share; a prefix of one
-        prompt serves all rows
+        -> as `logits`, from a prefix that many batches share; the prefix of one prompt
+        serves all rows
     prefill(params, prompt, inputs [B, T], length) -> ([B, V], cache)
-        the scores of the first target token, and space for `length` tokens
+        the scores of the first target token, and a cache for `length` tokens
     decode(params, cache, tokens [B]) -> ([B, V], cache)
     embedding(params) -> [V, H], the input embedding
-    mesh: over which parameters and rows are spread; None: there is one device
+    mesh: the mesh that parameters and rows are spread over; None: one device
     """
 
     name: str
@@ -114,7 +114,7 @@ def build(
 ) -> Backbone:
     """Joins parameters with the functions of their architecture.
 
-    One that never meets text needs no vocabulary: its steps are timed or compiled only.
+    A backbone whose steps are only timed or compiled needs no vocabulary.
     """
     mesh = mesh if mesh is not None and mesh.size > 1 else None
     return Backbone(
@@ -130,24 +130,24 @@ def build(
 
 
 def with_remat(backbone: Backbone) -> Backbone:
-    """Gives the same backbone with layers that keep no inner values for gradients.
+    """Gives the same backbone with rematerialised layers.
 
-    Their memory is that of one layer; each layer is computed twice.
+    Gradients need the activations of one layer at a time; each layer is computed twice.
     """
     made = functions(backbone.config, remat=True, mesh=backbone.mesh)
     return backbone._replace(**made._asdict())
 
 
 def with_params(backbone: Backbone, params: Params, mesh: Mesh) -> Backbone:
-    """Gives the same backbone with its parameters where `shardings` says."""
+    """Gives the same backbone on a mesh, with parameters in its `shardings`."""
     b = backbone
     return build(b.name, b.config, params, b.vocabulary, b.digest, mesh)
 
 
 def described(config: Config) -> dict[str, object]:
-    """Gives a config as JSON has it, with the name of its network."""
-    said = json.loads(json.dumps(dataclasses.asdict(config)))
-    return {"network": type(config).__name__} | said
+    """Gives a config as plain JSON values, with the name of its network."""
+    settings = json.loads(json.dumps(dataclasses.asdict(config)))
+    return {"network": type(config).__name__} | settings
 
 
 def architecture(config: Config) -> Architecture:
@@ -156,7 +156,7 @@ def architecture(config: Config) -> Architecture:
 
 
 class Functions(NamedTuple):
-    """The functions of a backbone, see there."""
+    """The functions of a `Backbone`, which documents them."""
 
     logits: Callable[..., Float[Array, "B L V"]]
     prefix: Callable[[Params, Prompt], Prefix]
@@ -171,19 +171,11 @@ class Functions(NamedTuple):
 def functions(
     config: Config, remat: bool = False, mesh: Mesh | None = None
 ) -> Functions:
-    """Makes the functions of a config, the same objects per config.
+    """Makes the functions of a config; equal arguments give the same objects.
 
-    The same objects, since JAX compiles anew for a function that it has not seen.
+    JAX would compile again for a function object that it has not seen.
     """
-    module = architecture(config).module(config, remat)
-
-    # Known while it is traced: jit does not see the mesh, but these functions are
-    # others on another mesh.
-    def apply(
-        params: Params, *given: object, method: str, rngs: RNGSequences | None = None
-    ) -> object:
-        with sharding.on(mesh):
-            return module.apply({"params": params}, *given, rngs=rngs, method=method)
+    apply = _applied(architecture(config).module(config, remat), mesh)
 
     def prefix(params: Params, prompt: Prompt) -> Prefix:
         return cast(Prefix, apply(params, prompt, method="prefix"))
@@ -226,6 +218,20 @@ def functions(
             return architecture(config).take(prefix, rows)
 
     return Functions(logits, prefix, take, logits_after, prefill, decode, embedding)
+
+
+def _applied(module: nn.Module, mesh: Mesh | None) -> Callable[..., object]:
+    """Makes a function that applies a method of a Flax module on a mesh."""
+
+    # jit does not see the mesh, so it is set while the function is traced; another mesh
+    # has functions of its own.
+    def apply(
+        params: Params, *given: object, method: str, rngs: RNGSequences | None = None
+    ) -> object:
+        with sharding.on(mesh):
+            return module.apply({"params": params}, *given, rngs=rngs, method=method)
+
+    return apply
 
 
 def embedding(params: Params) -> Float[Array, "V H"]:

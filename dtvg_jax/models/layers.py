@@ -1,7 +1,7 @@
-"""Layers that both backbones are made of, with their sharding names.
+"""The layers that T5 and Llama are made of, with their sharding names.
 
 Parameters take the dtype they are stored in; activations follow it; norms and logits
-are float32.  Heads come first, `[N, B, ...]`, so that keys shared by all
+are float32. Heads come first, `[N, B, ...]`, so that keys shared by all
 rows and keys of one row give scores of one layout without a transpose.
 """
 
@@ -23,17 +23,17 @@ ACTIVATIONS = {
     "linear": lambda x: x,
 }
 
-# Stacks of up to so many layers are unrolled, which bounds their program's size too:
-# as a loop, a step of the miniature takes 1.3 times as long (docs/performance.md).
+# Stacks of at most this many layers are unrolled: as a loop, a step of the miniature
+# takes 1.3 times as long (docs/performance.md).
 UNROLLED = 4
 
-# Of one row where all rows share them.
+# Keys and values of a layer; of one row if all rows share them.
 KeysValues = tuple[Float[Array, "N _ _ D"], Float[Array, "N _ _ D"]]
-# The same of all layers of a stack.
+# Those of all layers of a stack.
 Stacked = tuple[Float[Array, "layers N _ _ D"], Float[Array, "layers N _ _ D"]]
 
 Layer = TypeVar("Layer", bound=nn.Module)
-# A layer, x and what it is given for itself -> x and what is kept of the layer.
+# (layer, x, what this layer is given) -> (x, what is kept of this layer).
 Body = Callable[[Layer, Array, PyTree], tuple[Array, PyTree]]
 
 
@@ -67,8 +67,8 @@ def parameter(
 ) -> Array:
     """Declares a parameter whose axes are named for sharding, and gathers it.
 
-    Here, in the body of the layer that reads it, so that only one layer's parameters
-    are whole at a time.
+    It is gathered here, in the body of the layer that reads it, so that only one
+    layer's parameters are whole at a time.
     """
     value = module.param(name, nn.with_logical_partitioning(init, axes), shape)
     return sharding.gathered(cast(Array, value), axes)
@@ -77,7 +77,7 @@ def parameter(
 def row(
     square: Shaped[Array, "n k k"], index: Int[Array, ""] | None
 ) -> Shaped[Array, "n q k"]:
-    """Takes one query's row of a mask or bias, with no index all: `index` is traced."""
+    """Takes one query's row of a mask or bias; all rows without a (traced) index."""
     if index is None:
         return square
     return jnp.take(square, index[None], axis=1, mode="clip")
@@ -94,14 +94,14 @@ def run(
 ) -> tuple[Array, PyTree[Array]]:
     """Runs a stack: one body for `count` layers, whose parameters are `[count, ...]`.
 
-    `given` and what is kept of the layers are `[count, ...]` too.  With `remat` a
-    layer's inner values are computed again for gradients, not kept.
+    `given` and what is kept of the layers are `[count, ...]` too. With `remat` a
+    layer's activations are computed again for gradients, not kept.
     """
     if remat:
-        # A loop keeps XLA from undoing it, so nothing else has to.
+        # Inside a loop XLA cannot merge the two computations, so no barrier is needed.
         body = nn.remat(body, prevent_cse=False)
     elif sharding.gathers():
-        # Else what one layer gathers would be kept for each.
+        # Otherwise the gathered parameters of all layers would be kept for gradients.
         body = nn.remat(body, prevent_cse=False, policy=sharding.keeps)
     looped = remat or sharding.gathers() or count > UNROLLED
     unroll = 1 if looped else count

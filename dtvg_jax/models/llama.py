@@ -1,8 +1,8 @@
 """Llama, Qwen2, Qwen3: grouped queries, rotary positions, tied or untied head.
 
-A row is [prompt | inputs | padding | targets | padding].  Padding is never seen and
+A row is [prompt | inputs | padding | targets | padding]. Padding is never seen and
 positions count real tokens only, so a row gives the same logits alone and in any
-batch.  A prompt `[P, H]` runs through the layers once and all rows look at its keys
+batch. A prompt `[P, H]` runs through the layers once and all rows look at its keys
 and values: one copy, whatever the batch.
 """
 
@@ -31,9 +31,9 @@ class Cache(NamedTuple):
     """What decoding keeps between two steps.
 
     start: positions before the targets, of each row
-    step: the next target's number
+    step: the number of the next target
     prefix, inputs, past: keys and values of prompt, inputs and targets
-    real: which inputs are no padding
+    real: which inputs are tokens, not padding
     """
 
     start: Int[Array, " B"]
@@ -120,7 +120,7 @@ def rotate(x: Float[Array, "N b g q D"], by: Angles) -> Float[Array, "N b g q D"
 
 
 class Attention(nn.Module):
-    """Grouped-query attention; a group shares one key/value head, which stays one."""
+    """Grouped-query attention; the one key/value head of a group is never repeated."""
 
     config: LlamaConfig
 
@@ -161,7 +161,7 @@ class Attention(nn.Module):
 
 
 class Layer(nn.Module):
-    """Self-attention and gated feed-forward, each normed before and added after."""
+    """Self-attention and gated feed-forward, pre-normed and residual."""
 
     config: LlamaConfig
 

@@ -16,7 +16,7 @@ def buckets(
     """Gives the bucket of key minus query position, int32 `[queries, keys]`.
 
     Half of the buckets hold one distance each, the others grow as its logarithm up to
-    `longest`.  With `both`, keys after the query have buckets of their own; without,
+    `longest`. With `both`, keys after the query have buckets of their own; without,
     they all fall into bucket 0 (they are masked).
     """
     distance = np.arange(keys)[None, :] - np.arange(queries)[:, None]

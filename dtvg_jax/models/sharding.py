@@ -1,4 +1,4 @@
-"""Which axes of a mesh hold the axes of parameters, rows and lanes."""
+"""Which mesh axes the axes of parameters, rows and lanes are sharded over."""
 
 import contextlib
 import contextvars
@@ -12,12 +12,12 @@ from jax.extend.core import Primitive
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array
 
-# What a mesh's devices are divided by, the outermost first.
+# The axes of a mesh, the outermost first.
 AXES = ("lanes", "rows", "fsdp", "tensor")
-# Rows are spread over all but the last, where each holds a part of every row's work.
+# Rows are sharded over all but the last, whose devices share the work of each row.
 ROWS = ("lanes", "rows", "fsdp")
-# The axes that the code names, and the mesh axes that they are spread over. All others,
-# such as "layers" or "length", lie whole.
+# The array axes that the code names, and the mesh axes that they are sharded over. All
+# others, such as "layers" or "length", are not sharded.
 RULES = {
     "batch": ROWS,
     "lanes": ("lanes",),
@@ -42,8 +42,8 @@ def of(
 ) -> NamedSharding:
     """Gives the sharding of an array whose axes have these names.
 
-    An axis that does not divide evenly lies whole, and so do those that are spread over
-    the mesh axes in `whole`.
+    An axis that does not divide evenly is not sharded, and no axis is sharded over the
+    mesh axes in `whole`.
     """
     spec: list[tuple[str, ...] | None] = []
     for name, size in zip(axes, shape, strict=True):
@@ -55,7 +55,7 @@ def of(
 
 @contextlib.contextmanager
 def on(mesh: Mesh | None) -> Iterator[None]:
-    """Lets `constrain` and `gathered` take effect in what is traced inside."""
+    """Makes `constrain` and `gathered` take effect in functions traced inside."""
     token = _MESH.set(mesh)
     try:
         yield
@@ -64,7 +64,7 @@ def on(mesh: Mesh | None) -> Iterator[None]:
 
 
 def constrain(x: Array, *axes: str | None) -> Array:
-    """Says where the axes of a value of the program lie."""
+    """Constrains the sharding of a traced value by the names of its axes."""
     mesh = _MESH.get()
     if mesh is None:
         return x
@@ -78,15 +78,15 @@ def of_lanes(leaf: Any, mesh: Mesh) -> NamedSharding:  # an array or its shape
 
 
 def keeps(primitive: Primitive, *_: object, **__: object) -> bool:
-    """Tells of a layer's operation whether gradients keep its result.
+    """Keeps an operation's result for gradients, as a policy of `jax.checkpoint`.
 
-    All but what `gathered` and `constrain` give, which are made again.
+    Only the results of `gathered` and `constrain` are not kept but computed again.
     """
     return primitive.name != "sharding_constraint"
 
 
 def constrain_lanes(tree: Tree, mesh: Mesh | None) -> Tree:
-    """Says of all arrays of the lanes' state that they lie as `of_lanes` has it."""
+    """Constrains all arrays of the lanes' state to the sharding of `of_lanes`."""
     if mesh is None:
         return tree
     where = jax.tree.map(lambda leaf: of_lanes(leaf, mesh), tree)
@@ -94,10 +94,10 @@ def constrain_lanes(tree: Tree, mesh: Mesh | None) -> Tree:
 
 
 def settled(tree: Tree, mesh: Mesh | None) -> Tree:
-    """Waits for the results of a program where a CPU stands for several devices.
+    """Waits for the results of a program if one CPU simulates several devices.
 
-    They share its threads, and one that waits for the others keeps its thread: two
-    programs at once, and the devices of neither may get all that they need.
+    The devices share its threads, and one that waits for the others keeps its thread:
+    with two programs at once, neither may get the threads that it needs.
     """
     if mesh is None or mesh.size == 1 or mesh.devices.flat[0].platform != "cpu":
         return tree
@@ -105,7 +105,7 @@ def settled(tree: Tree, mesh: Mesh | None) -> Tree:
 
 
 def filled(x: Array) -> Array:
-    """Repeats the last of several rows so that all devices get as many."""
+    """Pads rows by repeating the last, so that they divide evenly among devices."""
     mesh, count = _MESH.get(), x.shape[0]
     if mesh is None or count == 1:
         return x
@@ -115,13 +115,13 @@ def filled(x: Array) -> Array:
 
 
 def gathers() -> bool:
-    """Tells whether parameters are spread over devices that each need them whole."""
+    """Tells whether parameters are sharded over devices that each need them whole."""
     mesh = _MESH.get()
     return mesh is not None and mesh.shape["fsdp"] > 1
 
 
 def gathered(x: Array, axes: Sequence[str | None]) -> Array:
-    """Gathers a parameter from the devices that hold its parts; tensor parts stay."""
+    """Gathers a parameter over all mesh axes but "tensor"."""
     mesh = _MESH.get()
     if mesh is None or not gathers():
         return x

@@ -1,8 +1,8 @@
 """T5 v1.0, v1.1 (FLAN, LM-adapted), mT5, umT5, with T5X's parameter names.
 
 Scores are not divided by the root of the head size: T5 has that in its initialiser.
-Relative positions are bucketed in NumPy, as constants of the program: a logarithm on
-an accelerator could put an edge into another bucket.
+Relative positions are bucketed in NumPy, as constants of the program: an accelerator's
+logarithm could put a distance at the edge of a bucket into the next one.
 """
 
 import functools
@@ -24,7 +24,7 @@ from dtvg_jax.shapes import Params
 class Cache(NamedTuple):
     """What decoding keeps between two steps.
 
-    step: the next target's number
+    step: the number of the next target
     memory, past: keys and values of the encoder's output and of the targets
     """
 
@@ -81,7 +81,7 @@ class Attention(nn.Module):
 
 
 class EncoderLayer(nn.Module):
-    """Self-attention and feed-forward, each normed before and added after."""
+    """Self-attention and feed-forward, pre-normed and residual."""
 
     config: T5Config
 
@@ -113,7 +113,7 @@ class EncoderLayer(nn.Module):
 
 
 class DecoderLayer(nn.Module):
-    """Self-attention, attention to the encoder, feed-forward."""
+    """Self-attention, attention to the encoder and feed-forward, likewise."""
 
     config: T5Config
 
@@ -166,6 +166,8 @@ class DecoderLayer(nn.Module):
 
 
 class Encoder(nn.Module):
+    """The encoder's stack of layers."""
+
     config: T5Config
     remat: bool = False
 
@@ -192,6 +194,8 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
+    """The decoder's stack of layers: on whole targets, or position by position."""
+
     config: T5Config
     remat: bool = False
 

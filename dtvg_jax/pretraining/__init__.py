@@ -1,1 +1,1 @@
-"""Pretraining of a small T5 so that its skills can be asked for by a prompt."""
+"""Pretrains a small T5 so that prompts can steer it."""

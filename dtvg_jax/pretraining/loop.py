@@ -134,7 +134,7 @@ def _prepare(given: Pretraining) -> _Run:
     if pieces.get_piece_size() > given.config.vocab_size:
         raise InputError(
             f"the vocabulary has {pieces.get_piece_size()} pieces, the model has "
-            f"room for {given.config.vocab_size}: raise T5Config.vocab_size to that."
+            f"room for {given.config.vocab_size}: raise T5Config.vocab_size to that"
         )
     eos = pieces.eos_id()
     programs = _programs(given.config, given.settings, eos)
@@ -325,7 +325,7 @@ def _check_same_run(path: pathlib.Path, identity: JsonObject) -> None:
     elif files.read_json(path) != json.loads(files.json_bytes(identity)):
         raise InputError(
             f"{path.parent} holds a run with other settings (see {path.name}): give "
-            "another --out, or remove the folder to start over."
+            "another --out, or remove the folder to start over"
         )
 
 

@@ -1,4 +1,4 @@
-"""What is drawn when: bases, label maps, the curriculum, batches of token ids.
+"""Draws what is pretrained on: bases, label maps, the curriculum, batches of ids.
 
 A *base* is one skill in one layout; a *label map* is one way of writing its classes.
 The first map of a base is its canonical one. The batch of a step is a pure function of
@@ -98,7 +98,7 @@ def base_weights(
     if fraction < plan.all_bases:
         weights = weights * np.array([b.early for b in bases])
     if not weights.sum() > 0:
-        raise InputError("no base has `early` set, so there is nothing to start with.")
+        raise InputError("no base has `early` set, so there is nothing to start with")
     return weights / weights.sum()
 
 
@@ -142,7 +142,7 @@ def tokens(
     order = sorted(range(len(rows)), key=lambda i: len(inputs[i]))
     limits = [length for count, length in buckets for _ in range(count)]
     if len(limits) != len(rows):
-        raise InputError(f"buckets hold {len(limits)} rows, the batch {len(rows)}.")
+        raise InputError(f"buckets hold {len(limits)} rows, the batch {len(rows)}")
     fits = [
         len(inputs[i]) <= limit and len(targets[i]) <= target_length
         for i, limit in zip(order, limits, strict=True)

@@ -1,8 +1,8 @@
 """The model of pretraining: a T5, cue rows in front of its input, one training step.
 
 The cue says which base and which label map are meant: rows per base and rows per map,
-learned with the model and thrown away. A prompt takes their place afterwards, so the
-rows are disturbed while they are learned, lest the model only listen to exact ones.
+learned with the model and then discarded. A prompt takes their place afterwards, so
+noise is added to the rows in training: the model must not rely on their exact values.
 """
 
 from collections.abc import Callable
@@ -46,7 +46,7 @@ def start(
 
 
 def duplicate_heads(params: Params, config: t5.T5Config) -> Params:
-    """Makes half of the encoder's heads look for the word they stand on, elsewhere.
+    """Makes half of the encoder's heads look for other places of the same word.
 
     T5 adds no positions to its embeddings, so with keys along the queries equal words
     find each other from the first step on, and a bias of -3 at distance 0 keeps a word

@@ -1,4 +1,4 @@
-"""What can be pretrained on beside generated bases: SeqIO tasks, span corruption."""
+"""Bases for pretraining other than generated ones: SeqIO tasks, span corruption."""
 
 import dataclasses
 import random
@@ -32,7 +32,7 @@ class Rows:
 
 @dataclasses.dataclass(frozen=True)
 class SpanCorruption:
-    """Wraps a base: spans of its texts are to be found, its targets are left out."""
+    """Wraps a base: spans of its texts are the targets, not its own targets."""
 
     base: Base
     density: float = 0.15

@@ -20,11 +20,11 @@ FILE = "results.json"
 
 
 def write(job_dir: str | os.PathLike[str]) -> Report:
-    """Makes results.md and plots/ of a job folder.
+    """Writes results.md and plots/ of a job folder, and returns the report.
 
-    The numbers of the tables are put into results.json (`table`, `comparisons`,
-    `groups`, `failed`). Files are replaced whole. Raises InputError without a
-    results.json, or where it or the log is not what the job wrote.
+    The numbers of the tables are added to results.json (`table`, `comparisons`,
+    `groups`, `failed`). Files are replaced whole. Raises InputError if results.json is
+    missing, or if it or the log is not what the job wrote.
     """
     folder = files.expand(job_dir)
     results = read(folder / FILE)
@@ -60,7 +60,7 @@ def save(folder: files.Path, results: Results) -> None:
 
 
 def read(path: files.Path) -> Results:
-    """Reads what a job measured; tables in the file are left out, to be made anew."""
+    """Reads what a job measured, without the tables, which are computed again."""
     content = files.read_json(
         path, "a job writes it at its end; give the folder of a finished job"
     )
@@ -75,7 +75,7 @@ def read(path: files.Path) -> Results:
 
 
 def to_json(report: Report) -> files.JsonObject:
-    """Gives what results.json holds, less its digest: what was measured, the tables."""
+    """Gives the content of results.json without its digest: measurements and tables."""
     content = dataclasses.asdict(report.results) | dataclasses.asdict(report.summary)
-    # Through JSON, so that Python users see the lists that a reader of the file sees.
+    # Through JSON, so that tuples become lists as in the file.
     return json.loads(files.json_bytes(content))

@@ -34,7 +34,7 @@ BAND = 0.17  # inches of a source's row in the timeline of groups
 
 
 class Drawn(NamedTuple):
-    """A figure, and what is said of it in the report."""
+    """A figure, and its line in the report."""
 
     plot: Plot
     figure: Figure
@@ -49,7 +49,7 @@ def draw(
     if train:
         plot = Plot("losses.png", "training loss of every prompt")
         drawn.append(Drawn(plot, losses(job, train)))
-    drawn += _of_groups(job, [record for record in train if record.group is not None])
+    drawn += _group_plots(job, [record for record in train if record.group is not None])
     if results.similarity:
         shows = "cosine of the mean rows of the task prompt vectors after stage 1"
         plot = Plot("similarity.png", shows)
@@ -59,7 +59,7 @@ def draw(
     return [one.plot for one in drawn]
 
 
-def _of_groups(job: JobFacts, records: Sequence[TrainRecord]) -> list[Drawn]:
+def _group_plots(job: JobFacts, records: Sequence[TrainRecord]) -> list[Drawn]:
     """Draws the two plots of each method that groups.
 
     groups.png and consistency.png are DTVG's, or those of the only method; the files of
@@ -103,7 +103,7 @@ def losses(job: JobFacts, records: Sequence[TrainRecord]) -> Figure:
                     r for r in ours if (r.task, r.run.shown_method) == (task, method)
                 ]
                 _seeds_and_mean(axes, mine, lambda record: record.loss, colour)
-            _dress(axes, task)
+            _style(axes, task)
             # Losses are read as distances from 0.
             axes.set_ylim(bottom=0)
         _hide(block.axes[len(tasks[stage]) :])
@@ -114,7 +114,7 @@ def losses(job: JobFacts, records: Sequence[TrainRecord]) -> Figure:
 
 
 def groups(job: JobFacts, records: Sequence[TrainRecord], method: str) -> Figure:
-    """Draws who was in each target's group: in one seed, and as mean over seeds."""
+    """Draws the sources in each target's group: for one seed, and mean over seeds."""
     targets = _tasks(job, records)
     seeds = sorted({record.seed for record in records})
     columns = {f"seed {seeds[0]}": seeds[:1]}
@@ -160,7 +160,7 @@ def consistency(job: JobFacts, records: Sequence[TrainRecord], method: str) -> F
         _seeds_and_mean(axes, mine, lambda r: r.target_similarity, similar)
         _seeds_and_mean(axes, mine, lambda r: r.knowledge_consistency, consistent)
         axes.axhline(0, color="0.6", linewidth=0.6, zorder=0)
-        _dress(axes, target)
+        _style(axes, target)
     _hide(grid.flat[len(targets) :])
     figure.supylabel("inner product of mean rows", fontsize=TEXT)
     title = f"Target similarity and knowledge consistency of the group, {method}"
@@ -206,7 +206,7 @@ def similarity(job: JobFacts, measured: Mapping[str, SimilarityMatrix]) -> Figur
 def _heat_map(
     axes: Axes, values: Float[np.ndarray, "tasks tasks"], names: Sequence[str]
 ) -> ScalarMappable:
-    """Fills a square; the diagonal, always 1, stays grey so that it sets no scale."""
+    """Draws a square heat map; the diagonal, always 1, is grey and sets no scale."""
     count = len(names)
     apart = np.where(np.eye(count, dtype=bool), np.nan, values)
     # Symmetric about 0, so that white is a cosine of 0; at least 0.1, so that noise
@@ -268,7 +268,7 @@ def _timeline(
 def _seeds_and_mean(
     axes: Axes, records: Sequence[TrainRecord], values: Values, colour: str
 ) -> None:
-    """Draws a thin line per seed and their mean, over the steps that all have."""
+    """Draws a thin line per seed, and their mean over the steps that all have."""
     curves = [
         _curve([record for record in records if record.seed == seed], values)
         for seed in dict.fromkeys(record.seed for record in records)
@@ -295,7 +295,7 @@ def _curve(records: Iterable[TrainRecord], values: Values) -> Curve:
     return np.array(steps, int), np.array([points[step] for step in steps], float)
 
 
-def _dress(axes: Axes, title: str) -> None:
+def _style(axes: Axes, title: str) -> None:
     axes.set_title(title, fontsize=TEXT, pad=3)
     axes.tick_params(labelsize=SMALL, length=2)
     axes.spines[["top", "right"]].set_visible(False)

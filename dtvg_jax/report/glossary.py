@@ -1,4 +1,4 @@
-"""What the report says of terms and methods."""
+"""Explanations of terms and methods in the report."""
 
 from dtvg_jax import methods
 from dtvg_jax.report.records import JobFacts
@@ -18,6 +18,6 @@ by chance alone, so a difference no larger than that between seeds means nothing
 
 
 def description(job: JobFacts, method: str) -> str:
-    """Says what a method does; nothing where neither the job nor this version knows."""
+    """Describes a method; "" if neither the job nor this version knows it."""
     known = methods.METHODS.get(method)
     return job.descriptions.get(method, known.description if known else "")

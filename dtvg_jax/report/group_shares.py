@@ -1,4 +1,4 @@
-"""Which sources were in the groups, and whether they are those that can help."""
+"""Measures which sources were in the groups, and whether those can help."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeAlias

@@ -1,4 +1,4 @@
-"""Signs that a lane did not learn: in its answers, its losses, its prompt."""
+"""Finds signs that a lane did not learn: in its answers, losses and prompt."""
 
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -10,10 +10,10 @@ from dtvg_jax.report.statistics import spread
 from dtvg_jax.training.metrics_log import LogRecord, TrainRecord
 
 FEWEST_LOSSES = 6
-# A mean token loss below this is one of answers that are nearly certain: it is learned,
-# and only noise is left to go up or down.
+# With a mean token loss below this, answers are nearly certain: the task is learned,
+# and the loss goes up and down by noise only.
 LEARNED_LOSS = 0.1
-# Of the norm of a prompt to that of P_init; prompts that learn have 1 to 10.
+# Norm of a prompt over that of P_init; prompts that learn have 1 to 10.
 LARGEST_GROWTH = 100.0
 
 HINTS = {
@@ -40,7 +40,7 @@ def problems(rows: Iterable[ResultRow], records: Iterable[LogRecord]) -> list[Pr
 
 
 def sentence(problem: Problem) -> str:
-    """Says whose problem it is, what was seen, and what to try."""
+    """Writes whose problem it is, what was seen, and what to try."""
     return (
         f"{problem.task}, {problem.method}, seed {problem.seed}, stage "
         f"{problem.stage}: {problem.sign} ({problem.seen}); {HINTS[problem.sign]}"
@@ -67,7 +67,7 @@ def _signs(
 
 
 def loss_stays(losses: Sequence[float]) -> tuple[float, float] | None:
-    """Compares the means of the first and last third, and gives them if none fell."""
+    """Gives the mean losses of the first and last third if the loss did not fall."""
     if len(losses) < FEWEST_LOSSES:
         return None
     third = len(losses) // 3
@@ -82,6 +82,6 @@ def only_answer(answers: Sequence[str], golds: Sequence[object]) -> str | None:
 
 
 def growth(prompt: Float[np.ndarray, "P H"], tpv: Float[np.ndarray, "P H"]) -> float:
-    """Compares the norm of a prompt with that of the P_init it began at."""
+    """Divides the norm of a prompt by that of the P_init that it started from."""
     began = np.linalg.norm(prompt - tpv)
     return float(np.linalg.norm(prompt) / max(began, np.finfo(np.float32).tiny))

@@ -254,7 +254,7 @@ class SettingRow:
 
 @dataclasses.dataclass(frozen=True)
 class Usefulness:
-    """How the groups of a target agree with its `useful` sources; None of nothing.
+    """How the groups of a target agree with its `useful` sources; None: undefined.
 
     `chance` is the precision of a group of all sources, or of any drawn at random.
     """
@@ -292,7 +292,7 @@ class Failure:
 
 
 class Sign(enum.StrEnum):
-    """What tells that a lane did not learn."""
+    """Signs that a lane did not learn."""
 
     NOT_FINITE = "numbers are not finite"
     LOSS_STAYS = "the loss does not fall"
@@ -302,7 +302,7 @@ class Sign(enum.StrEnum):
 
 @dataclasses.dataclass(frozen=True)
 class Problem:
-    """A sign at a lane, and the numbers or the answer in which it was seen."""
+    """A sign that a lane did not learn, and the numbers or the answer that show it."""
 
     stage: int
     task: str
@@ -332,7 +332,13 @@ class Plot(NamedTuple):
 
 
 class Report(NamedTuple):
-    """All that results.md is made of; `name` is that of the job's folder."""
+    """A job's report: all that results.md is made of.
+
+    name: of the job's folder
+    results: what was measured: a row per tested prompt, with its scores by metric
+    summary: tables, comparisons with prompt tuning, groups, failures
+    plots: files in plots/
+    """
 
     name: str
     results: Results

@@ -1,7 +1,7 @@
-"""From the rows of results.json to the numbers of the report.
+"""Computes the numbers of the report from the rows of results.json.
 
-A row is one tested prompt: a lane of stage 1 or 2. What is made here goes back into
-results.json, so that every number shown can be read there.
+A row is one tested prompt: a lane of stage 1 or 2. The numbers go back into
+results.json, so that all that is shown can be read there.
 """
 
 from collections.abc import Iterable, Sequence
@@ -34,7 +34,7 @@ BASELINE = "prompt_tuning"
 
 
 class Cell(NamedTuple):
-    """What the rows of all seeds of one prompt share."""
+    """What the rows of a task and method share over all seeds."""
 
     stage: int
     role: Role
@@ -96,7 +96,7 @@ def _score_row(results: Results, cell: Cell) -> ScoreRow:
 def best_source(
     singles: Iterable[SingleSource], task: str, metric: str
 ) -> BestSource | None:
-    """Finds the source whose untuned prompt validates best on a task; gives its test.
+    """Finds the source whose untuned prompt validates best on a task.
 
     Validation is `mean` of the task's metrics, averaged over seeds; ties go to the
     source that comes first. The test score plays no part in the choice.
@@ -171,7 +171,7 @@ def _difference(differences: Sequence[float]) -> Difference:
 
 
 def settings(trials: Iterable[TrialRow]) -> list[SettingRow]:
-    """Gathers the trials of a search over seeds, in the order they are in."""
+    """Groups the trials of a search by setting, in their order."""
     seeds: dict[Setting, list[TrialRow]] = {}
     for one in trials:
         seeds.setdefault(setting_of(one.run), []).append(one)

@@ -117,8 +117,8 @@ def ceiling_table(report: Report) -> Table:
         trained = str(found[0].trained)
         rows.append([task, metric, number(mean), number(sd), str(len(found)), trained])
     names = ("metric", "mean", "sd", "seeds")
-    said = {name: _SCORES[name] for name in names}
-    return Table({**_TARGET, **said, "trained": _METHODS["trained"]}, rows)
+    columns = {name: _SCORES[name] for name in names}
+    return Table({**_TARGET, **columns, "trained": _METHODS["trained"]}, rows)
 
 
 def search_table(settings: Sequence[SettingRow]) -> Table:
@@ -231,8 +231,8 @@ def _with_problems(report: Report, table: Table, shown: Sequence[ScoreRow]) -> T
         for one in report.summary.problems:
             if (one.stage, one.task, one.method) == (row.stage, row.task, row.method):
                 seeds.setdefault(one.sign, set()).add(one.seed)
-        said = [f"{sign} ({len(found)})" for sign, found in seeds.items()]
-        cells.append(", ".join(said) or "-")
+        signs = [f"{sign} ({len(found)})" for sign, found in seeds.items()]
+        cells.append(", ".join(signs) or "-")
     if all(cell == "-" for cell in cells):
         return table
     rows = [[*row, cell] for row, cell in zip(table.rows, cells, strict=True)]

@@ -1,4 +1,4 @@
-"""What a difference between methods allows to say."""
+"""What can be said about a difference between methods."""
 
 import enum
 
@@ -21,7 +21,7 @@ def verdict(found: Difference) -> Verdict:
 
 
 def compared(comparison: Comparison) -> str:
-    """Says in a sentence how a method compares with the baseline; "" for itself."""
+    """Compares a method with the baseline in a sentence; "" for the baseline."""
     method, baseline = comparison.method, comparison.baseline
     found = comparison.overall
     if method == baseline:
@@ -47,16 +47,16 @@ def compared(comparison: Comparison) -> str:
 
 
 def by_target(comparison: Comparison) -> str:
-    """Says on which single targets a method differs from the baseline."""
+    """Lists the targets on which a method differs from the baseline."""
     if len(comparison.by_task) < 2:
         return ""
-    said = {
+    phrases = {
         Verdict.BETTER: "better on",
         Verdict.WORSE: "worse on",
         Verdict.NOISE: "within the noise on",
     }
     parts = []
-    for called, words in said.items():
+    for called, words in phrases.items():
         found = comparison.by_task.items()
         tasks = [task for task, one in found if verdict(one) is called]
         if tasks:

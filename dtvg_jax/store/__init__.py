@@ -1,1 +1,1 @@
-"""Learned prompts on disk, with metadata; import and export."""
+"""Learned prompts on disk, with metadata; import and export of prompts."""

@@ -1,4 +1,4 @@
-"""What an entry of the prompt store is: its name, its metadata, its arrays."""
+"""Entries of the prompt store: their names, metadata and arrays."""
 
 import dataclasses
 import re
@@ -47,7 +47,7 @@ def name_of(run: Run) -> EntryName:
 
 
 def parse(name: str) -> EntryName:
-    """Reads a name; raises InputError for what is none."""
+    """Parses the name of an entry; raises InputError for any other text."""
     found = _match(name)
     if found is None:
         raise InputError(
@@ -71,13 +71,13 @@ def _match(name: str) -> re.Match[str] | None:
 
 @dataclasses.dataclass(frozen=True)
 class Metadata:
-    """What is in entry.json: what a prompt is, what it fits, how it was learned.
+    """The record in entry.json: what a prompt is, what it fits, how it was learned.
 
-    An imported prompt may not know its stage, step, data or backbone: these are None.
+    The stage, step, data or backbone of an imported prompt may be unknown: None.
 
     Attributes:
       settings: of the method: its class and hyper-parameters.
-      trial: what a search tried, and `stopped` the step at which it stopped the run.
+      trial: what a search tried; `stopped` is the step at which it stopped the run.
       step: the step that validated best; `metrics` are its validation scores.
       failed: why training ended early.
       sources: the tasks that the array "group" is about.
@@ -122,7 +122,7 @@ class Metadata:
 
 
 class Fit(NamedTuple):
-    """What an entry must agree with; None asks nothing."""
+    """What an entry must agree with; None: any value."""
 
     backbone_digest: str | None = None
     vocabulary_digest: str | None = None
@@ -132,7 +132,7 @@ class Fit(NamedTuple):
     backbone_config: Mapping[str, object] | None = None
 
     def differences(self, metadata: Metadata) -> list[str]:
-        """Says which fields of an entry differ from what is asked."""
+        """Lists the fields of an entry that differ from what is asked."""
         asked = self._asdict()
         config, was = asked.pop("backbone_config"), metadata.backbone_config or {}
         changed = [
@@ -142,7 +142,7 @@ class Fit(NamedTuple):
             if config is not None and was[name] != config.get(name)
         ]
         if changed:
-            del asked["backbone_digest"]  # It differs for that reason.
+            del asked["backbone_digest"]  # it differs for that reason
         return changed + [
             f"{field} is {getattr(metadata, field)!r}, needed is {value!r}"
             for field, value in asked.items()
@@ -151,7 +151,7 @@ class Fit(NamedTuple):
 
 
 def fit(model: backbone.Backbone) -> Fit:
-    """Says what an entry must agree with to be used with a backbone."""
+    """Gives what an entry must agree with to be used with a backbone."""
     return Fit(
         backbone_digest=model.digest,
         vocabulary_digest=model.vocabulary.digest,
@@ -161,14 +161,14 @@ def fit(model: backbone.Backbone) -> Fit:
 
 
 class Entry(NamedTuple):
-    """A stored prompt: "prompt" and "tpv" [P, H], the method's own, its metadata.
+    """A stored prompt: arrays "prompt" and "tpv" [P, H], the method's own, metadata.
 
     Methods with groups have "target_prompt" [P, H], "target_scale" [P],
     "source_scales" [S, P] and "group" [S].
 
-    Methods that look at rows have all that the prompt of a row is made of, see
-    `methods.row_prompts`; "prompt" is then what they start from for every row, such as
-    the target's own prompt of ATTEMPT.
+    Methods that look at rows have all arrays that a row's prompt is made of, see
+    `methods.row_prompts`; "prompt" is then what every row's prompt starts from, such
+    as the target's own prompt in ATTEMPT.
     """
 
     arrays: Arrays
@@ -176,7 +176,7 @@ class Entry(NamedTuple):
 
 
 def row_prompt_of(entry: Entry) -> RowPrompt | None:
-    """Gives what the prompts of rows are made of; None where one is for all of them."""
+    """Gives what a row's prompt is made of; None if all rows share one prompt."""
     if not row_prompts.are_in(entry.arrays):
         return None
     try:
@@ -187,7 +187,7 @@ def row_prompt_of(entry: Entry) -> RowPrompt | None:
 
 
 def prompts_of(found: Sequence[Entry]) -> Prompts:
-    """Gives the prompts of entries as decoding takes them."""
+    """Stacks the prompts of entries for decoding."""
     made = {k: row_prompt_of(entry) for k, entry in enumerate(found)}
     return Prompts(
         np.stack([entry.arrays["prompt"] for entry in found]),

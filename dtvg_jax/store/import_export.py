@@ -1,4 +1,4 @@
-"""Learned prompts of a store to and from the formats of other programs."""
+"""Converts learned prompts of a store to and from the formats of other programs."""
 
 import dataclasses
 import functools
@@ -29,9 +29,9 @@ EMBEDDING = Slot("token_embedder/embedding")
 
 
 class Target(NamedTuple):
-    """Where prompts are exported to.
+    """Where prompts are exported to, and in which format.
 
-    `base_model` is what a PEFT adapter says to load; the backbone's folder if None.
+    `base_model` is the model that a PEFT adapter names; None: the backbone's folder.
     """
 
     out: files.Path
@@ -50,19 +50,18 @@ def export_prompts(
     """
     if to.source is None and to.format != "npy":
         raise InputError(
-            f"the format {to.format} says what model a prompt is for: name the "
-            "backbone."
+            f"the format {to.format} says what model a prompt is for: name the backbone"
         )
     if not names:
-        raise InputError(f"{prompt_store.folder} has no prompts to export.")
+        raise InputError(f"{prompt_store.folder} has no prompts to export")
     made: dict[files.Path, bytes] = {}
     for name in names:
         for suffix, content in _exported(prompt_store, name, to).items():
             made[to.out / f"{name}{suffix}"] = content
-    if there := sorted(str(path) for path in made if path.exists()):
+    if existing := sorted(str(path) for path in made if path.exists()):
         raise InputError(
-            f"{there[0]} is there already, and nothing is overwritten: remove it or "
-            "write to another folder."
+            f"{existing[0]} already exists, and nothing is overwritten: remove it or "
+            "write to another folder"
         )
     for path, content in made.items():
         files.write_bytes(path, content)
@@ -70,12 +69,12 @@ def export_prompts(
 
 
 def _exported(prompt_store: PromptStore, name: str, to: Target) -> dict[str, bytes]:
-    """Gives the files of an entry by what follows its name."""
+    """Gives the files of an entry, by the suffix that follows its name."""
     entry = prompt_store.read(name)
     if row_prompts.are_in(entry.arrays):
         raise InputError(
             f"{name} has a prompt of its own for each row, which no other program can "
-            "make: name the entries to export without it."
+            "make: name the entries to export without it"
         )
     rows, source = entry.arrays["prompt"], to.source
     if source is None:
@@ -83,25 +82,33 @@ def _exported(prompt_store: PromptStore, name: str, to: Target) -> dict[str, byt
     _check_fit(name, rows, source)
     # An imported prompt may not know its backbone.
     if entry.metadata.backbone_digest is not None:
-        digest, said = source.checkpoint.digest(), backbone.described(source.config)
-        prompt_store.read(name, Fit(backbone_digest=digest, backbone_config=said))
-    config = source.checkpoint.config
+        digest, config = source.checkpoint.digest(), backbone.described(source.config)
+        prompt_store.read(name, Fit(backbone_digest=digest, backbone_config=config))
     if to.format == "npy":
         return prompt_files.npy(rows)
     if to.format == "peft":
-        return prompt_files.peft(rows, config, to.base_model or str(source.folder))
+        base_model = to.base_model or str(source.folder)
+        return prompt_files.peft(rows, source.config, base_model)
     return prompt_files.prompt_tuning(
         rows,
-        decoder_only=backbone.architecture(config).decoder_only,
+        decoder_only=backbone.architecture(source.config).decoder_only,
         step=entry.metadata.step or 0,
     )
 
 
 class Import(NamedTuple):
-    """A prompt on its way into a store, under a name."""
+    """A prompt file to import, and the name of its entry."""
 
     name: EntryName
     path: pathlib.Path
+
+
+class _Imported(NamedTuple):
+    """A prompt that was read and checked, and the P_init that its vector starts at."""
+
+    source: Import
+    rows: Float[np.ndarray, "P H"]
+    p_init: Float[np.ndarray, "P H"]
 
 
 def parse_import(given: str, method: str, seed: int) -> Import:
@@ -116,7 +123,7 @@ def parse_import(given: str, method: str, seed: int) -> Import:
         except InputError:
             pass  # not the path of an exported prompt, which keeps its entry's name
     if not TASK.fullmatch(task) or task.endswith(prompt_files.PROMPT):
-        raise InputError(f"{given!r}: name the task of this prompt, as TASK=PATH.")
+        raise InputError(f"{given!r}: name the task of this prompt, as TASK=PATH")
     return Import(EntryName(task, method, seed), path)
 
 
@@ -128,43 +135,36 @@ def import_prompts(
     p_init: pathlib.Path | None = None,
     say: Callable[[str], None] = print,
 ) -> None:
-    """Puts prompts of foreign formats into a store, each with metadata.
+    """Puts prompts of other programs into a store, each with metadata; all or none.
 
-    A prompt's vector is taken from `p_init`, a prompt file, else from the P_init that a
-    job draws from the backbone by the prompt's seed, else, with no backbone, from zero;
-    `say` is told.  Raises InputError for a prompt that does not fit the backbone.
+    A prompt's vector is its difference from `p_init`, a prompt file; without one, from
+    the P_init that a job with this backbone draws by the prompt's seed; without a
+    backbone, from zero. `say` gets a line for each. Raises InputError for a prompt
+    that does not fit the backbone.
     """
     if len({one.name for one in wanted}) < len(wanted):
-        raise InputError("two of the prompts have the same name; give TASK=PATH.")
+        raise InputError("two of the prompts have the same name; give TASK=PATH")
     read = [prompt_files.read(one.path) for one in wanted]
     for one, prompt in zip(wanted, read, strict=True):
         if source is not None:
             _check_fit(str(one.path), prompt.rows, source, prompt.decoder_only)
     start = _start_of(source, dtype, p_init)
-    about = _about_backbone(source)
     # All are checked before the first is written.
-    made = []
-    for one, prompt in zip(wanted, read, strict=True):
-        length, width = prompt.rows.shape
-        first, said = start((length, width), one.name.seed)
-        if not np.isfinite(prompt.rows - first).all():
-            raise InputError(
-                f"{one.path}: its difference from P_init ({said}) is not finite."
-            )
-        for note in prompt.notes:
-            say(note)
-        say(f"{one.name}: {[length, width]}, P_init {said}")
-        made.append((one, prompt.rows, first))
-    for one, rows, first in made:
+    imported = [
+        _with_start(one, prompt, start, say)
+        for one, prompt in zip(wanted, read, strict=True)
+    ]
+    about_backbone = _about_backbone(source)
+    for (name, path), rows, first in imported:
         metadata = dataclasses.replace(
-            about,
-            task=one.name.task,
-            method=one.name.method,
-            seed=one.name.seed,
+            about_backbone,
+            task=name.task,
+            method=name.method,
+            seed=name.seed,
             prompt_length=rows.shape[0],
             width=rows.shape[1],
             p_init_digest=prompt_store.write_p_init(first),
-            imported_from=one.path.name,
+            imported_from=path.name,
         )
         prompt_store.write({"prompt": rows, "tpv": rows - first}, metadata)
 
@@ -172,19 +172,19 @@ def import_prompts(
 def similarities(
     prompt_store: PromptStore, names: Sequence[str]
 ) -> Float[np.ndarray, "S S"]:
-    """Multiplies the task prompt vectors of entries, two by two, in the paper's way.
+    """Computes the paper's similarity of the task prompt vectors of all entry pairs.
 
     Raises InputError where they start from different P_init.
     """
-    entries = [prompt_store.read(name) for name in names]
-    starts = {entry.metadata.p_init_digest for entry in entries}
+    read = [prompt_store.read(name) for name in names]
+    starts = {entry.metadata.p_init_digest for entry in read}
     if len(starts) != 1:
         raise InputError(
             f"the {len(names)} entries of {prompt_store.folder} start from "
             f"{len(starts)} different P_init; vectors of one start are compared: name "
-            "such entries."
+            "such entries"
         )
-    vectors = jnp.stack([entry.arrays["tpv"] for entry in entries])
+    vectors = jnp.stack([entry.arrays["tpv"] for entry in read])
     ones = jnp.ones(vectors.shape[:2])
     none = jnp.zeros(len(names), bool)
     seen = task_vectors.similarities(ones[0], vectors[0], ones, vectors, none)
@@ -195,19 +195,19 @@ def convert_backbone(
     source: load.Source, format: str, out: pathlib.Path, dtype: str, step: int
 ) -> None:
     """Writes a T5 and its vocabulary into a new folder, as "t5x" or "hugging_face"."""
-    config = source.checkpoint.config
+    config = source.config
     if not isinstance(config, t5.T5Config):
-        raise InputError("only a T5 can be written; a Llama is read, not written.")
+        raise InputError("only a T5 can be written; a Llama is read, not written")
     if out.exists() and any(out.iterdir()):
-        raise InputError(f"{out} is not empty, and nothing is overwritten.")
+        raise InputError(f"{out} is not empty, and nothing is overwritten")
     params = source.checkpoint.params(dtype)
-    beside = out.with_name(f".{out.name}.{os.getpid()}")
+    temporary = out.with_name(f".{out.name}.{os.getpid()}")
     if format == "t5x":
-        t5x.write(beside, config, params, step)
+        t5x.write(temporary, config, params, step)
     else:
-        hugging_face.write_t5(beside, config, params)
-    source.copy_vocabulary(beside)
-    beside.rename(out)
+        hugging_face.write_t5(temporary, config, params)
+    source.copy_vocabulary(temporary)
+    temporary.rename(out)
 
 
 def _check_fit(
@@ -221,22 +221,39 @@ def _check_fit(
     if rows.shape[1] != width:
         raise InputError(
             f"{what} is of width {rows.shape[1]}, but the backbone {source.name} is of "
-            f"width {width}."
+            f"width {width}"
         )
     if decoder_only not in (None, own):
         kinds = {True: "decoder-only backbone", False: "backbone with an encoder"}
         raise InputError(
-            f"{what} is for a {kinds[not own]}, but {source.name} is a {kinds[own]}."
+            f"{what} is for a {kinds[not own]}, but {source.name} is a {kinds[own]}"
         )
 
 
+# Shape and seed of a prompt -> its P_init, and where that is from, for messages.
 Start = Callable[[tuple[int, int], int], tuple[np.ndarray, str]]
+
+
+def _with_start(
+    one: Import, prompt: prompt_files.Prompt, start: Start, say: Callable[[str], None]
+) -> _Imported:
+    """Finds the P_init of a prompt, and says what was found."""
+    length, width = prompt.rows.shape
+    p_init, origin = start((length, width), one.name.seed)
+    if not np.isfinite(prompt.rows - p_init).all():
+        raise InputError(
+            f"{one.path}: its difference from P_init ({origin}) is not finite"
+        )
+    for note in prompt.notes:
+        say(note)
+    say(f"{one.name}: {[length, width]}, P_init {origin}")
+    return _Imported(one, prompt.rows, p_init)
 
 
 def _start_of(
     source: load.Source | None, dtype: str, path: pathlib.Path | None
 ) -> Start:
-    """Gives a function of (shape, seed) to P_init and a word on where it is from."""
+    """Chooses where P_init comes from: a file, the backbone, or nowhere (zeros)."""
     if path is not None:
         return functools.partial(_given_start, path, prompt_files.read(path).rows)
     if source is None:
@@ -256,14 +273,12 @@ def _given_start(
 ) -> tuple[np.ndarray, str]:
     del seed
     if given.shape != shape:
-        raise InputError(
-            f"{path} is {list(given.shape)}, but the prompt {list(shape)}."
-        )
+        raise InputError(f"{path} is {list(given.shape)}, but the prompt {list(shape)}")
     return given, f"of {path}"
 
 
 def _about_backbone(source: load.Source | None) -> Metadata:
-    """Begins the metadata of an imported prompt by what is known of its backbone."""
+    """Starts the metadata of an imported prompt with what is known of its backbone."""
     unnamed = Metadata(task="", method="", seed=0)
     if source is None:
         return unnamed

@@ -38,7 +38,11 @@ def digest(array: np.ndarray) -> str:
 
 
 class PromptStore:
-    """A folder of learned prompts for one backbone."""
+    """A folder of learned prompts.
+
+    `names` lists the entries, `read` gives one with its arrays and metadata, `write`
+    adds one; nothing is overwritten.
+    """
 
     def __init__(self, folder: str | os.PathLike[str]):
         self.folder = files.expand(folder)
@@ -48,13 +52,13 @@ class PromptStore:
         return sorted(name for name in self._folders() if entries.is_name(name))
 
     def strays(self) -> list[str]:
-        """Lists folders that look like entries and are none: copies, leftovers."""
+        """Lists folders that hold an entry but are not named as one, such as copies."""
         return sorted(name for name in self._folders() if not entries.is_name(name))
 
     def remove_leftovers(self) -> None:
         """Removes what killed processes had begun to write.
 
-        To be called while no other process writes: under the lock of the job.
+        Call it only while no other process writes: under the lock of the job.
         """
         for folder in self.folder.glob("*/.*-seed*.*"):
             shutil.rmtree(folder)
@@ -64,7 +68,7 @@ class PromptStore:
         return [path.parent.relative_to(self.folder).as_posix() for path in found]
 
     def write_p_init(self, p_init: Prompt) -> str:
-        """Keeps a P_init under its digest, and returns that."""
+        """Writes a P_init under its digest, and returns the digest."""
         name = digest(p_init)
         path = self._p_init_path(name)
         if not path.exists():
@@ -80,10 +84,10 @@ class PromptStore:
         return p_init
 
     def write(self, arrays: Arrays, metadata: Metadata) -> None:
-        """Writes an entry; its folder appears whole. The same entry again is kept.
+        """Writes an entry; its folder appears whole. Writing it again changes nothing.
 
-        Raises InputError where the name belongs to another prompt already, or nothing
-        can be written.
+        Raises InputError if another prompt has that name already, or nothing can be
+        written.
         """
         folder = self._folder(str(metadata.name))
         content = _serialise(arrays, metadata)
@@ -93,24 +97,24 @@ class PromptStore:
             prompt_length=metadata.prompt_length or length,
             width=metadata.width or width,
             prompt_digest=digest(arrays["prompt"]),
-            format=entries.FORMAT,  # also of one that was read in an older format
+            format=entries.FORMAT,  # an entry may have been read in an older format
             files={ARRAYS_FILE: hashlib.sha256(content).hexdigest()},
         )
-        said = files.json_bytes(files.seal(dataclasses.asdict(full)))
+        metadata_json = files.json_bytes(files.seal(dataclasses.asdict(full)))
         if (folder / METADATA_FILE).is_file():
-            if (folder / METADATA_FILE).read_bytes() == said:
+            if (folder / METADATA_FILE).read_bytes() == metadata_json:
                 return
             raise InputError(
                 f"{folder} holds another prompt already, and nothing is overwritten: "
                 "remove it or use another job folder"
             )
-        _write_folder(folder, {ARRAYS_FILE: content, METADATA_FILE: said})
+        _write_folder(folder, {ARRAYS_FILE: content, METADATA_FILE: metadata_json})
 
     def read(self, name: str, fit: Fit = Fit()) -> Entry:  # noqa: B008 (immutable)
-        """Reads an entry that fits.
+        """Reads an entry such as "rte/dtvg-seed42"; `Entry` lists its arrays.
 
-        Raises InputError that names the fields that differ, a missing or damaged file,
-        or a folder that holds the entry of another name.
+        Raises InputError that names the fields that differ from `fit`, a missing or
+        damaged file, or a folder that holds the entry of another name.
         """
         folder = self._folder(name)
         path = folder / METADATA_FILE
@@ -151,22 +155,22 @@ class PromptStore:
 
 
 def _write_folder(folder: files.Path, content: Mapping[str, bytes]) -> None:
-    """Writes the files of an entry, of which the last makes it one."""
+    """Writes the files of an entry; it exists once the last one does."""
     if not isinstance(folder, pathlib.Path):
         for name, of_file in content.items():
             files.write_bytes(folder / name, of_file)
         return
-    beside = folder.with_name(f".{folder.name}.{os.getpid()}")
-    shutil.rmtree(beside, ignore_errors=True)
+    temporary = folder.with_name(f".{folder.name}.{os.getpid()}")
+    shutil.rmtree(temporary, ignore_errors=True)
     try:
         for name, of_file in content.items():
-            files.write_bytes(beside / name, of_file)
-        os.rename(beside, folder)
+            files.write_bytes(temporary / name, of_file)
+        os.rename(temporary, folder)
         files.sync(folder.parent)
     except OSError as error:
         raise InputError(f"{folder} cannot be written ({error})") from error
     finally:
-        shutil.rmtree(beside, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _read_metadata(path: files.Path) -> Metadata:
@@ -205,16 +209,16 @@ def _check_arrays(path: files.Path, arrays: Arrays, metadata: Metadata) -> None:
 
 def _serialise(arrays: Arrays, metadata: Metadata) -> bytes:
     """Gives the bytes of the arrays' file, whose header says what the prompt is."""
-    said = {
+    about = {
         "task": metadata.task,
         "method": metadata.method,
         "variant": metadata.variant,
         "seed": str(metadata.seed),
         "backbone": metadata.backbone or "",
     }
-    content = save(dict(arrays), metadata=said)
-    # The library writes its header's keys in an order that changes from one process to
-    # the next, and a resumed job must end with the same bytes.
+    content = save(dict(arrays), metadata=about)
+    # The library writes the keys of its header in an order that differs from process to
+    # process, and a resumed job must end with the same bytes.
     [size] = struct.unpack("<Q", content[:8])
     header = json.loads(content[8 : 8 + size])
     header["__metadata__"] = dict(sorted(header["__metadata__"].items()))

@@ -40,7 +40,7 @@ def write(
     wanted = list(catalogue.DATASETS if builders is None else builders)
     if unknown := [name for name in wanted if name not in catalogue.DATASETS]:
         known = ", ".join(catalogue.DATASETS)
-        raise ValueError(f"the miniature has no {unknown[0]}: it has {known}.")
+        raise ValueError(f"the miniature has no {unknown[0]}: it has {known}")
     out.mkdir(parents=True, exist_ok=True)
     with _alone(out):
         _claim(out, seed)
@@ -86,11 +86,11 @@ def _claim(out: pathlib.Path, seed: int) -> None:
             raise ValueError(
                 f"{out} holds a miniature of seed {found.get('seed')}, version "
                 f"{found.get('version')}, wanted is seed {seed}, version {VERSION}: "
-                "remove it or give another folder."
+                "remove it or give another folder"
             )
     elif any(path.name != _LOCK for path in out.iterdir()):
         raise ValueError(
-            f"{out} is not empty and holds no {MARKER}: give a new or an empty folder."
+            f"{out} is not empty and holds no {MARKER}: give a new or an empty folder"
         )
     else:
         part = out / f"{_LOCK}.marker"

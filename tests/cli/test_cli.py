@@ -80,7 +80,9 @@ BINDINGS = {
     "job.Job.seeds=[1": "a bracket or quote is not closed",
     "job.Job.seeds=": "a value is missing, or is not a literal",
     "job.Job.seeds=[1] + [2]": "more follows the value, which must be one literal",
-    "job.Job.seeds=['a']": "seeds = ['a']: it must be a list of whole numbers",
+    "job.Job.seeds=['a']": (
+        "seeds = ['a']: it must be a list of whole numbers from 0 to 4,294,967,295"
+    ),
     "job.Job.dtype='x'": "dtype = 'x': it must be 'float32' or 'bfloat16'",
     "job.Job.backbone=3": "backbone = 3: it must be text",
     "job.Job.stage1=@job.Job()": "job.Job refers to itself",

@@ -142,7 +142,7 @@ def test_a_model_has_the_published_number_of_parameters(made, file):
     given = (f"--gin_file={file}", "--gin_file=gin/prompts/sources.gin", *MINIATURE)
     said = made(*given)
     assert said.config is not None
-    shapes = backbone.param_shapes(families.of(said.config, "").said(said.config))
+    shapes = backbone.param_shapes(families.of(said.config, "").published(said.config))
     count = sum(leaf.size for leaf in jax.tree.leaves(shapes))
     [(number, size, dtype)] = re.findall(SIZES, header(file))
     assert (f"{count:,}", said.dtype) == (number, dtype)

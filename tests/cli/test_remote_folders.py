@@ -73,7 +73,7 @@ def test_prompts_go_into_a_store_and_out_of_it(bucket, here, capsys):
     exported = bucket / "out" / "rte" / "imported-seed1.npy"
     assert exported.read_bytes() == (here / "rte1.npy").read_bytes()
     assert run(convert.COMMANDS["export"], store, "--format=npy", out) == 2
-    assert "is there already, and nothing is overwritten" in capsys.readouterr().err
+    assert "already exists, and nothing is overwritten" in capsys.readouterr().err
 
 
 def test_an_entry_is_there_when_its_metadata_are(bucket, here, monkeypatch):

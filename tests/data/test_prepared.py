@@ -73,7 +73,7 @@ def test_a_record_of_a_data_set_is_checked(tmp_path, info, sentence):
 
 
 def test_a_folder_that_is_not_there_is_named(tmp_path):
-    with pytest.raises(InputError, match="nowhere' is no folder"):
+    with pytest.raises(InputError, match="nowhere' is not a folder"):
         prepared.folder(str(tmp_path / "nowhere"), tmp_path, [RTE])
 
 

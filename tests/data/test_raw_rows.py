@@ -154,7 +154,9 @@ def test_a_description_is_checked(own_module, arguments, said):
 def test_a_described_field_is_one_of_the_rows(own_module):
     source.import_tasks(own_module)
     registration.describe("own_typo", ["titel"])
-    with pytest.raises(InputError, match="'titel' is none of the rows of own_typo, wh"):
+    with pytest.raises(
+        InputError, match="'titel' is not a field of the rows of own_typo, wh"
+    ):
         raw_rows.form("own_typo", "digits", own_module)
 
 

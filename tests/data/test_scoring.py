@@ -109,6 +109,6 @@ LINE = r"KeyError: 'group' \(test_scoring.py, line \d+\)"
 )
 def test_what_a_function_of_a_task_raises_is_a_sentence(tmp_path, changes, what, why):
     table = table_of(tmp_path / "t", ["1", "0"], **changes)
-    sentence = f"The {what} of task 'toy' fails on the split 'train': {why}"
+    sentence = f"the {what} of task 'toy' fails on the split 'train': {why}"
     with pytest.raises(InputError, match=sentence):
         scoring.score(table, ["1", "0"])

@@ -110,8 +110,8 @@ def test_losses_are_said_in_a_line_where_there_are_any(tmp_path, caplog):
         table.metadata, inputs_truncated=0, targets_truncated=0, targets_unreadable=0
     )
     with caplog.at_level(logging.WARNING):
-        token_table.say_losses(dataclasses.replace(table, metadata=whole), (8, 5))
-        token_table.say_losses(table, (8, 5))
+        token_table.log_losses(dataclasses.replace(table, metadata=whole), (8, 5))
+        token_table.log_losses(table, (8, 5))
     assert caplog.messages == [
         "toy train: 25 % of inputs are truncated to 8 tokens, 25 % of targets are "
         "truncated to 5, 25 % of targets cannot be given back by the vocabulary"

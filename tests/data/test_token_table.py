@@ -177,7 +177,7 @@ def replace_by_a_file(table, other):
     "change, sentence",
     [
         (damage, "is damaged .inputs.npy changed.: it has to be made again, which is"),
-        (swap, "is another one: it has to be made again, which is done now"),
+        (swap, "belongs to another request: it has to be made again, which is done"),
         (replace_by_a_file, "cannot be read .Not a directory.: it has to be made aga"),
     ],
 )

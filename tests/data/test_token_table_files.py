@@ -177,7 +177,7 @@ def test_no_function_comes_from_a_table(tmp_path):
 
 def test_another_table_under_this_name_is_noticed(tmp_path):
     fake_table.make(tmp_path / "t", fake_table.rows(3))
-    with pytest.raises(InputError, match="is another one: it has to be made again"):
+    with pytest.raises(InputError, match="belongs to another request: it has to be"):
         token_table.read_table(tmp_path / "t", {"task": "b"}, fake_table.NO_SCORING)
 
 
@@ -198,7 +198,7 @@ def test_an_array_that_claims_more_than_its_file_has_is_not_read(tmp_path):
 
 def test_an_unwritable_place_is_a_sentence(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match="cannot be written: .* Choose a cache folder"):
+    with pytest.raises(InputError, match="cannot be written: .* choose a cache folder"):
         fake_table.make(tmp_path / "file" / "t", fake_table.rows(3))
 
 

@@ -52,7 +52,9 @@ def test_a_folder_is_copied_once_under_its_own_name(
 
 
 def test_the_files_beside_it_come_too_where_asked(model, tmp_path):
-    local = copies.fetched(model / "checkpoint_7", tmp_path / "cache", beside=True)
+    local = copies.fetched(
+        model / "checkpoint_7", tmp_path / "cache", with_siblings=True
+    )
     assert content(local.parent) == {
         "config.json": b"{}",
         "model.safetensors": b"weights",
@@ -93,7 +95,7 @@ def test_a_copy_that_fails_leaves_nothing(model, tmp_path, monkeypatch):
 def test_what_changes_meanwhile_or_is_not_there_is_refused(
     model, tmp_path, monkeypatch
 ):
-    with pytest.raises(InputError, match="gs://bucket/folder/none is no folder"):
+    with pytest.raises(InputError, match="gs://bucket/folder/none is not a folder"):
         copies.fetched(model.parent / "none", tmp_path / "cache")
     real = copies._fetch
 

@@ -51,6 +51,16 @@ def test_version_2_keeps_bfloat16_as_its_bits(tmp_path: pathlib.Path) -> None:
         np.testing.assert_array_equal(got[path], array)
 
 
+# The attentions of a layer: names in Hugging Face's files and in T5X, and their norms.
+SUBLAYERS = {
+    "encoder": [("SelfAttention", "attention", "pre_attention")],
+    "decoder": [
+        ("SelfAttention", "self_attention", "pre_self_attention"),
+        ("EncDecAttention", "encoder_decoder_attention", "pre_cross_attention"),
+    ],
+}
+
+
 def _scan(name: str, split: bool) -> Leaves:
     """Lays a Hugging Face T5 out as T5X's scanned layers, by the table of formats.
 
@@ -60,53 +70,47 @@ def _scan(name: str, split: bool) -> Leaves:
     """
     w = safetensors.load_file(golden.GOLDEN / name / "model.safetensors")
     config = json.loads((golden.GOLDEN / name / "config.json").read_text())
-    heads, size = config["num_heads"], config["d_kv"]
+    heads = (config["num_heads"], config["d_kv"]) if split else None
     found = {
         "token_embedder/embedding": w["shared.weight"],
         "encoder/encoder_norm/scale": w["encoder.final_layer_norm.weight"],
         "decoder/decoder_norm/scale": w["decoder.final_layer_norm.weight"],
         "decoder/logits_dense/kernel": w["lm_head.weight"].T,
     }
-    sublayers = {
-        "encoder": [("SelfAttention", "attention", "pre_attention")],
-        "decoder": [
-            ("SelfAttention", "self_attention", "pre_self_attention"),
-            ("EncDecAttention", "encoder_decoder_attention", "pre_cross_attention"),
-        ],
-    }
     for stack, count in (
         ("encoder", config["num_layers"]),
         ("decoder", config["num_decoder_layers"]),
     ):
-        blocks = [f"{stack}.block.{i}.layer" for i in range(count)]
-        ours = f"{stack}/{stack}"
+        for path, arrays in _stacks(w, stack, count, heads).items():
+            found[f"{stack}/{stack}/{path}"] = np.stack(arrays, axis=1)
+    return found
 
-        def put(path: str, arrays: list[np.ndarray], ours: str = ours) -> None:
-            found[f"{ours}/{path}"] = np.stack(arrays, axis=1)
 
-        for j, (theirs, name_, norm) in enumerate(sublayers[stack]):
-            for letter, part in zip("qkv", ("query", "key", "value"), strict=True):
-                arrays = [w[f"{b}.{j}.{theirs}.{letter}.weight"].T for b in blocks]
-                if split:
-                    arrays = [x.reshape(-1, heads, size) for x in arrays]
-                put(f"{name_}/{part}/kernel", arrays)
-            arrays = [w[f"{b}.{j}.{theirs}.o.weight"].T for b in blocks]
-            if split:
-                arrays = [x.reshape(heads, size, -1) for x in arrays]
-            put(f"{name_}/out/kernel", arrays)
-            norms = [w[f"{b}.{j}.layer_norm.weight"] for b in blocks]
-            put(f"{norm}_layer_norm/scale", norms)
-        j = len(sublayers[stack])
+def _stacks(
+    w: Leaves, stack: str, count: int, heads: tuple[int, int] | None
+) -> dict[str, list[np.ndarray]]:
+    """Lists the arrays of a stack's layers by T5X's name; `heads` are split off."""
+    blocks = [f"{stack}.block.{i}.layer" for i in range(count)]
+    found = {}
+    for j, (theirs, name, norm) in enumerate(SUBLAYERS[stack]):
+        for letter, part in zip("qkvo", ("query", "key", "value", "out"), strict=True):
+            arrays = [w[f"{b}.{j}.{theirs}.{letter}.weight"].T for b in blocks]
+            if heads is not None:
+                shape = (*heads, -1) if part == "out" else (-1, *heads)
+                arrays = [x.reshape(shape) for x in arrays]
+            found[f"{name}/{part}/kernel"] = arrays
         norms = [w[f"{b}.{j}.layer_norm.weight"] for b in blocks]
-        put("pre_mlp_layer_norm/scale", norms)
-        for part in ("wi_0", "wi_1", "wo"):
-            arrays = [w[f"{b}.{j}.DenseReluDense.{part}.weight"].T for b in blocks]
-            put(f"mlp/{part}/kernel", arrays)
-        bias = "0.SelfAttention.relative_attention_bias.weight"
-        names = [
-            n if (n := f"{b}.{bias}") in w else f"{blocks[0]}.{bias}" for b in blocks
-        ]
-        put("relpos_bias/rel_embedding", [w[n].T for n in names])
+        found[f"{norm}_layer_norm/scale"] = norms
+    j = len(SUBLAYERS[stack])
+    found["pre_mlp_layer_norm/scale"] = [
+        w[f"{b}.{j}.layer_norm.weight"] for b in blocks
+    ]
+    for part in ("wi_0", "wi_1", "wo"):
+        arrays = [w[f"{b}.{j}.DenseReluDense.{part}.weight"].T for b in blocks]
+        found[f"mlp/{part}/kernel"] = arrays
+    bias = "0.SelfAttention.relative_attention_bias.weight"
+    names = [n if (n := f"{b}.{bias}") in w else f"{blocks[0]}.{bias}" for b in blocks]
+    found["relpos_bias/rel_embedding"] = [w[n].T for n in names]
     return found
 
 
@@ -134,7 +138,7 @@ def test_a_written_checkpoint_reads_back_the_same(
     assert {x.dtype for x in jax.tree.leaves(got)} == {jax.numpy.dtype(dtype)}
     named = t5x.open_checkpoint(tmp_path / "checkpoint_12")
     assert again.digest() == named.digest()
-    with pytest.raises(InputError, match="checkpoint_12 is there already"):
+    with pytest.raises(InputError, match="checkpoint_12 already exists"):
         t5x.write(tmp_path, config, params, 12)
 
 

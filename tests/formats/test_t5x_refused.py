@@ -130,7 +130,7 @@ BROKEN = {
     ),
     "empty": (
         lambda c: [shutil.rmtree(c), c.mkdir()],
-        "checkpoint_7 is no T5X checkpoint: it should hold the file 'checkpoint'",
+        "checkpoint_7 is not a T5X checkpoint: it should hold the file 'checkpoint'",
     ),
 }
 

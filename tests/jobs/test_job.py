@@ -200,7 +200,7 @@ def test_lanes_that_diverge_are_named_and_keep_their_start(
         ({"methods": ["dtgv"]}, "unknown method 'dtgv': did you mean 'dtvg'"),
         ({"prompt_length": 0}, "prompt_length = 0: it must be a whole number"),
         ({"seeds": [1, 1]}, "seeds names 1 twice"),
-        ({"seeds": [-1]}, "seeds has -1"),
+        ({"seeds": [-1]}, r"seeds = \[-1\]: it must be a list of whole numbers from 0"),
         ({"sources": "sst2"}, "sources = 'sst2': it must be a list"),
         ({"sources": [], "targets": []}, "at least one seed and one source"),
         ({"stage1": 3}, "stage1 must be a Stage"),
@@ -221,7 +221,7 @@ def test_settings_that_cannot_be_are_sentences(small, change, sentence):
     ("change", "sentence"),
     [
         ({"backbone": "nowhere"}, "the backbone 'nowhere' is not there"),
-        ({"data_dir": "nowhere"}, "data_dir = .nowhere. is no folder"),
+        ({"data_dir": "nowhere"}, "data_dir = .nowhere. is not a folder"),
         ({"prompt_length": 433}, "prompt_length = 433: P_init takes different rows"),
     ],
 )

@@ -179,7 +179,7 @@ def test_a_table_of_a_bad_file_is_not_made(folder, tmp_path):
     finally:
         (folder / "validation.jsonl").write_text(REVIEWS)
     assert str(raised.value) == (
-        "The split 'validation' of task 'reviews' cannot be read: "
+        "the split 'validation' of task 'reviews' cannot be read: "
         f"{folder}/validation.jsonl, line 1: the field 'review' is not UTF-8 at "
         "character 1: save the file in that encoding"
     )
@@ -229,7 +229,7 @@ def test_files_that_come_later_are_read(name, pattern, tmp_path):
     (tmp_path / f"my_{name}.py").write_text(code)
     sys.path.insert(0, str(tmp_path))
     try:
-        with pytest.raises(InputError, match=r"There is no file .*-1.jsonl"):
+        with pytest.raises(InputError, match=r"there is no file .*-1.jsonl"):
             open_table(name, tmp_path / "cache", tasks_module=f"my_{name}")
         (tmp_path / "more-1.jsonl").write_text(REVIEWS)
         first = open_table(name, tmp_path / "cache", tasks_module=f"my_{name}")

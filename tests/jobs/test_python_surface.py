@@ -55,8 +55,8 @@ def test_an_unknown_name_is_no_attribute():
 WRONG = {
     "learn('sst2', 'x', stage=stage)": "sources = 'sst2': it must be a list of texts",
     "learn([3], 'x', stage=stage)": "sources = [3]: it must be a list of texts",
-    "learn(['sst2'], '', stage=stage)": "'' is no path: give a file or folder",
-    "learn(['sst2'], 3, stage=stage)": "3 is no path: give a file or folder",
+    "learn(['sst2'], '', stage=stage)": "'' is not a path: give a file or folder",
+    "learn(['sst2'], 3, stage=stage)": "3 is not a path: give a file or folder",
     "learn(['sst2'], 'x', stage={})": "stage1 must be a Stage",
     "learn(['sst2'], 'x', stage=stage, seeds=1)": "seeds = 1: it must be a list of",
     "learn(['sst2'], 'x', stage=stage, promt_length=1)": (
@@ -72,7 +72,7 @@ WRONG = {
     "Job('miniature', ['sst2'], [], stage, stage, download='no')": (
         "download = 'no': it must be True or False"
     ),
-    "PromptStore('')": "'' is no path: give a file or folder",
+    "PromptStore('')": "'' is not a path: give a file or folder",
     "EvaluateSettings(tasks='sst2')": "tasks = 'sst2': it must be a list of texts",
     "EvaluateSettings(tasks=['rte', 'rte'])": "tasks names 'rte' twice",
     "EvaluateSettings(prompts=['a', 'a'])": "prompts names 'a' twice",

@@ -146,7 +146,7 @@ def test_bad_prompts_are_refused_before_anything_is_written(
 REFUSED = [
     ("export --format peft --out {out}", "name the backbone"),
     ("export --format npy --out {out} a/b-seed1", "no entry 'a/b-seed1'"),
-    ("export --format npy --out {used}", "is there already, and nothing is"),
+    ("export --format npy --out {used}", "already exists, and nothing is"),
     ("export --format peft --out {out} --backbone {t5}", "width 96, but the backbone"),
     ("export --format npy --out {out} --backbone {other}", "backbone_digest is"),
     ("export --format npy --out {out} --backbone nowhere", "'nowhere' is not there"),

@@ -111,7 +111,7 @@ def test_similarities_are_two_classes(data_dir):
         (
             "dtvg_rte",
             ("random_k", 11, 0),
-            "rte: There are 10 training rows, fewer than",
+            "rte: there are 10 training rows, fewer than",
         ),
         ("dtvg_superglue_record", ("balanced_k", 4, 0), "free texts, so no classes"),
     ],

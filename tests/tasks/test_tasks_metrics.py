@@ -115,7 +115,7 @@ def test_scores(metric, targets, predictions, expected):
         (metrics.f1, ["maybe"], ["0"], "gold label 'maybe' is none of"),
         (OWN_F1, ["fine"], ["good"], "gold label 'fine' is none of .'bad', 'good'"),
         (metrics.f1_multiclass, ["3"], ["0"], "gold label '3' is none of"),
-        (metrics.squad, [["a"], []], ["a", "b"], "Row 1 has no gold answer"),
+        (metrics.squad, [["a"], []], ["a", "b"], "row 1 has no gold answer"),
     ],
 )
 def test_what_cannot_be_scored_is_refused(metric, targets, predictions, sentence):

@@ -194,7 +194,7 @@ def test_answers_to_one_question_may_stand_in_both_halves(shared):
     ("task", "split", "sentence"),
     [
         ("sst2", "train", r"'train' of the data set glue/sst2:2.0.0 is not prepared in "
-         r".*/glue/sst2/2.0.0\..*python -m tasks.miniature --out DIR.*tfds build glue/"
+         r".*/glue/sst2/2.0.0: .*python -m tasks.miniature --out DIR.*tfds build glue/"
          "sst2 --data_dir"),
         ("qnli", "train", "has 1000 rows, too few .* more than 1000 there"),
         ("rte", "validation", "repeat idx, by which rte orders"),

@@ -1,6 +1,6 @@
 """python -m dtvg_jax.report --job_dir=jobs/quickstart
 
-Makes the tables and plots of a finished job anew, and prints the scores.
+Rebuilds the tables and plots of a finished job, and prints the scores.
 """
 
 import sys

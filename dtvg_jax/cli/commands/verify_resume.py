@@ -37,7 +37,7 @@ def main(words: list[str], received: signals.Signals) -> None:
     """Runs both jobs and prints the verdict; exit code 2 where they differ."""
     from dtvg_jax.jobs import job, verify_resume
 
-    # A mistake in the settings is said here, and not by a job that fails.
+    # A mistake in the settings is reported here, and not by a job that fails.
     gin_settings.configure(job.Job, GIN)
     out = files.expand_local(OUT.value, "the folder of the jobs")
     with received.between_steps() as check:

@@ -1,8 +1,8 @@
-"""The families of backbones that are read: a file for each, and their table.
+"""The families of backbones that can be read: a file for each, and their table.
 
-A new one that is a Llama with small differences is a file like `qwen3` and its name in
-this table.  What is told of a family by its architecture (decoder-only or not, and with
-it what PEFT and prompt-tuning call it) is said once, in `models.backbone`.
+A new family that is a Llama with small differences is a file like `qwen3` and its name
+in this table. Whether it is decoder-only follows from its architecture, see
+`models.backbone`.
 """
 
 from dtvg_jax.errors import InputError, shown
@@ -21,6 +21,6 @@ def of(attributes: Attributes, where: str) -> Family:
     if family is None:
         raise InputError(
             f"{where}: model_type is {shown(kind)}; known are "
-            f"{', '.join(BY_MODEL_TYPE)}."
+            f"{', '.join(BY_MODEL_TYPE)}"
         )
     return family

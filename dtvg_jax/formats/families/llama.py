@@ -50,10 +50,10 @@ def config(attributes: Attributes, vocabulary: int) -> LlamaConfig:
     if heads % made.num_key_value_heads:
         raise InputError(
             f"{heads} attention heads cannot share {made.num_key_value_heads} "
-            "key/value heads evenly."
+            "key/value heads evenly"
         )
     if made.head_dim % 2:
-        raise InputError(f"head_dim is {made.head_dim}; rotary positions need pairs.")
+        raise InputError(f"head_dim is {made.head_dim}; rotary positions need pairs")
     return made
 
 
@@ -94,43 +94,43 @@ def _layer_names(config: LlamaConfig) -> dict[str, str]:
 def read(
     attributes: Attributes,
     weights: Weights,
-    config_of: Callable[[Attributes, int], LlamaConfig] = config,
+    parse: Callable[[Attributes, int], LlamaConfig] = config,
 ) -> tuple[Config, dict[str, Slot]]:
-    """Reads the config of a Llama, or by `config_of` that of a family near to it."""
+    """Reads the config of a Llama, or with `parse` that of a similar family."""
     for name in [name for name in weights if name.endswith(LEFTOVER)]:
         del weights[name]
     embedding = one_embedding(weights, (EMBEDDING,))
-    said = config_of(attributes, embedding.shape[0])
-    if said.tied_head and HEAD in weights:
+    found = parse(attributes, embedding.shape[0])
+    if found.tied_head and HEAD in weights:
         if not tensors.same(weights.pop(HEAD), embedding):
             raise InputError(
                 f"tie_word_embeddings is true, but the tensor {HEAD} differs from "
-                f"{EMBEDDING}; one of them is wrong."
+                f"{EMBEDDING}; one of them is wrong"
             )
-    return said, tensor_names(said)
+    return found, tensor_names(found)
 
 
-def said(
+def published(
     attributes: Attributes,
-    config_of: Callable[[Attributes, int], LlamaConfig] = config,
+    parse: Callable[[Attributes, int], LlamaConfig] = config,
 ) -> LlamaConfig:
-    """Reads the config that attributes alone describe, as of a published model."""
+    """Reads the config of a published model from its attributes alone."""
     vocabulary = Reader(attributes, FIXED).take("vocab_size", int, 32000)
-    return config_of(attributes, vocabulary)
+    return parse(attributes, vocabulary)
 
 
 def _rope(a: Reader) -> Rope:
     """Reads `rope_parameters` (new files) or `rope_theta` and `rope_scaling` (old)."""
     theta = a.take("rope_theta", float, 10000.0)
-    said = a.take("rope_scaling", dict, {}) | a.take("rope_parameters", dict, {})
-    old, kind = said.pop("type", None), said.pop("rope_type", None)
-    r = Reader(said, {"partial_rotary_factor": 1.0})
+    scaling = a.take("rope_scaling", dict, {}) | a.take("rope_parameters", dict, {})
+    old, kind = scaling.pop("type", None), scaling.pop("rope_type", None)
+    r = Reader(scaling, {"partial_rotary_factor": 1.0})
     theta = r.take("rope_theta", float, theta)
     kind = kind or old or "default"
     if kind not in ("default", "linear", "llama3"):
         raise InputError(
             f"rope scaling of type {shown(kind)} is not known here; known are default, "
-            "linear and llama3."
+            "linear and llama3"
         )
     rope = Rope(theta, kind)
     if kind == "linear":
@@ -147,9 +147,9 @@ def _rope(a: Reader) -> Rope:
     if rope.high_freq_factor <= rope.low_freq_factor:
         raise InputError(
             f"rope scaling has high_freq_factor {rope.high_freq_factor}, which should "
-            f"be more than low_freq_factor, {rope.low_freq_factor}."
+            f"be more than low_freq_factor, {rope.low_freq_factor}"
         )
     return r.finish(rope)
 
 
-FAMILY = Family(("llama",), read, said)
+FAMILY = Family(("llama",), read, published)

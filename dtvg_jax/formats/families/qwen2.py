@@ -11,30 +11,30 @@ from dtvg_jax.models.llama import LlamaConfig
 
 # Where transformers' Qwen2Config has another value than its LlamaConfig.
 DEFAULTS = {"intermediate_size": 22016, "num_key_value_heads": 32}
-# Say nothing more once no layer has a window.
+# Attributes that mean nothing if no layer has a window.
 WINDOWS = ("use_sliding_window", "sliding_window", "max_window_layers", "layer_types")
 
 
 def config(attributes: Attributes, vocabulary: int) -> LlamaConfig:
     """Reads the attributes of a Qwen2."""
-    said = llama.config(DEFAULTS | full_attention(attributes), vocabulary)
-    return dataclasses.replace(said, qkv_bias=True)
+    plain = llama.config(DEFAULTS | full_attention(attributes), vocabulary)
+    return dataclasses.replace(plain, qkv_bias=True)
 
 
 def full_attention(attributes: Attributes) -> dict[str, object]:
-    """Gives the attributes without those of windows, or refuses a window."""
+    """Leaves out the attributes of sliding windows; raises InputError for a window."""
     kinds = attributes.get("layer_types") or []
     full = isinstance(kinds, list) and all(kind == "full_attention" for kind in kinds)
     if attributes.get("use_sliding_window") or not full:
         raise InputError(
             "use_sliding_window or layer_types gives layers a sliding window, which is "
-            "not known here; known are layers that see everything."
+            "not known here; known are layers that see everything"
         )
     return {k: v for k, v in attributes.items() if k not in WINDOWS}
 
 
 FAMILY = Family(
     ("qwen2",),
-    functools.partial(llama.read, config_of=config),
-    functools.partial(llama.said, config_of=config),
+    functools.partial(llama.read, parse=config),
+    functools.partial(llama.published, parse=config),
 )

@@ -14,12 +14,12 @@ DEFAULTS = qwen2.DEFAULTS | {"head_dim": 128}
 
 def config(attributes: Attributes, vocabulary: int) -> LlamaConfig:
     """Reads the attributes of a Qwen3."""
-    said = llama.config(DEFAULTS | qwen2.full_attention(attributes), vocabulary)
-    return dataclasses.replace(said, qk_norm=True)
+    plain = llama.config(DEFAULTS | qwen2.full_attention(attributes), vocabulary)
+    return dataclasses.replace(plain, qk_norm=True)
 
 
 FAMILY = Family(
     ("qwen3",),
-    functools.partial(llama.read, config_of=config),
-    functools.partial(llama.said, config_of=config),
+    functools.partial(llama.read, parse=config),
+    functools.partial(llama.published, parse=config),
 )

@@ -11,8 +11,7 @@ from dtvg_jax.formats.tensors import Slot
 from dtvg_jax.models.backbone import Config
 from dtvg_jax.models.t5_config import T5Config
 
-# The embedding has several names; the first of those there are is used and the others
-# must be equal to it.
+# Names of the embedding; the first that is present is used, the others must equal it.
 EMBEDDINGS = (
     "shared.weight",
     "encoder.embed_tokens.weight",
@@ -28,7 +27,7 @@ DECODER = {
     "EncDecAttention": "encoder_decoder_attention",
 }
 FIXED = configs.FIXED | {"is_encoder_decoder": True, "scalable_attention": True}
-# feed_forward_proj -> our activations, the name torch has for the first.
+# feed_forward_proj -> our activations, and PyTorch's name of the first.
 FEED_FORWARD = {
     "relu": (("relu",), "relu"),
     "gated-gelu": (("gelu", "linear"), "gelu_new"),
@@ -37,7 +36,7 @@ FEED_FORWARD = {
 
 
 def config(attributes: Attributes, *, vocabulary: int, gated: bool) -> T5Config:
-    """Reads a T5's attributes; the head is said to be tied until the weights are seen.
+    """Reads a T5's attributes; the head counts as tied until the weights are seen.
 
     `vocabulary` rows and whether the feed-forward is `gated` are facts of the weights:
     old files give other values (a resized vocabulary, "gelu" for "gated-gelu").
@@ -73,12 +72,12 @@ def config(attributes: Attributes, *, vocabulary: int, gated: bool) -> T5Config:
     if made.relative_attention_max_distance <= buckets // 2:
         raise InputError(
             f"relative_attention_max_distance is {made.relative_attention_max_distance}"
-            f"; with {buckets} buckets it should be more than {buckets // 2}."
+            f"; with {buckets} buckets it should be more than {buckets // 2}"
         )
     if made.decoder_start_id >= vocabulary:
         raise InputError(
             f"decoder_start_token_id is {made.decoder_start_id}, but the embedding has "
-            f"{vocabulary} rows."
+            f"{vocabulary} rows"
         )
     return made
 
@@ -151,19 +150,19 @@ def read(attributes: Attributes, weights: Weights) -> tuple[Config, dict[str, Sl
     weights.pop(LEFTOVER, None)
     embedding = one_embedding(weights, EMBEDDINGS)
     gated = any(name.endswith(".DenseReluDense.wi_1.weight") for name in weights)
-    said = config(attributes, vocabulary=embedding.shape[0], gated=gated)
+    found = config(attributes, vocabulary=embedding.shape[0], gated=gated)
     if any(n.endswith(BIAS) and ".block.0." not in n for n in weights):
-        said = dataclasses.replace(said, bias_per_layer=True)
+        found = dataclasses.replace(found, bias_per_layer=True)
     # The flag cannot be trusted: version 5 of transformers says "tied" of all T5s.
     if HEAD in weights and not tensors.same(weights[HEAD], embedding):
-        said = dataclasses.replace(said, tied_head=False)
+        found = dataclasses.replace(found, tied_head=False)
     else:
         weights.pop(HEAD, None)
-    return said, tensor_names(said)
+    return found, tensor_names(found)
 
 
-def said(attributes: Attributes) -> T5Config:
-    """Reads the config that attributes alone describe, as of a published model."""
+def published(attributes: Attributes) -> T5Config:
+    """Reads the config of a published model from its attributes alone."""
     gated = str(attributes.get("feed_forward_proj")).startswith("gated-")
     vocabulary = Reader(attributes, FIXED).take("vocab_size", int, 32128)
     made = config(attributes, vocabulary=vocabulary, gated=gated)
@@ -175,23 +174,23 @@ def said(attributes: Attributes) -> T5Config:
 
 
 def _activations(a: Reader, gated: bool) -> tuple[str, ...]:
-    said = a.take("feed_forward_proj", str, "relu")
-    name = "gated-" + said.removeprefix("gated-") if gated else said
+    kind = a.take("feed_forward_proj", str, "relu")
+    name = "gated-" + kind.removeprefix("gated-") if gated else kind
     if name not in FEED_FORWARD or gated != name.startswith("gated-"):
         raise InputError(
-            f"feed_forward_proj is {shown(said)} and the weights "
+            f"feed_forward_proj is {shown(kind)} and the weights "
             f"{'have' if gated else 'lack'} the gate wi_1; known are "
-            f"{', '.join(FEED_FORWARD)}."
+            f"{', '.join(FEED_FORWARD)}"
         )
     activations, torch_name = FEED_FORWARD[name]
     a.take("is_gated_act", bool, gated)  # False in old files; the weights decide.
     derived = a.take("dense_act_fn", str, torch_name)
-    if derived not in (torch_name, said):
+    if derived not in (torch_name, kind):
         raise InputError(
-            f"dense_act_fn is {shown(derived)}; with feed_forward_proj {said!r} it "
-            f"should be {torch_name!r}."
+            f"dense_act_fn is {shown(derived)}; with feed_forward_proj {kind!r} it "
+            f"should be {torch_name!r}"
         )
     return activations
 
 
-FAMILY = Family(("t5", "mt5", "umt5"), read, said)
+FAMILY = Family(("t5", "mt5", "umt5"), read, published)

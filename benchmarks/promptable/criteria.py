@@ -29,7 +29,7 @@ TARGETS_ONLY = {
 }
 
 
-class Mark(NamedTuple):
+class Criterion(NamedTuple):
     """A success criterion, whether it is met, and the numbers that decide it."""
 
     name: str
@@ -37,12 +37,12 @@ class Mark(NamedTuple):
     figure: str
 
 
-def marks(
+def judge(
     scores: Scores,
     chance: Mapping[str, float],
     sources: Sequence[str],
     targets: Sequence[str],
-) -> list[Mark]:
+) -> list[Criterion]:
     """Checks all criteria; `chance` has only the tasks with fixed labels."""
     return [
         skills_learnt(scores, sources),
@@ -53,17 +53,17 @@ def marks(
     ]
 
 
-def skills_learnt(scores: Scores, sources: Sequence[str]) -> Mark:
+def skills_learnt(scores: Scores, sources: Sequence[str]) -> Criterion:
     """(a) Full fine-tuning reaches 0.9 of a perfect reader on every source."""
     reached = {task: _mean(scores, task, "full") / PERFECT for task in sources}
-    return Mark(
+    return Criterion(
         "(a) full fine-tuning reaches 0.9 of a perfect reader on every source",
         all(share >= 0.9 for share in reached.values()),
         _list(reached, ".2f"),
     )
 
 
-def untrained_at_chance(scores: Scores, chance: Mapping[str, float]) -> Mark:
+def untrained_at_chance(scores: Scores, chance: Mapping[str, float]) -> Criterion:
     """(b) P_init is within 5 points of chance or majority on all but two tasks."""
     away = {
         task: min(
@@ -73,7 +73,7 @@ def untrained_at_chance(scores: Scores, chance: Mapping[str, float]) -> Mark:
         for task, guess in chance.items()
     }
     far = {task: points for task, points in away.items() if points > 5}
-    return Mark(
+    return Criterion(
         "(b) P_init over the labels is within 5 points of chance or majority on all "
         "but two tasks",
         len(far) <= 2,
@@ -82,7 +82,7 @@ def untrained_at_chance(scores: Scores, chance: Mapping[str, float]) -> Mark:
     )
 
 
-def gap_closed(scores: Scores, sources: Sequence[str]) -> Mark:
+def gap_closed(scores: Scores, sources: Sequence[str]) -> Criterion:
     """(c) Prompt tuning closes 80 % of the gap to full tuning on 5/6 of the sources."""
     shares = {}
     for task in sources:
@@ -91,7 +91,7 @@ def gap_closed(scores: Scores, sources: Sequence[str]) -> Mark:
         shares[task] = (_mean(scores, task, "tuned") - low) / gap if gap > 0 else 0.0
     closed = sum(share >= 0.8 for share in shares.values())
     needed = math.ceil(len(sources) * 5 / 6)
-    return Mark(
+    return Criterion(
         "(c) prompt tuning closes 0.8 of the gap from majority to full fine-tuning on "
         f"{needed} of {len(sources)} sources",
         closed >= needed,
@@ -99,21 +99,21 @@ def gap_closed(scores: Scores, sources: Sequence[str]) -> Mark:
     )
 
 
-def more_data_helps(scores: Scores, targets: Sequence[str]) -> Mark:
+def more_data_helps(scores: Scores, targets: Sequence[str]) -> Criterion:
     """(d) Ten times the data give prompt tuning 5 points on average."""
     gains = {
         task: _mean(scores, task, "tuned_x10") - _mean(scores, task, "tuned")
         for task in targets
     }
     mean = math.fsum(gains.values()) / len(gains)
-    return Mark(
+    return Criterion(
         "(d) with ten times the data prompt tuning gains 5 points on average",
         mean >= 5,
         f"{mean:+.1f} points: {_list(gains, '+.1f')}",
     )
 
 
-def related_helps_more(scores: Scores, targets: Sequence[str]) -> Mark:
+def related_helps_more(scores: Scores, targets: Sequence[str]) -> Criterion:
     """(e) Tuned from a related source is better than from an unrelated one.
 
     It must be better on more than half of the targets, and over all targets: the
@@ -129,7 +129,7 @@ def related_helps_more(scores: Scores, targets: Sequence[str]) -> Mark:
     better = sum(interval.mean > 0 for interval in each.values())
     sure = [t for t, i in each.items() if i.mean > 0 and not i.within_noise]
     worse = [t for t, i in each.items() if i.mean < 0 and not i.within_noise]
-    return Mark(
+    return Criterion(
         "(e) a related source helps more than an unrelated one on most targets",
         better > len(targets) / 2 and overall.mean > 0 and not overall.within_noise,
         f"better on {better} of {len(targets)}, beyond the noise on "
@@ -173,11 +173,11 @@ def targets_table(
     return _markdown(head, rows)
 
 
-def marks_text(judged: Sequence[Mark]) -> str:
+def criteria_text(judged: Sequence[Criterion]) -> str:
     """Formats a line per criterion: met or missed, and its numbers."""
     return "\n".join(
-        f"- {mark.name}: **{'met' if mark.met else 'missed'}** ({mark.figure})"
-        for mark in judged
+        f"- {one.name}: **{'met' if one.met else 'missed'}** ({one.figure})"
+        for one in judged
     )
 
 

@@ -29,10 +29,11 @@ def test_tokens_are_counted_without_padding_and_filling():
         rows([[0, -1], [0, -1]], [[1], [1]], [1, 0]),  # 0 is a token of Llama's
     ]
     model = Prompted(tiny_t5.CONFIG, prompt_length=5)
-    sizes = np.array([[2, 4, 1], [2, 1, 1]])
-    real = utilisation.operations(model, RealRows(*sizes, np.zeros(3, int)))
+    real = RealRows(np.array([2, 4, 1]), np.array([2, 1, 1]), np.zeros(3, int))
     assert count(model, made) == Count(
-        tokens=6 + 3 + 1 + 1, positions=8 + 4 + 4 + 2, operations=real
+        tokens=6 + 3 + 1 + 1,
+        positions=8 + 4 + 4 + 2,
+        operations=utilisation.operations(model, real),
     )
     assert count(model, []) == Count(0, 0, 0)
 

@@ -75,7 +75,7 @@ ROWS, PROMPT, INPUTS, TARGETS = 4, 10, 20, 6
 @pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
 def test_others_count_the_same_within_a_few_percent(config):
     """XLA counts what lies between the products too; all masked pairs are computed."""
-    assert max(CONFIGS["t5"].num_layers, 3) <= layers.UNROLLED  # XLA counts no trips
+    assert config.num_hidden_layers <= layers.UNROLLED  # XLA counts no trips
     logits = backbones.functions(config).logits
     given = (
         jax.ShapeDtypeStruct((PROMPT, 128), jnp.float32),
@@ -93,7 +93,7 @@ def test_others_count_the_same_within_a_few_percent(config):
     model = Prompted(config, PROMPT)
     real = rows(*[(INPUTS, TARGETS, 0)] * ROWS)
     once = utilisation.multiplied(model, real)
-    cost = jax.jit(forward).lower(*given).cost_analysis()
+    cost = jax.jit(forward).lower(*given).cost_analysis() or {}
     by_xla = cost["flops"] / (2 * sum(once))
     jaxpr = jax.make_jaxpr(step)(*given).jaxpr
     by_jax = compile_ahead.products(jaxpr) / utilisation.operations(model, real)

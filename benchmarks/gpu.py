@@ -29,17 +29,9 @@ from dtvg_jax.formats import hugging_face
 from dtvg_jax.methods import METHODS
 from dtvg_jax.models import attention
 from dtvg_jax.models import backbone as backbones
-from dtvg_jax.training import compile_ahead, placement
+from dtvg_jax.training import compile_ahead, placement, utilisation
 
 GOLDEN = pathlib.Path(__file__).parents[1] / "tests" / "golden"
-# Operations per second without sparsity, from NVIDIA's data sheets: bfloat16, and
-# TF32, which JAX takes for float32 products.
-PEAKS = {
-    "H200": {"bfloat16": 989e12, "float32": 495e12},
-    "H100": {"bfloat16": 989e12, "float32": 495e12},
-    "A100": {"bfloat16": 312e12, "float32": 156e12},
-    "L4": {"bfloat16": 121e12, "float32": 60e12},
-}
 PROMPT_LENGTH, TARGETS = 100, 8
 RESERVE = 45  # seconds that the longest measurement may take, compiling included
 
@@ -138,7 +130,7 @@ def measured(case: Case, cudnn: bool | None = None) -> JsonObject:
         times.append(time.perf_counter() - began)
     seconds, count = statistics.median(times), operations(case)
     device = jax.devices()[0]
-    peaks = [p for name, p in PEAKS.items() if name in device.device_kind]
+    peak = utilisation.peak([device], case.dtype)
     memory = device.memory_stats() or {}
     return case._asdict() | {
         "cudnn": cudnn,
@@ -146,7 +138,7 @@ def measured(case: Case, cudnn: bool | None = None) -> JsonObject:
         "least": round(min(times), 5),
         "to_compile": round(compiled, 1),
         "operations": count,
-        "mfu": round(count / seconds / peaks[0][case.dtype], 3) if peaks else None,
+        "mfu": round(count / seconds / peak, 3) if peak else None,
         "peak_bytes_so_far": memory.get("peak_bytes_in_use"),
     }
 

@@ -84,7 +84,8 @@ def _run(command: Command, arguments: Sequence[str]) -> _End:
                 command.main(words, received)
             sys.stdout.flush()
     except errors.Stopped as stopped:
-        message = "stopped: run the same command again to resume"
+        again = " to resume" if command.resumes else ""
+        message = f"stopped: run the same command again{again}"
         return _End(128 + stopped.args[0], message)
     except SystemExit:  # which rich raises when a pipe is closed, as `| head` does
         return _End(BAD_INPUT, f"error: {standard_streams.CLOSED}")

@@ -1,4 +1,4 @@
-"""--distributed: several processes that work on one job, on one host or many.
+"""--distributed: several processes that work together, on one host or many.
 
 JAX finds the others on a TPU slice and under Slurm, Kubernetes or Open MPI; elsewhere
 flags say where they meet. When the heartbeat of a process stops, JAX aborts the others:
@@ -21,7 +21,7 @@ MEETING = 300  # seconds that processes wait for the last one to start
 LEAVING = 30  # seconds that processes wait for the last one to end
 LOST = (
     "another process of this job has ended or cannot be reached any more: see what it "
-    "said, and run the same command again in all processes: it resumes"
+    "said, and run the same command again in all processes; a job resumes"
 )
 ENDED = 2  # the exit code of what the user can put right
 _ADDRESS = ("coordinator_address", "num_processes", "process_id")
@@ -37,8 +37,8 @@ def define_flags(known: flags.FlagValues) -> None:
     flags.DEFINE_bool(
         "distributed",
         False,
-        "Work on the job together with the processes of the other hosts, which are "
-        "given the same command; TPU slices, Slurm and Kubernetes are recognised.",
+        "Work together with the processes of the other hosts, which are given the same "
+        "command; TPU slices, Slurm and Kubernetes are recognised.",
         flag_values=known,
     )
     flags.DEFINE_string(
@@ -54,7 +54,7 @@ def define_flags(known: flags.FlagValues) -> None:
     flags.DEFINE_integer(
         "process_id",
         None,
-        "The number of this one, from 0 on; process 0 writes the job's folder.",
+        "The number of this one, from 0 on; process 0 alone writes files.",
         0,
         flag_values=known,
     )

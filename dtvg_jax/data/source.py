@@ -5,12 +5,13 @@ functions: a process that finds its token tables ready never pays for them.
 """
 
 import contextlib
+import copy
 import glob
 import json
 import math
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -18,6 +19,7 @@ import numpy as np
 from dtvg_jax import errors
 from dtvg_jax.data import catalogue, prepared, tokenise
 from dtvg_jax.errors import InputError
+from dtvg_jax.files import copies, remote
 
 Path = str | os.PathLike[str]
 Task: TypeAlias = Any  # SeqIO's, which is imported late
@@ -33,13 +35,46 @@ def check_present(task: Task, split: str, tfds_data_dir: Path | None) -> None:
     """Raises InputError where the data set or a file that a task reads is missing."""
     if loader := getattr(task.source, "tfds_dataset", None):
         prepared.dataset(loader.name, tfds_data_dir)
-    # SeqIO has no public name for the paths and patterns of a file source.
-    patterns = getattr(task.source, "_split_to_filepattern", {}).get(split, ())
-    for pattern in [patterns] if isinstance(patterns, str) else map(str, patterns):
+    for pattern in _patterns(task, split):
         # A path may hold brackets, which a pattern would take for a set of letters.
         found = [pattern] if os.path.isfile(pattern) else glob.glob(pattern)
         if not found or not all(map(os.path.isfile, found)):
             raise InputError(f"there is no file {pattern}, which a task reads")
+
+
+def with_local_files(task: Task, split: str, cache_dir: Path) -> Task:
+    """Gives a task that reads copies of the files of a split that are in a store."""
+    patterns = _patterns(task, split)
+    found = [file for one in patterns for file in copies.fetched_files(one, cache_dir)]
+    if found == patterns:
+        return task
+    source = copy.copy(task.source)
+    source._split_to_filepattern = {**source._split_to_filepattern, split: found}
+    return task.replace(source=source)
+
+
+def _patterns(task: Task, split: str) -> list[str]:
+    """Lists the paths and patterns of a split of files, for which SeqIO has no name."""
+    given = getattr(task.source, "_split_to_filepattern", {}).get(split, ())
+    return [given] if isinstance(given, str) else list(map(str, given))
+
+
+def builders(names: Iterable[str], tasks_module: str) -> list[str]:
+    """Names the prepared data sets that tasks read; a user's module is imported for it.
+
+    Raises InputError like `open_task`.
+    """
+    known = catalogue.known()
+    found = [
+        known[name].builder if name in known else _builder(name, tasks_module)
+        for name in names
+    ]
+    return [name for name in dict.fromkeys(found) if name is not None]
+
+
+def _builder(name: str, tasks_module: str) -> str | None:
+    loader = getattr(open_task(name, tasks_module, None).source, "tfds_dataset", None)
+    return loader and loader.name
 
 
 def open_task(name: str, tasks_module: str, tfds_data_dir: Path | None) -> Task:
@@ -144,6 +179,7 @@ def row_spec(task: Task) -> RowSpec:
             spec = loader.builder.info.features.get_tensor_spec()
         elif (spec := getattr(task.source, "element_spec", None)) is None:
             first = next(iter(task.splits))
+            _check_local(task, first)
             spec = task.source.get_dataset(first, shuffle=False).element_spec
     except Exception as error:  # whatever a source raises
         raise InputError(
@@ -152,6 +188,15 @@ def row_spec(task: Task) -> RowSpec:
     if not isinstance(spec, Mapping):
         raise InputError(f"rows of {task.name} have no fields")
     return spec
+
+
+def _check_local(task: Task, split: str) -> None:
+    for path in _patterns(task, split):
+        if remote.of_address(os.path.dirname(path)) is not None:
+            raise ValueError(
+                f"they are those of {path}, which is not read for that: give "
+                '"inputs", the text, or read the file by tasks.files, which names them'
+            )
 
 
 def inputs(task: Task, rows: Dataset) -> list[str]:

@@ -263,7 +263,8 @@ def _of_user(
     at every start, and no change is missed.
     """
     data_dir = settings.tfds_data_dir
-    task = source.open_task(name, settings.tasks_module, data_dir)
+    opened = source.open_task(name, settings.tasks_module, data_dir)
+    task = source.with_local_files(opened, split, settings.cache_dir)
     source.check_present(task, split, data_dir)
     rows = functools.partial(source.text_rows, task, split, shots)
     digest = hashlib.sha256()

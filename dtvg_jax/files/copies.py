@@ -1,6 +1,7 @@
 """Local copies of what lies in object stores: weights to map, data to stream, logs."""
 
 import contextlib
+import fnmatch
 import hashlib
 import json
 import os
@@ -8,8 +9,8 @@ import pathlib
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
 
 import fsspec
 from etils import epath
@@ -17,6 +18,7 @@ from fsspec import AbstractFileSystem
 
 from dtvg_jax import files
 from dtvg_jax.errors import InputError
+from dtvg_jax.files import remote
 from dtvg_jax.files.remote import Path
 
 FOLDER = "fetched"  # of the cache
@@ -28,15 +30,15 @@ _VERSIONS = ("etag", "ETag", "md5Hash", "content_md5", "mtime", "LastModified")
 
 
 class _Listed(NamedTuple):
-    """The objects of a folder, by their names relative to its parent.
+    """Objects by the names of their copies: where each lies, its size and version.
 
-    places: where each is in the store
-    versions: its size in bytes, and what changes with its content
+    Those whose names end as in `unread` come as empty files.
     """
 
     store: AbstractFileSystem
     places: dict[str, str]
     versions: dict[str, tuple[int, str]]
+    unread: tuple[str, ...]
 
 
 def fetched(
@@ -50,23 +52,46 @@ def fetched(
     """
     if isinstance(folder, pathlib.Path):
         return folder
-    found = _listed(folder, with_siblings)
-    if not any(name.startswith(f"{folder.name}/") for name in found.places):
-        raise InputError(f"{folder} is not a folder, or is empty")
+    there = _copied(lambda: _listed(folder, with_siblings), folder, cache_dir)
+    return there / folder.parent.name / folder.name
+
+
+def fetched_files(path: str, cache_dir: str | os.PathLike[str]) -> list[str]:
+    """Copies a file into the cache, or those that a pattern names, as gs://b/x/*.csv.
+
+    Copies have the names of the files and of their folder. A local path or pattern
+    stays as it is. Only the last part of an address may be a pattern. Raises InputError
+    for what is not there, and as `fetched` does.
+    """
+    above, _, name = path.rpartition("/")
+    folder = remote.of_address(above)
+    if folder is None:
+        return [path]
+    there = _copied(lambda: _files_like(folder, name), path, cache_dir)
+    return [str(local) for local in sorted((there / folder.name).iterdir())]
+
+
+def _copied(
+    listed: Callable[[], _Listed],
+    what: epath.Path | str,
+    cache_dir: str | os.PathLike[str],
+) -> pathlib.Path:
+    """Copies what is listed into a folder of the cache, unless its content is there."""
+    found = listed()
     cache = files.private_folder(files.private_folder(cache_dir) / FOLDER)
     there = cache / _digest(found.versions)
     with files.locked(there.with_name(f"{there.name}.lock"), wait=lambda: None):
         if not there.exists():
             size = sum(size for size, _ in found.versions.values())
-            message = f"fetching {folder}, {size / 1e6:,.1f} MB"
+            message = f"fetching {what}, {size / 1e6:,.1f} MB"
             print(message, file=sys.stderr, flush=True)
-            _fetch(found, there, folder.parent.name)
-            if _listed(folder, with_siblings).versions != found.versions:
+            _fetch(found, there)
+            if listed().versions != found.versions:
                 shutil.rmtree(there)
                 raise InputError(
-                    f"{folder} changed while it was fetched: run the command again"
+                    f"{what} changed while it was fetched: run the command again"
                 )
-    return there / folder.parent.name / folder.name
+    return there
 
 
 def linked(
@@ -125,30 +150,60 @@ class WorkingCopy:
 
 
 def _listed(folder: epath.Path, with_siblings: bool) -> _Listed:
+    """Lists all below a folder, under its own name and that of the folder above."""
     store, top = fsspec.url_to_fs(os.fspath(folder))
-    listed = dict(store.find(top, detail=True))
+    inside = store.find(top, detail=True)
     above = top.rstrip("/").rpartition("/")[0]
-    if with_siblings:
-        listed |= store.find(above, maxdepth=1, detail=True)
-    found = _Listed(store, {}, {})
-    for place, info in sorted(listed.items()):
-        name = place.removeprefix(above).lstrip("/")
-        if ".." in name.split("/"):
-            raise InputError(f"{folder} has an object that leads out of it: {place!r}")
-        if name.endswith("/") or info["type"] != "file":
-            continue
-        version = next((str(info[tag]) for tag in _VERSIONS if info.get(tag)), "")
-        found.places[name] = place
-        found.versions[name] = int(info["size"]), version
+    around = store.find(above, maxdepth=1, detail=True) if with_siblings else {}
+    found = _as_copies(store, inside | around, above, folder.parent.name, _UNREAD)
+    inner = f"{folder.parent.name}/{folder.name}/"
+    if not any(name.startswith(inner) for name in found.places):
+        raise InputError(f"{folder} is not a folder, or is empty")
     return found
 
 
-def _fetch(found: _Listed, there: pathlib.Path, above: str) -> None:
+def _files_like(folder: epath.Path, pattern: str) -> _Listed:
+    """Lists the files of a folder with a name, or with one that a pattern fits."""
+    store, top = fsspec.url_to_fs(os.fspath(folder))
+    like = {
+        place: info
+        for place, info in store.find(top, maxdepth=1, detail=True).items()
+        if place.endswith(f"/{pattern}")
+        or fnmatch.fnmatchcase(place.rpartition("/")[2], pattern)
+    }
+    found = _as_copies(store, like, top, folder.name, unread=())
+    if not found.places:
+        raise InputError(f"there is no file {folder}/{pattern}")
+    return found
+
+
+def _as_copies(
+    store: AbstractFileSystem,
+    listed: Mapping[str, Mapping[str, Any]],  # of fsspec
+    top: str,
+    under: str,
+    unread: tuple[str, ...],
+) -> _Listed:
+    """Names the copies of objects below `top`, all in the folder `under`."""
+    found = _Listed(store, {}, {}, unread)
+    for place, info in sorted(listed.items()):
+        name = place.removeprefix(top).lstrip("/")
+        if ".." in name.split("/"):
+            raise InputError(f"{top} has an object that leads out of it: {place!r}")
+        if name[-1:] in ("", "/") or info["type"] != "file":
+            continue
+        version = next((str(info[tag]) for tag in _VERSIONS if info.get(tag)), "")
+        found.places[f"{under}/{name}"] = place
+        found.versions[f"{under}/{name}"] = int(info["size"]), version
+    return found
+
+
+def _fetch(found: _Listed, there: pathlib.Path) -> None:
     with _appearing(there) as part:
         for name, place in found.places.items():
-            local = part / above / name
+            local = part / name
             local.parent.mkdir(parents=True, exist_ok=True)
-            if name.endswith(_UNREAD):
+            if name.endswith(found.unread):
                 local.touch()
                 continue
             found.store.get_file(place, str(local))

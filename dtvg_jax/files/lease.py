@@ -8,6 +8,7 @@ runs: that one will find the higher number, and write nothing more.
 
 import contextlib
 import dataclasses
+import errno
 import os
 import pathlib
 import re
@@ -31,6 +32,8 @@ SETTLE = 1.0  # seconds after which a store shows which of two took it
 
 # Options of mounts whose locks hold on one host only (NFS, Lustre, CIFS).
 _ONE_HOST = {"nolock", "local_lock=flock", "local_lock=all", "localflock", "nobrl"}
+# What a file system says that has no locks, such as NFS without its lock daemon.
+_NO_LOCKS = {errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS}
 _NAME = re.compile(r"\.lease-(?P<number>[0-9]{1,9})\.json")
 
 
@@ -56,6 +59,38 @@ def needed(folder: Path, mounts: pathlib.Path = pathlib.Path("/proc/mounts")) ->
             if place.is_relative_to(point) and len(point) >= longest:
                 longest, options = len(point), set(line.split()[3].split(","))
     return bool(options & _ONE_HOST)
+
+
+@contextlib.contextmanager
+def alone(
+    folder: Path, flag: str, check: Callable[[], None] = lambda: None
+) -> Iterator[None]:
+    """Holds a folder that `flag` named: by the system's lock, or like `held`.
+
+    Raises InputError where another process holds it.
+    """
+    with contextlib.ExitStack() as stack:
+        if not _lock(folder, flag, stack):
+            stack.enter_context(held(folder, check))
+        yield
+
+
+def _lock(folder: Path, flag: str, stack: contextlib.ExitStack) -> bool:
+    """Takes the system's lock of a folder, if that keeps all others out."""
+    if not isinstance(folder, pathlib.Path) or needed(folder):
+        return False
+    try:
+        stack.enter_context(files.locked(folder / ".lock"))
+    except BlockingIOError:
+        raise InputError(
+            f"{files.holder(folder / '.lock')} works on {folder}: wait for it, or give "
+            f"another {flag}"
+        ) from None
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+        return False
+    return True
 
 
 @contextlib.contextmanager

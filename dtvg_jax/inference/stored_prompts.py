@@ -10,7 +10,14 @@ from typing import NamedTuple
 import numpy as np
 
 from dtvg_jax import files
-from dtvg_jax.data import catalogue, prepared, scoring, token_table, tokenise
+from dtvg_jax.data import (
+    catalogue,
+    prepared,
+    scoring,
+    source,
+    token_table,
+    tokenise,
+)
 from dtvg_jax.data.token_table import TokenTable
 from dtvg_jax.errors import InputError, check_field_types, refuse_repeats, shown
 from dtvg_jax.inference import predictions, split_decoding
@@ -19,7 +26,7 @@ from dtvg_jax.models.backbone import Backbone, Vocabulary
 from dtvg_jax.store import entries
 from dtvg_jax.store.entries import Entry
 from dtvg_jax.store.prompt_store import PromptStore
-from dtvg_jax.training import placement
+from dtvg_jax.training import hosts, placement
 
 MADE_BY = "dtvg_jax.evaluate"
 
@@ -112,16 +119,23 @@ def evaluate(
     shared = _shared(found)
     trials = plan_trials(found, settings.tasks, settings.matrix)
     backbone, place = placement.spread(backbone)
-    setup = Setup(backbone, place, settings.batch_size)
+    # JAX takes SIGTERM of one process for all: they stop between the same blocks.
+    check = hosts.together(lambda: None)
+    setup = Setup(backbone, place, settings.batch_size, check)
     tables = _open_tables(trials, found, settings, shared, backbone)
     answers = answer(trials, found, tables, setup, settings.scoring)
     results = [
         _result(trial, tables[trial.task], given, folder)
         for trial, given in zip(trials, answers, strict=True)
     ]
-    rows = [dataclasses.asdict(result) for result in results]
-    files.write_json(folder / "results.json", {"made_by": MADE_BY, "rows": rows})
+    _write(folder / "results.json", results)
     return results
+
+
+@hosts.written_once
+def _write(path: files.Path, results: Sequence[TrialResult]) -> None:
+    rows = [dataclasses.asdict(result) for result in results]
+    files.write_json(path, {"made_by": MADE_BY, "rows": rows})
 
 
 def _check_replaceable(path: files.Path) -> None:
@@ -222,8 +236,7 @@ def _open_tables(
     for task in wanted:
         catalogue.check_task(task, settings.tasks_module)
     cache = files.expand_local(settings.cache_dir, "the cache folder")
-    known = catalogue.known()
-    builders = [known[task].builder for task in wanted if task in known]
+    builders = source.builders(wanted, settings.tasks_module)
     lengths = {task: _lengths(task, found) for task in wanted}
     common = token_table.TableSettings(
         vocabulary=backbone.vocabulary,

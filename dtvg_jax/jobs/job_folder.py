@@ -1,7 +1,6 @@
 """A job's folder: one process at a time, one plan for good, where it ran."""
 
 import contextlib
-import errno
 import importlib.metadata
 import json
 import os
@@ -27,8 +26,6 @@ FORMAT = 5
 BEGUN = ("checkpoints", "measured")  # written after the plan only
 PACKAGES = ("dtvg_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 PACKAGES += ("seqio", "tensorflow-datasets", "safetensors")
-# What a file system says that has no locks, such as NFS without its lock daemon.
-NO_LOCKS = {errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS}
 
 
 @contextlib.contextmanager
@@ -46,7 +43,10 @@ def locked(
         return
     with contextlib.ExitStack() as held:
         try:
-            _hold(folder, held, check)
+            remote.check_jobs(folder)
+            if isinstance(folder, pathlib.Path):
+                folder.mkdir(parents=True, exist_ok=True)
+            held.enter_context(lease.alone(folder, "--job_dir", check))
         except OSError as error:
             if error.errno is None:  # of an object store, which says what is wrong
                 raise
@@ -54,28 +54,6 @@ def locked(
                 f"{folder} cannot be written ({error.strerror}): give another --job_dir"
             ) from None
         yield
-
-
-def _hold(
-    folder: files.Path, held: contextlib.ExitStack, check: Callable[[], None]
-) -> None:
-    """Takes the system's lock of a folder, or a lease where that is no help."""
-    remote.check_jobs(folder)
-    if isinstance(folder, pathlib.Path):
-        folder.mkdir(parents=True, exist_ok=True)
-        if not lease.needed(folder):
-            try:
-                held.enter_context(files.locked(folder / ".lock"))
-                return
-            except BlockingIOError:
-                raise InputError(
-                    f"{files.holder(folder / '.lock')} works on {folder}: wait for it, "
-                    "or give another --job_dir"
-                ) from None
-            except OSError as error:
-                if error.errno not in NO_LOCKS:
-                    raise
-    held.enter_context(lease.held(folder, check))
 
 
 def planned(job: Job, taken: Collection[Run], facts: JsonObject) -> JsonObject:

@@ -100,7 +100,6 @@ def run(
     """
     folder = files.expand(job_dir)
     with job_folder.locked(folder, check):
-        hosts.check_all_have_met()
         backbone, place = placement.load(
             job.backbone, job.dtype, job.mesh, job.cache_dir
         )

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from dtvg_jax import files
-from dtvg_jax.data import catalogue, mixtures, prepared, token_table
+from dtvg_jax.data import catalogue, mixtures, prepared, source, token_table
 from dtvg_jax.data.mixtures import Mixture
 from dtvg_jax.data.token_table import TokenTable
 from dtvg_jax.jobs import plan
@@ -50,13 +50,10 @@ def open_tables(
     Raises InputError for data that are missing or that a task cannot read.
     """
     cache = files.expand_local(job.cache_dir, "the cache folder")
-    known = catalogue.known()
     mixed = parts(job, job.mixture) if job.mixture else []
     names = list(dict.fromkeys([*plan.measured_tasks(job, taken), *mixed]))
-    builders = [known[task].builder for task in names if task in known]
-    data_dir = prepared.folder(
-        job.data_dir, cache, list(dict.fromkeys(builders)), job.download
-    )
+    builders = source.builders(names, job.tasks_module)
+    data_dir = prepared.folder(job.data_dir, cache, builders, job.download)
     settings_for = functools.partial(
         token_table.TableSettings,
         vocabulary=vocabulary,

@@ -18,7 +18,7 @@ from jaxtyping import Array, Bool, Float
 
 from dtvg_jax import files
 from dtvg_jax.errors import Bounds, InputError, check_field_types
-from dtvg_jax.files import JsonObject
+from dtvg_jax.files import JsonObject, lease
 from dtvg_jax.formats import hugging_face
 from dtvg_jax.models import t5
 from dtvg_jax.pretraining import mixture, model
@@ -94,21 +94,23 @@ def pretrain(
 
     A run that was interrupted resumes from its last checkpoint and ends with the same
     weights; `check` is called before each step, and what it raises goes on after the
-    state is saved. Returns the accuracies at the end.
+    state is saved. Returns the accuracies at the end. Raises InputError where another
+    process works on the folder.
     """
     check_field_types(pretraining)
     out = out.absolute()
     out.mkdir(parents=True, exist_ok=True)
     run = _prepare(pretraining)
-    _check_same_run(out / "run.json", _identity(pretraining))
-    with (
-        checkpoints.manager(out / "checkpoints") as manager,
-        MetricsLog(out) as log,
-    ):
-        saved = _resume(manager, log, run)
-        params = _train(run, saved, manager, log, check)
-    skills = measure(run, params)
-    _write(out / "backbone", pretraining, params["model"], skills)
+    with lease.alone(out, "--out"):
+        _check_same_run(out / "run.json", _identity(pretraining))
+        with (
+            checkpoints.manager(out / "checkpoints") as manager,
+            MetricsLog(out) as log,
+        ):
+            saved = _resume(manager, log, run)
+            params = _train(run, saved, manager, log, check)
+        skills = measure(run, params)
+        _write(out / "backbone", pretraining, params["model"], skills)
     return skills
 
 

@@ -52,7 +52,7 @@ def check_all_have_met() -> None:
     if alone() and jax.process_count() > 1:
         raise InputError(
             f"the devices here are of {jax.process_count()} hosts: give --distributed "
-            "to the command on each of them"
+            "to `train` or `evaluate` on each of them, and run others on one host"
         )
 
 

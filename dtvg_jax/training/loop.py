@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple, TypeAlias
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
@@ -29,6 +30,7 @@ from dtvg_jax.training import (
     programs,
     step,
     throughput,
+    utilisation,
     validation,
 )
 from dtvg_jax.training.metrics_log import MetricsLog
@@ -204,7 +206,7 @@ def _train_until(
     """Trains up to a step, on batches that are made and sent ahead."""
     start = int(state.step)
     stream = batches.prefetch(_maker(loop, validated), start, stop, put=_putter(loop))
-    meter = throughput.Meter()
+    meter = _meter(loop)
     curves = functools.partial(loop.log.write_curves, loop.training.name)
     report = throughput.measured(meter, report, curves)
     pending: list[step.Metrics] = []  # of the steps that are not logged
@@ -227,6 +229,12 @@ def _train_until(
     return state
 
 
+def _meter(loop: _Loop) -> throughput.Meter:
+    mesh, dtype = loop.placement.mesh, jax.tree.leaves(loop.backbone.params)[0].dtype
+    peak = utilisation.peak(mesh.devices.flat, str(dtype))
+    return throughput.Meter(peak, mesh.local_devices)
+
+
 def _maker(
     loop: _Loop, validated: Validated
 ) -> Callable[[int], list[microbatches.Rows]]:
@@ -245,9 +253,15 @@ def _maker(
 def _putter(
     loop: _Loop,
 ) -> Callable[[list[microbatches.Rows]], tuple[list[step.Rows], throughput.Count]]:
+    model = utilisation.Prompted(
+        loop.backbone.config,
+        loop.training.context.p_init.shape[1],
+        loop.training.method.looks_at_rows,
+    )
+
     def put(made: list[microbatches.Rows]) -> tuple[list[step.Rows], throughput.Count]:
         rows = [step.Rows(*loop.placement.put_rows(tuple(one))) for one in made]
-        return rows, throughput.count(made)
+        return rows, throughput.count(model, made)
 
     return put
 

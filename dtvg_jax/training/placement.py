@@ -133,8 +133,9 @@ def load(
 ) -> tuple[Backbone, Placement]:
     """Loads a backbone right into its place on all devices; see `load_backbone`.
 
-    Without a mesh it is `chosen`.
+    Without a mesh it is `chosen`. Raises InputError like `check_all_have_met`.
     """
+    hosts.check_all_have_met()
     loading.check_dtype(dtype)
     source = loading.open_source(where, cache_dir)
     place = make(mesh or chosen_here(source.config, dtype))
@@ -142,9 +143,13 @@ def load(
 
 
 def spread(backbone: Backbone) -> tuple[Backbone, Placement]:
-    """Spreads a backbone over all devices, unless it is spread already."""
+    """Spreads a backbone over all devices, unless it is spread already.
+
+    Raises InputError like `check_all_have_met`.
+    """
     if backbone.mesh is not None:
         return backbone, Placement(backbone.mesh)
+    hosts.check_all_have_met()
     dtype = backbone.embedding(backbone.params).dtype
     place = make(chosen_here(backbone.config, str(dtype)))
     where = backbones.shardings(backbone.config, place.mesh)

@@ -1,4 +1,4 @@
-"""What goes through the devices: tokens per second, padding, waits for data.
+"""What goes through the devices: tokens per second, padding, waits, MFU, memory.
 
 Seconds differ from run to run, and a resumed job writes metrics.jsonl byte for byte: so
 they are on the progress line and in TensorBoard only.
@@ -6,46 +6,91 @@ they are on the progress line and in TensorBoard only.
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from jaxtyping import Int
 
 from dtvg_jax.data.microbatches import Rows
+from dtvg_jax.training import utilisation
 from dtvg_jax.training.progress import Report
+from dtvg_jax.training.utilisation import Prompted, RealRows
 
 
 class Count(NamedTuple):
-    """The tokens of a step's rows without prompts; positions have padding too."""
+    """What a step's rows are.
+
+    tokens: of inputs and targets, without prompts
+    positions: those, padding, and rows that only fill
+    operations: see `utilisation`
+    """
 
     tokens: int
     positions: int
+    operations: int
 
 
 class Throughput(NamedTuple):
-    """What some steps were like; `waiting` is the share of time without data."""
+    """What some steps were like.
+
+    waiting: the share of time without data
+    mfu: see `utilisation`; None where the devices' peak is not known
+    memory_gb: the most that a device of this process has held so far, if it says that
+    """
 
     tokens_per_second: float
     padding: float
     waiting: float
+    mfu: float | None
+    memory_gb: float | None
 
     def __str__(self) -> str:
-        return (
-            f"{self.tokens_per_second:,.0f} tokens/s  {self.padding:.0%} padding  "
-            f"{self.waiting:.1%} waiting"
-        )
+        parts = [
+            f"{self.tokens_per_second:,.0f} tokens/s",
+            f"{self.padding:.0%} padding",
+            f"{self.waiting:.1%} waiting",
+        ]
+        if self.mfu is not None:
+            parts.append(f"{self.mfu:.1%} MFU")
+        if self.memory_gb is not None:
+            parts.append(f"{self.memory_gb:.1f} GB/device")
+        return "  ".join(parts)
 
 
-def count(made: Sequence[Rows]) -> Count:
-    """Counts inputs and targets of a step's microbatches."""
-    arrays = [array for rows in made for array in (rows.inputs, rows.targets)]
-    tokens = sum(int(np.count_nonzero(array >= 0)) for array in arrays)
-    return Count(tokens, sum(array.size for array in arrays))
+def count(model: Prompted, made: Sequence[Rows]) -> Count:
+    """Counts what is in a step's microbatches."""
+    # Of weight 0 are the rows that fill a microbatch.
+    real = RealRows(
+        _joined([_lengths(rows.inputs)[rows.weights > 0] for rows in made]),
+        _joined([_lengths(rows.targets)[rows.weights > 0] for rows in made]),
+        _joined([rows.lanes[rows.weights > 0] for rows in made]),
+    )
+    return Count(
+        int(real.inputs.sum() + real.targets.sum()),
+        sum(rows.inputs.size + rows.targets.size for rows in made),
+        utilisation.operations(model, real),
+    )
+
+
+def _lengths(tokens: Int[np.ndarray, "R n"]) -> Int[np.ndarray, " R"]:
+    return np.count_nonzero(tokens >= 0, axis=1)
+
+
+def _joined(parts: Sequence[Int[np.ndarray, "_"]]) -> Int[np.ndarray, "_"]:
+    return np.concatenate([np.zeros(0, np.int64), *parts])
 
 
 class Meter:
-    """Adds up steps between two readings."""
+    """Adds up steps between two readings, on devices with a peak if it is known."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic):
+    def __init__(
+        self,
+        peak: float | None = None,
+        devices: Sequence[Any] = (),
+        clock: Callable[[], float] = time.monotonic,
+    ):
+        self._peak = peak
+        self._devices = devices
         self._clock = clock
         self._began: float | None = None
         self._reset()
@@ -54,6 +99,7 @@ class Meter:
         """Notes a step, and the seconds that the loop waited for its rows."""
         self._tokens += fed.tokens
         self._positions += fed.positions
+        self._operations += fed.operations
         self._waited += waited
 
     def read(self) -> Throughput | None:
@@ -64,17 +110,20 @@ class Meter:
         now, began = self._clock(), self._began
         found = None
         if began is not None and now > began and self._positions:
+            seconds = now - began
             found = Throughput(
-                self._tokens / (now - began),
+                self._tokens / seconds,
                 1 - self._tokens / self._positions,
-                self._waited / (now - began),
+                self._waited / seconds,
+                self._operations / seconds / self._peak if self._peak else None,
+                utilisation.memory_gb(self._devices),
             )
         self._began = now
         self._reset()
         return found
 
     def _reset(self) -> None:
-        self._tokens = self._positions = 0
+        self._tokens = self._positions = self._operations = 0
         self._waited = 0.0
 
 
@@ -86,7 +135,8 @@ def measured(
     def both(step: int, loss: float, note: str = "") -> None:
         seen = meter.read()
         if seen is not None:
-            curves(step, {f"throughput/{k}": x for k, x in seen._asdict().items()})
+            known = {k: x for k, x in seen._asdict().items() if x is not None}
+            curves(step, {f"throughput/{k}": x for k, x in known.items()})
         report(step, loss, str(seen or note))
 
     return both

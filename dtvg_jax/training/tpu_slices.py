@@ -8,6 +8,7 @@ from typing import NamedTuple
 from jax.experimental import topologies
 
 from dtvg_jax.errors import InputError
+from dtvg_jax.training import utilisation
 
 
 class Chip(NamedTuple):
@@ -19,9 +20,9 @@ class Chip(NamedTuple):
 
 # https://cloud.google.com/tpu/docs/v5e, v5p and v6e
 CHIPS = {
-    "v5e": Chip(16 * 2**30, 197e12),
-    "v5p": Chip(95 * 2**30, 459e12),
-    "v6e": Chip(32 * 2**30, 918e12),
+    "v5e": Chip(16 * 2**30, utilisation.V5E.bfloat16),
+    "v5p": Chip(95 * 2**30, utilisation.V5P.bfloat16),
+    "v6e": Chip(32 * 2**30, utilisation.V6E.bfloat16),
 }
 
 

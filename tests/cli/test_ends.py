@@ -118,6 +118,8 @@ def test_an_error_is_one_sentence(capsys, error, code, said):
 def test_only_what_resumes_is_said_to(capsys):
     ended(failing(system(errno.ENOSPC, "x"), resumes=False))
     assert capsys.readouterr().err == f"error: x: {FULL}\n"
+    ended(failing(Stopped(15), resumes=False))
+    assert capsys.readouterr().err == "stopped: run the same command again\n"
 
 
 @pytest.mark.parametrize("error", [ZeroDivisionError(), OSError("of a library")])

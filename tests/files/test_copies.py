@@ -117,6 +117,68 @@ def test_no_object_leads_out_of_the_copy(model, tmp_path, monkeypatch):
         copies.fetched(model, tmp_path / "cache")
 
 
+def test_the_same_content_elsewhere_is_a_copy_of_its_own(model, tmp_path):
+    files.write_bytes(model.parent / "b" / "t5" / "x", b"1")
+    files.write_bytes(model.parent / "c" / "t5" / "x", b"1")
+    for name in "bc":
+        local = copies.fetched(model.parent / name / "t5", tmp_path / "cache")
+        assert content(local) == {"x": b"1"} and local.parent.name == name
+
+
+@pytest.fixture
+def rows(bucket):
+    """Files of rows, and others that no pattern of the tests should find."""
+    for name in ("a-1.csv", "a-2.csv", "a-2.csv.bin", "old/a-3.csv", "a [1].csv"):
+        files.write_bytes(bucket / "rows" / name, name.encode())
+    return f"{bucket}/rows"
+
+
+@pytest.mark.parametrize(
+    "name, wanted",
+    {
+        "a-1.csv": ["a-1.csv"],
+        "a-?.csv": ["a-1.csv", "a-2.csv"],
+        "a [1].csv": ["a [1].csv"],
+        "a-2.csv.bin": ["a-2.csv.bin"],  # which of a backbone would come empty
+    }.items(),
+)
+def test_files_and_patterns_are_copied(rows, tmp_path, name, wanted):
+    found = copies.fetched_files(f"{rows}/{name}", tmp_path / "cache")
+    paths = [pathlib.Path(one) for one in found]
+    assert [(path.parent.name, path.name) for path in paths] == [
+        ("rows", one) for one in wanted
+    ]
+    assert [path.read_text() for path in paths] == wanted
+
+
+def test_a_changed_file_is_another_copy(rows, tmp_path):
+    [first] = copies.fetched_files(f"{rows}/a-1.csv", tmp_path / "cache")
+    assert copies.fetched_files(f"{rows}/a-1.csv", tmp_path / "cache") == [first]
+    files.write_bytes(files.expand(f"{rows}/a-1.csv"), b"other rows")
+    [second] = copies.fetched_files(f"{rows}/a-1.csv", tmp_path / "cache")
+    assert pathlib.Path(second).read_bytes() == b"other rows"
+
+
+@pytest.mark.parametrize(
+    "path, said",
+    {
+        "gs://bucket/folder/rows/b.csv": "there is no file gs://bucket/.*/rows/b.csv",
+        "gs://bucket/folder/rows/b-*.csv": "there is no file gs://.*/rows/b-[*].csv",
+        "gs://bucket/*/a.csv": "with none of",
+        "ftp://host/rows/a.csv": "ftp:// is not supported: give one of gs://, s3://",
+    }.items(),
+)
+def test_files_that_are_not_there_are_named(rows, tmp_path, path, said):
+    with pytest.raises(InputError, match=said):
+        copies.fetched_files(path, tmp_path / "cache")
+    assert not (tmp_path / "cache").exists()
+
+
+@pytest.mark.parametrize("path", ["x.csv", "/no/where/*.csv", "../x"])
+def test_local_files_are_their_own_copies(tmp_path, path):
+    assert copies.fetched_files(path, tmp_path / "cache") == [path]
+
+
 def test_a_local_folder_is_its_own_copy(tmp_path):
     assert copies.fetched(tmp_path / "x", tmp_path / "cache") == tmp_path / "x"
     copy = WorkingCopy(tmp_path)

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import socket
 import subprocess
 import sys
 
@@ -181,6 +182,36 @@ def test_the_command(prompts, tables, cache, tmp_path):
     wrong = command(*flags, "--prompts=mrpc/dtgv-seed0")
     assert wrong.returncode == 2
     assert "error: no entry 'mrpc/dtgv-seed0'" in wrong.stderr
+
+
+@pytest.mark.slow
+def test_two_processes_find_what_one_finds(prompts, tables, cache, tmp_path):
+    with socket.socket() as found:
+        found.bind(("localhost", 0))
+        address = f"localhost:{found.getsockname()[1]}"
+    flags = [f"--store={prompts.folder}", f"--cache_dir={cache}", "--tasks=mrpc,sst2"]
+    flags += ["--rows=30", "--batch_size=4"]
+    assert command(*flags, f"--out={tmp_path / 'one'}").returncode == 0
+    meeting = [f"--coordinator_address={address}", "--num_processes=2"]
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-m", "dtvg_jax.evaluate", *flags, *meeting]
+            + [f"--out={tmp_path / 'two'}", f"--process_id={number}"],
+            env=os.environ | {"JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": "1"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for number in range(2)
+    ]
+    said = [process.communicate(timeout=300) for process in started]
+    assert [process.returncode for process in started] == [0, 0], said
+    assert ["mrpc" in out for out, _ in said] == [True, False]
+    one, two = (
+        {path.name: path.read_bytes() for path in (tmp_path / part).rglob("*.json*")}
+        for part in ("one", "two")
+    )
+    assert one == two and len(one) == 3
 
 
 @pytest.mark.parametrize("content", ['{"format": 2, "rows": []}', "not JSON"])

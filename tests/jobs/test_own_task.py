@@ -10,11 +10,14 @@ import pytest
 from own_task_rows import ANSWERS, DOC, REVIEWS
 
 import dtvg_jax as dtvg
+from dtvg_jax import files
 from dtvg_jax.data import raw_rows, source
 from dtvg_jax.data.token_table import TableSettings, token_table
 from dtvg_jax.errors import InputError
 from dtvg_jax.inference import request_lines
 from dtvg_jax.inference.predict_lines import PredictSettings
+from dtvg_jax.jobs import token_tables
+from dtvg_jax.jobs.job import Job
 from tasks import metrics
 from tasks.miniature import datasets
 
@@ -218,6 +221,65 @@ seqio.TaskRegistry.add(
     metric_fns=[metrics.accuracy],
 )
 """
+
+
+def upload(local, to):
+    for path in sorted(local.rglob("*")):
+        if path.is_file():
+            files.write_bytes(
+                to / path.relative_to(local).as_posix(), path.read_bytes()
+            )
+
+
+STORED = 'here / f"{split}.jsonl"', 'f"gs://bucket/folder/{split}.jsonl"'
+
+
+def test_files_in_a_store_are_read_from_copies(bucket, tmp_path, monkeypatch):
+    code = JSON.replace(*STORED).replace('"reviews"', '"stored"')
+    plain = PLAIN.replace('str(pathlib.Path(__file__).parent / "plain.txt")', "PLACE")
+    plain = 'PLACE = "gs://bucket/folder/*.txt"\n' + plain
+    (tmp_path / "my_stored.py").write_text(code)
+    (tmp_path / "my_lines.py").write_text(plain.replace('"plain"', '"lines"'))
+    files.write_bytes(bucket / "train.jsonl", REVIEWS.encode())
+    files.write_bytes(bucket / "plain.txt", b"first\nsecond\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    cache = tmp_path / "cache"
+    table = open_table("stored", cache, tasks_module="my_stored")
+    assert table.golds == ["bad", "good"]
+    with pytest.raises(InputError, match="there is no file gs://bucket/folder/test.js"):
+        open_table("stored", cache, "test", tasks_module="my_stored")
+    lines = open_table("lines", cache, tasks_module="my_lines")
+    assert fake_table.text_of(lines.inputs) == "first|second|"
+    # What changes there is noticed, and what is wrong there is placed.
+    files.write_bytes(bucket / "train.jsonl", REVIEWS.encode() * 2)
+    assert len(open_table("stored", cache, tasks_module="my_stored")) == 4
+    files.write_bytes(bucket / "train.jsonl", b'{"review": "a"}\n')
+    said = "/folder/train.jsonl, line 1: the field 'rating' is missing"
+    with pytest.raises(InputError, match=said):
+        open_table("stored", cache, tasks_module="my_stored")
+    # Lines for `predict` need no file, where it is known what fields rows have.
+    assert set(raw_rows.form("stored", "digits", "my_stored").fields) == {"review"}
+    with pytest.raises(InputError, match='gs://.*is not read for that: give "inputs"'):
+        raw_rows.form("lines", "digits", "my_lines")
+
+
+def test_a_job_fetches_the_data_sets_of_own_tasks(folder, bucket, tmp_path):
+    upload(folder / "data", bucket / "data")
+    job = Job(
+        backbone="miniature",
+        sources=["follows"],
+        targets=[],
+        methods=[],
+        stage1=dtvg.Stage(steps=1, learning_rate=0.1, warmup=0),
+        stage2=dtvg.Stage(steps=1, learning_rate=0.1, warmup=0),
+        data_dir=f"{bucket}/data",
+        cache_dir=str(tmp_path / "cache"),
+        tasks_module="my_tfds_tasks",
+    )
+    words = fake_table.ByteVocabulary()
+    tables = token_tables.open_tables(job, words, lambda: None)
+    assert len(tables["follows", "train"]) > 100
+    assert set(tables["follows", "test"].golds) == {"yes", "no"}
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
+from dtvg_jax import files
 from dtvg_jax.errors import InputError
 from dtvg_jax.models import t5
 from dtvg_jax.pretraining import loop, mixture, model
@@ -132,6 +133,13 @@ def test_a_folder_of_another_run_is_refused(tmp_path):
     (tmp_path / "run.json").write_text("{}")
     with pytest.raises(InputError, match="other settings"):
         run(tmp_path)
+
+
+def test_a_folder_that_another_process_holds_is_refused(tmp_path):
+    with files.locked(tmp_path / ".lock"):
+        with pytest.raises(InputError, match="works on .* or give another --out"):
+            run(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [".lock"]
 
 
 def test_a_vocabulary_larger_than_the_model_is_refused(tmp_path):

@@ -24,6 +24,7 @@ from dtvg_jax.training import (
     placement,
     programs,
     stages,
+    utilisation,
     validation,
 )
 from dtvg_jax.training.runs import Lane, Run
@@ -316,3 +317,23 @@ def test_lanes_have_warm_ups_of_their_own(tables):
     given = [lane._replace(warmup=k) for k, lane in enumerate(LANES)]
     training = of_lanes(tables, given)
     assert programs.fixed(training).rates.warmup.tolist() == [0, 1, 2, 3]
+
+
+def test_tensorboard_has_the_share_of_the_peak(tmp_path, tables, monkeypatch):
+    peak = utilisation.Peak(bfloat16=1.0, float32=1e12)
+    monkeypatch.setattr(utilisation, "_PEAKS", {"cpu": peak})
+    monkeypatch.setattr(utilisation, "memory_gb", lambda devices: len(devices) + 0.5)
+    points = []
+
+    def note(log, program, step, values):
+        points.append({name.partition("/")[2]: x for name, x in values.items()})
+
+    monkeypatch.setattr(metrics_log.MetricsLog, "write_curves", note)
+    train(tmp_path, tables)
+    seen = [values for values in points if "mfu" in values]
+    assert seen and {values["memory_gb"] for values in seen} == {2.5}
+    # Of each token with its share of the prompt: more than two operations for each
+    # weight of a decoder layer, fewer than eight for each of the model.
+    for values in seen:
+        each = values["mfu"] * 2e12 / values["tokens_per_second"]
+        assert 2 * 2_304 < each < 8 * 20_000, values

@@ -71,6 +71,15 @@ def test_one_device_has_no_constraints_in_its_program():
     assert "sharding_constraint" in program(spread)
 
 
+def test_a_slice_whose_hosts_have_not_met_is_refused(monkeypatch):
+    monkeypatch.setattr(jax, "process_count", lambda: 4)
+    said = "of 4 hosts: give --distributed to `train` or `evaluate` on each"
+    with pytest.raises(InputError, match=said):
+        placement.load("miniature", "float32")
+    with pytest.raises(InputError, match=said):
+        placement.spread(test_lanes.backbone())
+
+
 @pytest.mark.parametrize(
     ("mesh", "devices", "shape"),
     [

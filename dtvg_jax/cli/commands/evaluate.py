@@ -11,7 +11,13 @@ from typing import TYPE_CHECKING
 
 from absl import flags
 
-from dtvg_jax.cli import command, compilation_cache, model_flags, signals
+from dtvg_jax.cli import (
+    command,
+    compilation_cache,
+    model_flags,
+    processes,
+    signals,
+)
 
 if TYPE_CHECKING:
     from dtvg_jax.inference.stored_prompts import TrialResult
@@ -24,6 +30,7 @@ OUT = flags.DEFINE_string(
     "out", None, "Folder for predictions and scores. Required.", FLAGS, required=True
 )
 MODEL = model_flags.define(FLAGS)
+processes.define_flags(FLAGS)
 DATA_DIR = flags.DEFINE_string(
     "tfds_data_dir",
     "miniature",
@@ -60,6 +67,7 @@ def main(words: list[str], received: signals.Signals) -> None:
     from dtvg_jax.store.prompt_store import PromptStore
     from dtvg_jax.training import placement
 
+    processes.start(FLAGS)
     compilation_cache.enable(MODEL.cache_dir.value)
     settings = stored_prompts.EvaluateSettings(
         prompts=PROMPTS.value,

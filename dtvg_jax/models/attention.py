@@ -12,6 +12,7 @@ from jaxtyping import Array, Bool, Float, Int, Shaped
 from dtvg_jax.models import layers
 
 LARGEST_HEAD = 128  # of cuDNN's kernel on every GPU that has it; Hopper takes 256
+OLDEST_GPU = 8.0  # Ampere's compute capability: JAX refuses the kernel on older ones
 
 _CUDNN: contextvars.ContextVar[bool | None] = contextvars.ContextVar(
     "cudnn", default=None
@@ -142,7 +143,9 @@ def _has_cudnn() -> bool:
     said = _CUDNN.get()
     if said is not None or jax.default_backend() != "gpu":
         return bool(said)
-    return "cuda" in jax.devices()[0].client.platform_version
+    device = jax.local_devices()[0]
+    cuda = "cuda" in device.client.platform_version
+    return cuda and float(device.compute_capability) >= OLDEST_GPU
 
 
 def _fits(query: Float[Array, "N B g q D"], segments: Sequence[Segment]) -> bool:

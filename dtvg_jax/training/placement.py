@@ -19,7 +19,8 @@ from dtvg_jax.models.backbone import Backbone, Config
 from dtvg_jax.training import hosts
 
 # The fewer, the less is padded; below these a device is not busy.
-MICROBATCH_TOKENS = {"cpu": 256, "gpu": 16384, "tpu": 16384}
+MICROBATCH_TOKENS = {"cpu": 256}
+OF_ACCELERATORS = 16384
 # The share of a device's memory that parameters may take: a step needs the rest.
 COMFORTABLE = 0.5
 
@@ -74,7 +75,8 @@ class Placement(NamedTuple):
     @property
     def microbatch_tokens(self) -> int:
         """The positions of a microbatch: enough to keep all devices busy."""
-        return MICROBATCH_TOKENS[jax.default_backend()] * self.row_parts
+        kind = jax.default_backend()  # "gpu", "tpu", and names of plugins
+        return MICROBATCH_TOKENS.get(kind, OF_ACCELERATORS) * self.row_parts
 
     @property
     def memory(self) -> int | None:

@@ -134,3 +134,25 @@ def test_nothing_is_fused_where_there_is_no_gpu():
         )
         .as_text()
     )
+
+
+@pytest.mark.parametrize(
+    "platform, capability, has",
+    [("cuda 12090", "8.0", True), ("cuda 12090", "7.5", False), ("rocm", "9.4", False)],
+)
+def test_gpus_before_ampere_have_no_kernel(platform, capability, has, monkeypatch):
+    client = types.SimpleNamespace(platform_version=platform)
+    device = types.SimpleNamespace(client=client, compute_capability=capability)
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    monkeypatch.setattr(jax, "local_devices", lambda: [device])
+    query = jnp.zeros((1, 1, 1, 4, 8), jnp.bfloat16)
+    keys = Segment(jnp.zeros((1, 1, 4, 8)), jnp.zeros((1, 1, 4, 8)))
+    used = []
+
+    def fused(query, segments, bias, implementation):
+        used.append(implementation)
+        return query
+
+    monkeypatch.setattr(attention, "fused", fused)
+    attention.attend(query, [keys])
+    assert used == (["cudnn"] if has else [])

@@ -246,8 +246,12 @@ def _test(
     learned: Mapping[Run, Metadata],
     left_out: Collection[Run] = (),
 ) -> Tested:
-    """Tests the stored prompts of a program, but for those that are left out."""
-    runs = [run for run in learned if run not in left_out]
+    """Tests the stored prompts of a program, but for those that are left out.
+
+    The prompt of the job's mixture is there to start from, and not tested.
+    """
+    mixture = work.job.mixture
+    runs = [run for run in learned if run not in left_out and run.task != mixture]
     prompts = _digests(learned.values())
     found = measurements.read(work.folder, program.name, Tested, prompts)
     measured = found or Tested([], {})

@@ -72,15 +72,7 @@ def test(
     folder: files.Path,
     sources: Sequence[str],
 ) -> list[ResultRow]:
-    """Tests stored prompts on the test split; writes predictions, returns rows.
-
-    Prompts of mixtures are there to start from, and not tested.
-    """
-    tested = [evaluator.parts(run.task) == [run.task] for run in runs]
-    runs = list(itertools.compress(runs, tested))
-    learned = list(itertools.compress(learned, tested))
-    if not runs:
-        return []
+    """Tests stored prompts on the test split; writes predictions, returns rows."""
     prompts = entries.prompts_of(learned)
     tables = [evaluator.tables[run.task, "test"] for run in runs]
     pairs = [Pair(k, table) for k, table in enumerate(tables)]

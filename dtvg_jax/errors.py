@@ -59,7 +59,7 @@ def nearest(name: object, known: Iterable[str], cutoff: float = 0.6) -> str:
 
 def unknown(what: str, name: object, known: Iterable[str]) -> InputError:
     """Makes the error for a name that is not among the known ones."""
-    known = list(known)
+    known = list(map(str, known))  # of an enum, the texts
     near = difflib.get_close_matches(str(name), known, 1)
     hint = f"did you mean {near[0]!r}? " if near else ""
     return InputError(f"unknown {what} {name!r}: {hint}known are {', '.join(known)}")

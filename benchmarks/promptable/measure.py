@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float
 
 from benchmarks.promptable import training, world
-from dtvg_jax.inference import split_decoding, stored_prompts
+from dtvg_jax.inference import ranking, split_decoding, stored_prompts
 from dtvg_jax.methods import initial_prompt
 from dtvg_jax.methods.row_prompts import Prompts
 from dtvg_jax.models.backbone import Backbone
@@ -131,15 +131,14 @@ def _untrained(work: Work) -> Found:
     ]
     setup = split_decoding.Setup(work.backbone, placement.make(), training.ROWS_AT_ONCE)
     values = split_decoding.rank(
-        split_decoding.make_rank(work.backbone),
+        ranking.make_rank(work.backbone),
         setup,
         Prompts(np.stack(list(p_init.values()))),
         pairs,
         [labels[pair.table.name] for pair in pairs],
     )
     for pair, likelihoods in zip(pairs, values, strict=True):
-        texts = labels[pair.table.name]
-        answers = [texts[best] for best in np.argmax(likelihoods, axis=1)]
+        answers = ranking.likeliest(labels[pair.table.name], likelihoods)
         score = training.primary_score(pair.table, answers)
         found[pair.table.name].setdefault("untrained_ranked", []).append(score)
     return found

@@ -6,8 +6,9 @@ from absl import flags
 
 from dtvg_jax.cli import host_settings
 
-# As in formats.load, which loads JAX: flags are read before that.
+# As in formats.load and inference.ranking, which load JAX: flags are read before that.
 DTYPES = ("float32", "bfloat16")
+SCORINGS = ("greedy", "rank")
 
 
 class ModelFlags(NamedTuple):
@@ -37,4 +38,11 @@ def define(known: flags.FlagValues) -> ModelFlags:
             "Folder for compiled programs, token tables and generated data.",
             known,
         ),
+    )
+
+
+def define_scoring(known: flags.FlagValues) -> flags.FlagHolder[str]:
+    """Adds the flag that says how rows are answered."""
+    return flags.DEFINE_enum(
+        "scoring", "greedy", SCORINGS, "Decode greedily, or rank the labels.", known
     )

@@ -39,14 +39,7 @@ def form(task: str, label_style: str, tasks_module: str) -> Form:
 
     Raises InputError where its rows cannot be sent as fields of a line.
     """
-    info = catalogue.known().get(task)
-    if task in catalogue.mixtures():
-        raise InputError(f'{task} is a mixture: name the line\'s own "task"')
-    if info is None and tasks_module == catalogue.ALL:
-        raise InputError(
-            f'{task} is a task of your own: give "inputs", the text, or name its '
-            "module by --tasks_module"
-        )
+    info = _info(task, tasks_module, 'give "inputs", the text, or name')
     opened = (
         source.open_task(task, tasks_module, None)
         if info is None
@@ -65,6 +58,31 @@ def form(task: str, label_style: str, tasks_module: str) -> Form:
             )
     others = {name: spec[name] for name in spec if name not in wanted}
     return Form(opened, task, {name: spec[name] for name in wanted}, others)
+
+
+@functools.cache
+def labels(task: str, label_style: str, tasks_module: str) -> tuple[str, ...] | None:
+    """Gives the labels of a task, None where answers are free; data are not needed.
+
+    Raises InputError where the task is not known.
+    """
+    info = _info(task, tasks_module, "name")
+    if info is not None:
+        return catalogue.scoring(info, label_style).labels
+    described = source.described(source.open_task(task, tasks_module, None))
+    return described.labels if described else None
+
+
+def _info(task: str, tasks_module: str, instead: str) -> catalogue.TaskInfo | None:
+    """Finds a task in the catalogue; None where it is of `tasks_module`."""
+    if task in catalogue.mixtures():
+        raise InputError(f'{task} is a mixture: name the line\'s own "task"')
+    info = catalogue.known().get(task)
+    if info is None and tasks_module == catalogue.ALL:
+        raise InputError(
+            f"{task} is a task of your own: {instead} its module by --tasks_module"
+        )
+    return info
 
 
 def row(of: Form, given: JsonObject) -> Row:

@@ -11,7 +11,8 @@ from jaxtyping import Array, Int
 from dtvg_jax.data import catalogue, source, tokenise
 from dtvg_jax.data.buckets import bucket
 from dtvg_jax.errors import InputError
-from dtvg_jax.inference import decoding, request_lines
+from dtvg_jax.inference import decoding, ranking, request_lines
+from dtvg_jax.inference.ranking import Rank, Scoring
 from dtvg_jax.methods.row_prompts import RowPrompt
 from dtvg_jax.models.backbone import Backbone
 from dtvg_jax.shapes import Params
@@ -36,6 +37,7 @@ class PredictSettings(NamedTuple):
         those that the prompt was learned with.
     tasks_module: registers the tasks that are not in the catalogue.
     raw: texts are taken as they are, a Llama's without " Label : ".
+    scoring: decode, or compare the labels of a line's task.
     """
 
     prompt: str | None = None
@@ -46,6 +48,7 @@ class PredictSettings(NamedTuple):
     batch_size: int = 32
     tasks_module: str = catalogue.ALL
     raw: bool = False
+    scoring: Scoring = Scoring.GREEDY
 
 
 class Answered(TypedDict, total=False):
@@ -71,6 +74,7 @@ class _Model(NamedTuple):
     looking: dict[str | None, RowPrompt]  # of `prompts` those that look at rows
     lengths: dict[str | None, Lengths]
     answer: Answer
+    rank: Rank
     settings: PredictSettings
 
 
@@ -85,6 +89,7 @@ def predict(
     Yields an answer per line, in order. Raises InputError for a store that is empty or
     holds prompts that cannot be batched, and for a module that cannot be imported.
     """
+    ranking.check_scoring(settings.scoring)
     if settings.tasks_module != catalogue.ALL:
         catalogue.check_module(settings.tasks_module)
         source.import_tasks(settings.tasks_module)
@@ -113,6 +118,7 @@ def predict(
         {name: one for name, one in looking.items() if one is not None},
         {name: _lengths(found[name] if name else None, settings) for name in prompts},
         _make_answer(backbone),
+        ranking.make_rank(backbone),
         settings,
     )
     defaults = request_lines.Defaults(
@@ -121,6 +127,7 @@ def predict(
         frozenset(found),
         style,
         settings.tasks_module,
+        settings.scoring,
     )
     yield from _answers(model, lines, defaults)
 
@@ -175,14 +182,13 @@ def _run(model: _Model, good: Sequence[request_lines.Request]) -> list[Answered]
     nothing = "the text has no tokens, so there is nothing to answer"
     answers = [_refusal(request.line, nothing) for request in good]
     for mine in _batched(model, ids, good):
-        found = _batch(model, [ids[i] for i in mine], [good[i].entry for i in mine])
-        texts = model.backbone.vocabulary.decode(found.tokens.tolist())
-        for i, text, score in zip(mine, texts, found.scores, strict=True):
+        found = _batch(model, [ids[i] for i in mine], [good[i] for i in mine])
+        for i, (text, score) in zip(mine, found, strict=True):
             answers[i] = {
                 "line": good[i].line,
                 "task": good[i].task,
                 "prompt": good[i].entry,
-                "prediction": text.strip(),
+                "prediction": text,
                 "score": round(float(score), 4),
             }
             if truncated[i]:
@@ -225,15 +231,15 @@ def _batched(
 ) -> Iterator[list[int]]:
     """Groups the places of rows that have tokens, of like length, into batches.
 
-    Answers of a batch may be equally long. A decoder-only model's rows of a batch share
-    a prompt, whose keys and values are then computed once; so do rows whose prompts are
-    made of them.
+    Answers of a batch may be equally long, and are of the same labels. A decoder-only
+    model's rows of a batch share a prompt, whose keys and values are then computed
+    once; so do rows whose prompts are made of them.
     """
 
-    def shared(i: int) -> tuple[int, str]:
+    def shared(i: int) -> tuple[int, str, tuple[str, ...]]:
         entry = good[i].entry
         apart = model.backbone.decoder_only or entry in model.looking
-        return model.lengths[entry][1], (entry or "") if apart else ""
+        return model.lengths[entry][1], (entry or "") if apart else "", good[i].labels
 
     size = model.settings.batch_size
     order = sorted(
@@ -245,9 +251,13 @@ def _batched(
 
 
 def _batch(
-    model: _Model, ids: list[list[int]], entries: list[str | None]
-) -> decoding.Decoded:
-    """Answers a batch; its shape is one of few, so that few programs are compiled."""
+    model: _Model, ids: list[list[int]], requests: Sequence[request_lines.Request]
+) -> Iterator[tuple[str, float]]:
+    """Answers a batch; its shape is one of few, so that few programs are compiled.
+
+    Gives each answer with its log-probability.
+    """
+    entries = [request.entry for request in requests]
     longest = max(len(row) for row in ids)
     bound = max(model.lengths[entry][0] for entry in entries)
     length = bucket(longest, bound)
@@ -261,10 +271,16 @@ def _batch(
     if not (model.backbone.decoder_only or first in model.looking):
         filled = [*entries, *entries[:1] * (count - len(entries))]
         prompt = np.stack([model.prompts[entry] for entry in filled])
-    answers, place = model.lengths[entries[0]][1], model.placement
-    prompt, rows = place.put_whole(prompt), place.put_rows(inputs)
-    found = place.fetch(model.answer(model.backbone.params, prompt, rows, answers))
-    return decoding.Decoded(*(values[: len(ids)] for values in found))
+    place = model.placement
+    given = model.backbone.params, place.put_whole(prompt), place.put_rows(inputs)
+    if labels := requests[0].labels:
+        targets = ranking.label_ids(model.backbone.vocabulary, [labels])
+        targets = place.put_rows(np.repeat(targets, count, axis=0))
+        scores = place.fetch(model.rank(*given, targets))[: len(ids)]
+        return zip(ranking.likeliest(labels, scores), scores.max(axis=1), strict=True)
+    found = place.fetch(model.answer(*given, model.lengths[first][1]))
+    texts = model.backbone.vocabulary.decode(found.tokens[: len(ids)].tolist())
+    return zip(map(str.strip, texts), found.scores[: len(ids)], strict=True)
 
 
 def _make_answer(backbone: Backbone) -> Answer:

@@ -8,6 +8,8 @@ from dtvg_jax import files
 from dtvg_jax.data import catalogue, raw_rows
 from dtvg_jax.errors import InputError, shown
 from dtvg_jax.files import JsonObject
+from dtvg_jax.inference import ranking
+from dtvg_jax.inference.ranking import Scoring
 from dtvg_jax.store import entries
 
 LONGEST = 2**20  # bytes of a line; all but its first tokens would be truncated
@@ -21,6 +23,7 @@ class Request(NamedTuple):
     task: str | None = None
     text: str | None = None  # the whole input
     row: raw_rows.Row | None = None  # to be formatted by the task
+    labels: tuple[str, ...] = ()  # one of which is the answer; none: it is decoded
     error: str | None = None
 
 
@@ -32,6 +35,7 @@ class Defaults(NamedTuple):
     known: frozenset[str]  # all entries
     label_style: str
     tasks_module: str = catalogue.ALL  # registers tasks that the catalogue lacks
+    scoring: Scoring = Scoring.GREEDY
 
 
 def split(file: io.BufferedIOBase) -> Iterator[bytes]:
@@ -47,7 +51,8 @@ def split(file: io.BufferedIOBase) -> Iterator[bytes]:
 def parse(number: int, line: bytes, defaults: Defaults) -> Request:
     """Reads a line: a JSON object, or else plain text that is the input itself."""
     try:
-        return _parse(number, _decode(line), defaults)
+        request = _parse(number, _decode(line), defaults)
+        return request._replace(labels=_labels(request, defaults))
     except InputError as error:
         return Request(number, error=str(error))
 
@@ -83,6 +88,18 @@ def _parse(number: int, text: str, defaults: Defaults) -> Request:
         raise InputError('the line has neither "task" nor "inputs"')
     form = raw_rows.form(task, defaults.label_style, defaults.tasks_module)
     return Request(number, entry, task, None, raw_rows.row(form, given))
+
+
+def _labels(request: Request, defaults: Defaults) -> tuple[str, ...]:
+    """Gives the labels that are ranked: those of the line's task or of its prompt's."""
+    if defaults.scoring == Scoring.GREEDY:
+        return ()
+    of_entry = entries.parse(request.entry).task if request.entry else None
+    task = request.task or of_entry
+    if task is None:
+        raise InputError('the line names no "task", whose labels could be ranked')
+    found = raw_rows.labels(task, defaults.label_style, defaults.tasks_module)
+    return ranking.checked(task, found)
 
 
 def _object(text: str) -> JsonObject | None:

@@ -1,26 +1,25 @@
-"""Prompts on splits: greedy answers of many (prompt, split) pairs, rows pooled."""
+"""Prompts on splits: answers of many (prompt, split) pairs, rows pooled."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, cast
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
 from dtvg_jax.data import batches
 from dtvg_jax.data.token_table import TokenTable
-from dtvg_jax.inference import blocks, decoding
+from dtvg_jax.inference import blocks, decoding, ranking
 from dtvg_jax.inference.blocks import Block
 from dtvg_jax.inference.decoding import Prompt
+from dtvg_jax.inference.ranking import Rank
 from dtvg_jax.methods.row_prompts import Prompts
 from dtvg_jax.models import sharding
-from dtvg_jax.models.backbone import Backbone, token_log_probabilities
+from dtvg_jax.models.backbone import Backbone
 from dtvg_jax.shapes import Params
 from dtvg_jax.training.placement import Placement
 
 Decode = Callable[[Params, Prompt, Array, int], Array]
-Rank = Callable[[Params, Prompt, Array, Array], Array]
 Call = Callable[[Prompt, Array, np.ndarray], Array]
 
 
@@ -58,27 +57,6 @@ def make_decode(backbone: Backbone) -> Decode:
     return jax.jit(decode, static_argnums=3)
 
 
-def make_rank(backbone: Backbone) -> Rank:
-    """Builds rank(params, prompt, inputs [B, T], labels [B, C, L]) -> [B, C].
-
-    It gives log p of each label: the sum over its tokens and the end. A label that is
-    all padding gets -inf.
-    """
-
-    def one(
-        params: Params,
-        prompt: Prompt,
-        inputs: Int[Array, "B T"],
-        targets: Int[Array, "B L"],
-    ) -> Float[Array, " B"]:
-        before = decoding.before_rows(params, prompt, inputs)
-        logits = backbone.logits(params, before, inputs, targets, None)
-        total = jnp.sum(token_log_probabilities(logits, targets), axis=-1)
-        return jnp.where(jnp.any(targets >= 0, axis=-1), total, -jnp.inf)
-
-    return jax.jit(jax.vmap(one, in_axes=(None, None, None, 1), out_axes=1))
-
-
 def predict(
     decode: Decode, setup: Setup, prompts: Prompts, pairs: Sequence[Pair]
 ) -> list[list[str]]:
@@ -104,7 +82,7 @@ def rank(
 
     log p(label) of the tokens with the end; the largest is the model's choice.
     """
-    ids = _label_ids(setup, labels)
+    ids = ranking.label_ids(setup.backbone.vocabulary, labels)
 
     def call(prompt: Prompt, inputs: Array, numbers: np.ndarray) -> Array:
         targets = setup.placement.put_rows(ids[numbers])
@@ -114,23 +92,6 @@ def rank(
     return [
         scores[:, : len(texts)] for scores, texts in zip(found, labels, strict=True)
     ]
-
-
-def _label_ids(
-    setup: Setup, labels: Sequence[Sequence[str]]
-) -> Int[np.ndarray, "pairs C L"]:
-    vocabulary = setup.backbone.vocabulary
-    tokens = [
-        [[*row, vocabulary.eos_id] for row in vocabulary.encode(list(texts))]
-        for texts in labels
-    ]
-    longest = max(len(row) for rows in tokens for row in rows)
-    shape = (len(labels), max(map(len, labels)), longest)
-    ids = np.full(shape, batches.PADDING, np.int32)
-    for pair, rows in enumerate(tokens):
-        for c, row in enumerate(rows):
-            ids[pair, c, : len(row)] = row
-    return ids
 
 
 def _over_blocks(

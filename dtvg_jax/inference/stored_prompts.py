@@ -1,13 +1,10 @@
 """Stored prompts tested on task splits: many prompts and tasks in one program."""
 
 import dataclasses
-import enum
 import itertools
 import os
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
-
-import numpy as np
 
 from dtvg_jax import files
 from dtvg_jax.data import (
@@ -20,7 +17,8 @@ from dtvg_jax.data import (
 )
 from dtvg_jax.data.token_table import TokenTable
 from dtvg_jax.errors import InputError, check_field_types, refuse_repeats, shown
-from dtvg_jax.inference import predictions, split_decoding
+from dtvg_jax.inference import predictions, ranking, split_decoding
+from dtvg_jax.inference.ranking import Scoring
 from dtvg_jax.inference.split_decoding import Pair, Setup
 from dtvg_jax.models.backbone import Backbone, Vocabulary
 from dtvg_jax.store import entries
@@ -29,13 +27,6 @@ from dtvg_jax.store.prompt_store import PromptStore
 from dtvg_jax.training import hosts, placement
 
 MADE_BY = "dtvg_jax.evaluate"
-
-
-class Scoring(enum.StrEnum):
-    """How a row is answered: by decoding, or by comparing the task's labels."""
-
-    GREEDY = "greedy"
-    RANK = "rank"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,6 +59,7 @@ class EvaluateSettings:
 
     def __post_init__(self) -> None:
         check_field_types(self)
+        ranking.check_scoring(self.scoring)
         for name in ("prompts", "tasks"):
             refuse_repeats(name, getattr(self, name))
 
@@ -191,12 +183,9 @@ def answer(
         decode = split_decoding.make_decode(setup.backbone)
         return split_decoding.predict(decode, setup, prompts, pairs)
     labels = [label_texts(pair.table, setup.backbone.vocabulary) for pair in pairs]
-    ranker = split_decoding.make_rank(setup.backbone)
+    ranker = ranking.make_rank(setup.backbone)
     scores = split_decoding.rank(ranker, setup, prompts, pairs, labels)
-    return [
-        [texts[best] for best in np.argmax(values, axis=1)]
-        for texts, values in zip(labels, scores, strict=True)
-    ]
+    return list(map(ranking.likeliest, labels, scores))
 
 
 def label_texts(table: TokenTable, vocabulary: Vocabulary) -> tuple[str, ...]:
@@ -204,14 +193,7 @@ def label_texts(table: TokenTable, vocabulary: Vocabulary) -> tuple[str, ...]:
 
     Raises InputError where answers are free, and for a target that is no label.
     """
-    labels = table.scoring.labels
-    if labels is None:
-        described = ", or describe its labels (docs/own_task.md)"
-        raise InputError(
-            f"the answers of {table.name} are no fixed labels, so they cannot be "
-            "ranked: use --scoring=greedy"
-            f"{'' if table.name in catalogue.known() else described}"
-        )
+    labels = ranking.checked(table.name, table.scoring.labels)
     rows = [tokenise.TextRow("", label, None) for label in labels]
     known = tokenise.tokenise(rows, vocabulary, table.lengths).targets
     bounds = itertools.pairwise(table.target_offsets)

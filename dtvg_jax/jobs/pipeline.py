@@ -159,9 +159,8 @@ def _begin(
 def _run(work: _Work) -> Results:
     """Learns and measures what is missing, and gathers all that was measured."""
     job, programs = work.job, plan.programs(work.job, work.taken)
-    first = [
-        _test(work, one, _learn(work, one, ())) for one in programs if one.stage == 1
-    ]
+    stage1 = [(one, _learn(work, one, ())) for one in programs if one.stage == 1]
+    first = [_test(work, one, found) for one, found in stage1]
     compared = _compare_sources(work)
     singles = compared.single_source
     # A search compares programs, so all of stage 2 is learned before any is tested.
@@ -186,6 +185,12 @@ def _run(work: _Work) -> Results:
         log_digest=metrics_log.digest(work.folder),
         ceilings=ceilings,
         trials=trials,
+        mixtures=[
+            testing.mixture_row(metadata)
+            for _, found in stage1
+            for run, metadata in found.items()
+            if run.task == job.mixture
+        ],
     )
 
 
@@ -249,8 +254,12 @@ def _test(
     learned: Mapping[Run, Metadata],
     left_out: Collection[Run] = (),
 ) -> Tested:
-    """Tests the stored prompts of a program, but for those that are left out."""
-    runs = [run for run in learned if run not in left_out]
+    """Tests the stored prompts of a program, but for those that are left out.
+
+    The prompt of the job's mixture is there to start from, and not tested.
+    """
+    mixture = work.job.mixture
+    runs = [run for run in learned if run not in left_out and run.task != mixture]
     prompts = _digests(learned.values())
     found = measurements.read(work.folder, program.name, Tested, prompts)
     measured = found or Tested([], {})

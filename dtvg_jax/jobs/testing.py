@@ -16,9 +16,14 @@ from dtvg_jax.jobs.job import Job
 from dtvg_jax.jobs.token_tables import Tables
 from dtvg_jax.methods.row_prompts import Prompts
 from dtvg_jax.report import health
-from dtvg_jax.report.records import ResultRow, SimilarityMatrix, SingleSource
+from dtvg_jax.report.records import (
+    MixtureRow,
+    ResultRow,
+    SimilarityMatrix,
+    SingleSource,
+)
 from dtvg_jax.store import entries
-from dtvg_jax.store.entries import Entry
+from dtvg_jax.store.entries import Entry, Metadata
 from dtvg_jax.training.loop import Scores
 from dtvg_jax.training.runs import Run
 
@@ -67,15 +72,7 @@ def test(
     folder: files.Path,
     sources: Sequence[str],
 ) -> list[ResultRow]:
-    """Tests stored prompts on the test split; writes predictions, returns rows.
-
-    Prompts of mixtures are there to start from, and not tested.
-    """
-    tested = [evaluator.parts(run.task) == [run.task] for run in runs]
-    runs = list(itertools.compress(runs, tested))
-    learned = list(itertools.compress(learned, tested))
-    if not runs:
-        return []
+    """Tests stored prompts on the test split; writes predictions, returns rows."""
     prompts = entries.prompts_of(learned)
     tables = [evaluator.tables[run.task, "test"] for run in runs]
     pairs = [Pair(k, table) for k, table in enumerate(tables)]
@@ -121,6 +118,19 @@ def _row(
         predictions=file,
         only_answer=health.only_answer(answers, table.golds),
         growth=health.growth(entry.arrays["prompt"], entry.arrays["tpv"]),
+    )
+
+
+def mixture_row(learned: Metadata) -> MixtureRow:
+    """Says how the prompt of a mixture validated."""
+    return MixtureRow(
+        mixture=learned.task,
+        seed=learned.seed,
+        best_step=learned.step or 0,
+        validation=learned.metrics,
+        failed=learned.failed,
+        entry=f"store/{learned.name}",
+        prompt_digest=learned.prompt_digest,
     )
 
 

@@ -1,8 +1,11 @@
 """The target stage of multitask prompt tuning (arXiv 2303.02861).
 
 The prompt is a shared one times a rank-one matrix of the task, number by number. MPT
-learns the shared prompt of all sources together, by distillation; here it begins as the
-mean of the sources' prompts.
+learns the shared prompt in a stage of its own: on the rows of all sources together,
+with factors for each source, and with the sources' own prompts as teachers. Here it
+begins as the mean of the sources' prompts ("mpt"), or as the prompt of the job's
+mixture ("mpt_mixture"), which is learned on the rows of all its tasks together, but
+without factors and teachers.
 """
 
 import dataclasses
@@ -47,12 +50,7 @@ class Mpt(Method):
         count = jnp.sum(context.available)
         summed = jnp.einsum("s,sph->ph", context.available * 1.0, context.sources)
         shared = context.p_init + summed / jnp.maximum(count, 1)
-        length, width = shared.shape
-        return {
-            "prompt": jnp.where(count > 0, shared, context.start),
-            "row_factor": jnp.ones(length, shared.dtype),
-            "width_factor": jnp.ones(width, shared.dtype),
-        }, ()
+        return _begun(jnp.where(count > 0, shared, context.start)), ()
 
     def prompt(
         self,
@@ -67,4 +65,30 @@ class Mpt(Method):
         return trainables["prompt"] * factors, method_state, {}
 
 
-METHODS = [Mpt()]
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MptMixture(Mpt):
+    """Takes the lane's start, the prompt of the job's mixture, for the shared one."""
+
+    start: Start = dataclasses.field(default=Start.MIXTURE, metadata=PER_LANE)
+
+    called = "mpt_mixture"
+    about = (
+        "one prompt learned on a mixture of tasks, times rank-one factors of the task"
+    )
+    merges_sources = False
+
+    def init(self, context: Context) -> tuple[Trainables, tuple[()]]:
+        """Starts with factors of one."""
+        return _begun(context.start), ()
+
+
+def _begun(shared: Float[Array, "P H"]) -> Trainables:
+    length, width = shared.shape
+    return {
+        "prompt": shared,
+        "row_factor": jnp.ones(length, shared.dtype),
+        "width_factor": jnp.ones(width, shared.dtype),
+    }
+
+
+METHODS = [Mpt(), MptMixture()]

@@ -14,6 +14,7 @@ from dtvg_jax.report.tables import (
     ceiling_table,
     group_table,
     method_table,
+    mixture_table,
     numeric_columns,
     search_table,
     source_table,
@@ -112,8 +113,8 @@ def _ceilings(report: Report) -> list[str | Table]:
 
 
 def _sources(report: Report) -> list[Table]:
-    table = source_table(report)
-    return [table] if table.rows else []
+    tables = (source_table(report), mixture_table(report))
+    return [table for table in tables if table.rows]
 
 
 def _groups(report: Report) -> list[str | Table]:

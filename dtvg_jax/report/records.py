@@ -150,6 +150,23 @@ class Ceiling:
 
 
 @dataclasses.dataclass(frozen=True)
+class MixtureRow:
+    """The prompt that stage 1 learned on a mixture of tasks.
+
+    `validation` has the score of each task and their "mean", of `best_step`. `failed`
+    says why training ended early.
+    """
+
+    mixture: str
+    seed: int
+    best_step: int
+    validation: Scores
+    failed: str | None
+    entry: str
+    prompt_digest: str
+
+
+@dataclasses.dataclass(frozen=True)
 class SimilarityMatrix:
     """Cosines of the mean rows of task prompt vectors, [tasks, tasks]."""
 
@@ -172,6 +189,7 @@ class Results:
     log_digest: str
     ceilings: Sequence[Ceiling] = ()
     trials: Sequence[TrialRow] = ()
+    mixtures: Sequence[MixtureRow] = ()
     format: int = FORMAT
 
 

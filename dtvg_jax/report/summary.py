@@ -202,6 +202,11 @@ def failures(results: Results) -> list[Failure]:
         for row in results.rows
         if row.failed
     ]
+    failed += [
+        Failure(1, row.mixture, BASELINE, row.seed, row.failed)
+        for row in results.mixtures
+        if row.failed
+    ]
     present = {(_cell(row), row.seed) for row in results.rows}
     missing = [
         Failure(cell.stage, cell.task, cell.method, seed, "no result")

@@ -70,6 +70,16 @@ _TARGETS = {
 
 _SOURCES = {"source": "the task whose prompt was learned in stage 1.", **_SCORES}
 
+_MIXTURE = {
+    "mixture": "the tasks on whose rows, mixed, one prompt was learned in stage 1.",
+    "task": "each of them, and their mean.",
+    "validation": "mean over seeds of the score on the task's validation split, at the "
+    "step with the best mean of tasks; failed prompts are left out.",
+    "sd": _SCORES["sd"],
+    "seeds": _SCORES["seeds"],
+    "own prompt": "the same of the prompt that stage 1 learned on the task alone.",
+}
+
 _USEFUL = {
     **_TARGET,
     "method": _METHODS["method"],
@@ -156,6 +166,22 @@ def source_table(report: Report) -> Table:
     table = [row for row in report.summary.table if row.role == "source"]
     rows = [[row.task, *_scores(row)] for row in table]
     return _with_problems(report, Table(_SOURCES, rows), table)
+
+
+def mixture_table(report: Report) -> Table:
+    """Lays out how prompts of mixtures validate, beside the tasks' own prompts."""
+    own: dict[str, list[float]] = {}
+    for row in report.results.rows:
+        if row.stage == 1 and not row.failed:
+            own.setdefault(row.task, []).append(row.validation["mean"])
+    learned = [row for row in report.results.mixtures if not row.failed]
+    rows = []
+    for task in learned[0].validation if learned else ():
+        mean, sd = spread([row.validation[task] for row in learned])
+        alone = spread(own[task]).mean if task in own else None
+        shown = [number(mean), number(sd), str(len(learned)), number(alone)]
+        rows.append([learned[0].mixture, task, *shown])
+    return Table(_MIXTURE, rows)
 
 
 def method_table(report: Report) -> Table:

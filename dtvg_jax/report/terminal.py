@@ -11,6 +11,7 @@ from dtvg_jax.report.records import Report
 from dtvg_jax.report.tables import (
     Table,
     method_table,
+    mixture_table,
     numeric_columns,
     search_table,
     source_table,
@@ -27,6 +28,7 @@ def print_table(
         console = Console(highlight=False)
     for title, table in (
         ("Sources", source_table(report)),
+        ("Mixture, validation", mixture_table(report)),
         ("Search, validation; * chosen", search_table(report.summary.settings)),
         ("Targets", target_table(report)),
         ("Methods, all targets", method_table(report)),

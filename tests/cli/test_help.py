@@ -11,9 +11,9 @@ import pytest
 from absl import flags
 
 from dtvg_jax.cli import command, model_flags
-from dtvg_jax.cli.commands import convert, evaluate
+from dtvg_jax.cli.commands import convert
 from dtvg_jax.formats import load
-from dtvg_jax.inference import stored_prompts
+from dtvg_jax.inference import ranking
 from dtvg_jax.store import import_export
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -38,8 +38,7 @@ def test_choices_of_flags_are_those_of_the_library():
     assert model_flags.DTYPES == load.DTYPES
     assert convert.FORMATS == import_export.FORMATS
     assert convert.BACKBONE_FORMATS == import_export.BACKBONE_FORMATS
-    parser = evaluate.SCORING._flagvalues["scoring"].parser
-    assert parser.enum_values == list(stored_prompts.Scoring)
+    assert model_flags.SCORINGS == tuple(ranking.Scoring)
 
 
 def test_help_tells_types_and_defaults():

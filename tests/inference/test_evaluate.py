@@ -1,6 +1,7 @@
 """Stored prompts on splits: one program for many, two ways to answer, the command."""
 
 import dataclasses
+import itertools
 import json
 import os
 import socket
@@ -15,10 +16,16 @@ import pytest
 from dtvg_jax.data import catalogue, prepared, token_table, tokenise
 from dtvg_jax.errors import InputError
 from dtvg_jax.formats.load import load_backbone
-from dtvg_jax.inference import stored_prompts
+from dtvg_jax.inference import (
+    predict_lines,
+    ranking,
+    split_decoding,
+    stored_prompts,
+)
+from dtvg_jax.inference.ranking import Scoring
 from dtvg_jax.inference.split_decoding import Setup
-from dtvg_jax.inference.stored_prompts import Scoring
 from dtvg_jax.models.backbone import token_loss
+from dtvg_jax.store import entries as store_entries
 from dtvg_jax.store import prompt_store
 from dtvg_jax.store.entries import Metadata
 from dtvg_jax.training import placement
@@ -106,6 +113,39 @@ def test_ranking_takes_the_label_of_least_loss(prompts, tables, backbone):
             )
             losses.append(float(token_loss(logits, targets)))
         assert given[row] == str(int(np.argmin(losses)))
+
+
+def test_lines_are_ranked_as_splits_are(prompts, tables, backbone):
+    """`predict` gives the labels of `evaluate`, and their likelihoods."""
+    found, rows = entries(prompts), 6
+    few = {task: token_table.head(tables[task], rows) for task in TASKS}
+    trials = [stored_prompts.Trial(f"{task}/dtvg-seed0", task) for task in TASKS]
+    expected = answer(trials, found, few, backbone, Scoring.RANK)
+    likelihoods = split_decoding.rank(
+        ranking.make_rank(backbone),
+        Setup(backbone, placement.make(), 8),
+        store_entries.prompts_of([found[trial.entry] for trial in trials]),
+        [split_decoding.Pair(k, few[task]) for k, task in enumerate(TASKS)],
+        [stored_prompts.label_texts(few[task], backbone.vocabulary) for task in TASKS],
+    )
+    texts = []
+    for table in few.values():
+        bounds = itertools.pairwise(table.input_offsets)
+        ids = [table.inputs[first:last].tolist() for first, last in bounds]
+        texts.append(backbone.vocabulary.decode(ids))
+    lines = [
+        json.dumps({"task": task, "inputs": texts[k][row]}).encode()
+        for row in range(rows)
+        for k, task in enumerate(TASKS)
+    ]
+    settings = predict_lines.PredictSettings(scoring=Scoring.RANK, batch_size=4)
+    given = list(predict_lines.predict(backbone, prompts, lines, settings))
+    for k in range(len(TASKS)):
+        mine = given[k :: len(TASKS)]
+        assert [one["prediction"] for one in mine] == expected[k]
+        scores = [one["score"] for one in mine]
+        np.testing.assert_allclose(scores, likelihoods[k].max(axis=1), atol=1e-3)
+    assert len({one["prediction"] for one in given}) > 1
 
 
 def test_a_prompt_of_a_mixture_goes_with_all_its_tasks(prompts):

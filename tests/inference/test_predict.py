@@ -19,7 +19,8 @@ from dtvg_jax.cli.commands import predict as predict_command
 from dtvg_jax.data import tokenise
 from dtvg_jax.errors import InputError
 from dtvg_jax.formats.load import load_backbone
-from dtvg_jax.inference import predict_lines, request_lines
+from dtvg_jax.inference import predict_lines, request_lines, stored_prompts
+from dtvg_jax.inference.ranking import Scoring
 from dtvg_jax.methods import attempt, row_prompts
 from dtvg_jax.methods.row_prompts import RowPrompt
 from dtvg_jax.store import entries, prompt_store
@@ -131,6 +132,60 @@ def test_a_bad_line_is_an_error_of_its_own(line, said):
     error = request_lines.parse(2, line, DEFAULTS).error
     assert error is not None and error.startswith(said)
     assert error == said or said.startswith("unknown task")
+
+
+@pytest.mark.parametrize(
+    ("line", "style", "found"),
+    [
+        (b'{"task": "sst2", "sentence": "x"}', "digits", ("0", "1")),
+        (b'{"task": "sst2", "sentence": "x"}', "words", ("negative", "positive")),
+        (b'{"prompt": "mrpc/stage1-seed0", "inputs": "x"}', "digits", ("0", "1")),
+        (
+            b'{"task": "mnli", "prompt": "mrpc/stage1-seed0", "inputs": "x"}',
+            "digits",
+            ("0", "1", "2"),
+        ),
+        (
+            b'{"task": "squad", "prompt": "mrpc/stage1-seed0", "inputs": "x"}',
+            "digits",
+            "the answers of squad are no fixed labels, so they cannot be ranked: use "
+            "--scoring=greedy",
+        ),
+        (
+            b'{"task": "own", "inputs": "x"}',
+            "digits",
+            "own is a task of your own: name its module by --tasks_module",
+        ),
+        (
+            b'{"prompt": "dtvg_sources/stage1-seed0", "inputs": "x"}',
+            "digits",
+            'dtvg_sources is a mixture: name the line\'s own "task"',
+        ),
+    ],
+)
+def test_labels_that_a_line_ranks(line, style, found):
+    known = frozenset([*STORED, "dtvg_sources/stage1-seed0"])
+    defaults = DEFAULTS._replace(scoring=Scoring.RANK, label_style=style, known=known)
+    request = request_lines.parse(1, line, defaults)
+    assert found in (request.error, request.labels)
+
+
+def test_plain_lines_rank_the_labels_of_the_prompts_task():
+    defaults = DEFAULTS._replace(scoring=Scoring.RANK, entry="mrpc/stage1-seed0")
+    assert request_lines.parse(1, b"plain words", defaults).labels == ("0", "1")
+    bare = request_lines.Defaults(None, {}, frozenset(), "digits", scoring=Scoring.RANK)
+    assert request_lines.parse(1, b"plain words", bare).error == (
+        'the line names no "task", whose labels could be ranked'
+    )
+
+
+def test_a_scoring_that_is_none_is_a_sentence():
+    said = "unknown scoring 'ranks': did you mean 'rank'"
+    settings = predict_lines.PredictSettings(scoring="ranks")  # pyright: ignore
+    with pytest.raises(InputError, match=said):
+        next(predict_lines.predict(load_backbone("miniature"), None, [b"x"], settings))
+    with pytest.raises(InputError, match=said):
+        stored_prompts.EvaluateSettings(scoring="ranks")  # pyright: ignore
 
 
 def test_bad_lines_leave_the_others_alone(folder):

@@ -9,7 +9,7 @@ from own_task_rows import ANSWERS, DOC, REVIEWS
 
 import dtvg_jax as dtvg
 from dtvg_jax.data import catalogue, raw_rows
-from dtvg_jax.inference.stored_prompts import Scoring
+from dtvg_jax.inference.ranking import Scoring
 from tasks import task_info
 from tasks.miniature import datasets
 
@@ -100,8 +100,23 @@ def test_answers_by_name_are_those_of_the_job(folder, cache, tmp_path):
         cache_dir=str(cache), **common,
     )  # fmt: skip
     dtvg.evaluate(backbone, prompts, tmp_path / "ranked", asked)
-    found = answers(tmp_path / "ranked", ranked[0], "{0}-stage1-seed0-on-{0}.jsonl")
-    assert set(found) <= {"bad", "good"}
+    settings = settings._replace(scoring=Scoring.RANK)
+    for task, labels in (
+        ("by_name_reviews", {"bad", "good"}),
+        ("by_name_follows", {"yes", "no"}),
+        ("superglue-multirc", {"0", "1"}),
+    ):
+        tested = answers(tmp_path / "ranked", task, "{0}-stage1-seed0-on-{0}.jsonl")
+        given = list(
+            dtvg.predict(backbone, prompts, lines(task, folder / "data"), settings)
+        )
+        assert [one.get("prediction", one) for one in given] == tested
+        assert set(tested) <= labels
+    for task, said in (("squad", "greedy"), ("by_name_answers", "greedy, or describe")):
+        for one in dtvg.predict(
+            backbone, prompts, lines(task, folder / "data"), settings
+        ):
+            assert f"so they cannot be ranked: use --scoring={said}" in one["error"]
     asked = dtvg.EvaluateSettings(
         tasks=["by_name_answers"], scoring=Scoring.RANK, cache_dir=str(cache), **common
     )

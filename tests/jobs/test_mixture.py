@@ -162,6 +162,11 @@ def test_a_job_on_a_mixture_is_resumed_byte_for_byte(cache, tmp_path):
     assert set(entry.metadata.metrics) == {"e2e", "common_gen", "web_nlg", "mean"}
     assert np.abs(entry.arrays["tpv"]).max() > 0
     assert {row.task for row in report.results.rows} == {"mnli", "e2e"}
+    [mixed] = report.results.mixtures
+    assert (mixed.mixture, mixed.seed, mixed.failed) == ("dtvg_generation", 0, None)
+    assert mixed.validation == entry.metadata.metrics
+    assert mixed.prompt_digest == entry.metadata.prompt_digest
+    assert mixed.entry == f"store/{entry.metadata.name}"
     assert "combined_sources" in {row.method for row in report.results.rows}
     calls = 0
 

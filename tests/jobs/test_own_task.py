@@ -92,6 +92,7 @@ def test_lines_by_name_and_labels(folder, task, module, line, text, labels):
     form = raw_rows.form(task, "digits", module)
     assert raw_rows.inputs(form, [raw_rows.row(form, line)]) == [text]
     assert source.scoring(form.task).labels == labels
+    assert raw_rows.labels(task, "digits", module) == labels
     request = request_lines.parse(
         1,
         json.dumps({"task": task} | line).encode(),

@@ -61,9 +61,10 @@ def test_lanes_begin_where_their_method_says(method, failed, start):
     np.testing.assert_array_equal(begin(method, failed).start, [PROMPTS[start]])
 
 
-def test_a_lane_may_begin_at_the_prompt_of_a_mixture(monkeypatch):
+@pytest.mark.parametrize("method", ["combined_sources", "mpt_mixture"])
+def test_a_lane_may_begin_at_the_prompt_of_a_mixture(monkeypatch, method):
     monkeypatch.setitem(PROMPTS, "dtvg_sources", [[7.0, 8.0], [9.0, 0.0]])
-    one = dataclasses.replace(JOB, methods=["combined_sources"], mixture="dtvg_sources")
+    one = dataclasses.replace(JOB, methods=[method], mixture="dtvg_sources")
     program = plan.programs(one)[1]
     began = stage_inputs.second(one, {3: P_INIT}, program, read(), SINGLES)
     np.testing.assert_array_equal(began.start, [PROMPTS["dtvg_sources"]])

@@ -115,13 +115,15 @@ def test_dare_keeps_the_mean():
     assert np.all(np.abs(np.mean(draws, axis=0) - vectors.sum(axis=0)) < 5 * error)
 
 
-def test_mpt_is_a_shared_prompt_times_rank_one_factors():
+@pytest.mark.parametrize("method", [mpt.Mpt(), mpt.MptMixture()])
+def test_mpt_is_a_shared_prompt_times_rank_one_factors(method):
     """P o (u v^T): dP = g o u v^T, du = (g o P) v, dv = (g o P)^T u."""
     here = context()
-    trainables, value, _, _ = made(mpt.Mpt(), here)
-    shared = np.mean(
-        [np.asarray(here.p_init + here.sources[s]) for s in (0, 2, 3)], axis=0
-    )
+    trainables, value, _, _ = made(method, here)
+    sources = [np.asarray(here.p_init + here.sources[s]) for s in (0, 2, 3)]
+    shared = np.mean(sources, axis=0)
+    if method.name == "mpt_mixture":
+        shared = np.asarray(here.start)
     np.testing.assert_allclose(value, shared, rtol=1e-5, atol=1e-6)
     rng = np.random.default_rng(5)
     u, v = rng.normal(size=P).astype("f4"), rng.normal(size=H).astype("f4")
@@ -129,7 +131,7 @@ def test_mpt_is_a_shared_prompt_times_rank_one_factors():
     moved = trainables | {"row_factor": jnp.asarray(u), "width_factor": jnp.asarray(v)}
 
     def prompt(trainables):
-        return mpt.Mpt().prompt(trainables, (), here, jnp.array(0))[0]
+        return method.prompt(trainables, (), here, jnp.array(0))[0]
 
     value, pull = jax.vjp(prompt, moved)
     [gradients] = pull(jnp.asarray(g))
@@ -142,7 +144,7 @@ def test_mpt_is_a_shared_prompt_times_rank_one_factors():
     for name, gradient in expected.items():
         np.testing.assert_allclose(gradients[name], gradient, rtol=1e-4, atol=1e-5)
     rates = {"prompt": 0.2, "row_factor": 0.1, "width_factor": 0.1}
-    assert mpt.Mpt(factor_rate=0.5).rates(0.2) == rates
+    assert dataclasses.replace(method, factor_rate=0.5).rates(0.2) == rates
 
 
 def test_mpt_without_a_source_begins_at_the_start():
@@ -231,6 +233,7 @@ def test_a_setting_that_cannot_be_is_a_sentence(make, sentence):
         merges.Ties(),
         merges.Dare(),
         mpt.Mpt(),
+        mpt.MptMixture(),
         subset.Subset(only=["a"]),
         attempt.Attempt(),
     ],

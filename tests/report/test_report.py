@@ -69,6 +69,34 @@ def test_the_best_source_is_chosen_by_validation_and_shows_its_test_score(tmp_pa
     assert "| 50.00 | qnli 51.50 |" in text
 
 
+def test_prompts_of_a_mixture_stand_beside_the_tasks_own(tmp_path):
+    def mixed(seed: int, qnli: float, sst2: float, **other):
+        validation = {"qnli": qnli, "sst2": sst2, "mean": (qnli + sst2) / 2}
+        return {
+            "mixture": "dtvg_sources",
+            "seed": seed,
+            "best_step": 100,
+            "validation": validation,
+            "failed": None,
+            "entry": f"store/dtvg_sources/stage1-seed{seed}",
+            "prompt_digest": "0" * 64,
+        } | other
+
+    made = small()
+    made["mixtures"] = [mixed(0, 80.0, 70.0), mixed(1, 84.0, 71.0)]
+    _, text = written(tmp_path, made)
+    for line in (  # own prompts of qnli: 90 and 91
+        "| dtvg_sources | qnli | 82.00 | 2.83 | 2 | 90.50 |",
+        "| dtvg_sources | sst2 | 70.50 | 0.71 | 2 | - |",
+        "| dtvg_sources | mean | 76.25 | 1.77 | 2 | - |",
+    ):
+        assert line in text.splitlines()
+    made["mixtures"][1] |= {"failed": "not finite"}
+    _, text = written(tmp_path, made)
+    assert "| dtvg_sources | qnli | 80.00 | - | 1 | 90.50 |" in text
+    assert "- dtvg_sources, prompt_tuning, seed 1, stage 1: not finite" in text
+
+
 def test_a_failed_lane_is_named_and_not_in_the_mean(tmp_path):
     made = small()
     made["rows"][3] |= {"failed": "the loss was not finite at step 40"}  # mrpc dtvg 1

@@ -48,13 +48,7 @@ MATRIX = flags.DEFINE_bool("matrix", False, "Test every prompt on every task.", 
 SPLIT = flags.DEFINE_enum(
     "split", "test", ["train", "validation", "test"], "Which rows.", FLAGS
 )
-SCORING = flags.DEFINE_enum(
-    "scoring",
-    "greedy",
-    ["greedy", "rank"],  # as in stored_prompts.Scoring
-    "Decode greedily, or rank the labels.",
-    FLAGS,
-)
+SCORING = model_flags.define_scoring(FLAGS)
 ROWS = flags.DEFINE_integer(
     "rows", None, "Only the first rows of each split; all by default.", 1, None, FLAGS
 )
@@ -63,7 +57,7 @@ ROWS = flags.DEFINE_integer(
 def main(words: list[str], received: signals.Signals) -> None:
     """Reads the prompts, tests them, and prints the scores."""
     # After the flags, so that --help and a misspelt flag need not wait for JAX.
-    from dtvg_jax.inference import stored_prompts
+    from dtvg_jax.inference import ranking, stored_prompts
     from dtvg_jax.store.prompt_store import PromptStore
     from dtvg_jax.training import placement
 
@@ -74,7 +68,7 @@ def main(words: list[str], received: signals.Signals) -> None:
         tasks=TASKS.value,
         matrix=MATRIX.value,
         split=SPLIT.value,
-        scoring=stored_prompts.Scoring(SCORING.value),
+        scoring=ranking.Scoring(SCORING.value),
         rows=ROWS.value,
         batch_size=MODEL.batch_size.value,
         data_dir=DATA_DIR.value,

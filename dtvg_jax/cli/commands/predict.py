@@ -4,7 +4,8 @@ Answers lines with stored prompts. A line is a JSON object with the fields of it
 such as {"task": "sst2", "sentence": "a good film"}, or with "inputs", the whole text;
 or it is plain text. --tasks_module names the module of tasks of your own. "prompt"
 names an entry of the store; otherwise --prompt does, or it is the entry of the task
-with --method and --seed. Answers are JSON lines, in order; a faulty line is answered
+with --method and --seed. --scoring=rank answers with the likeliest of the task's
+labels instead of decoding. Answers are JSON lines, in order; a faulty line is answered
 with its number and what is wrong with it.
 """
 
@@ -65,13 +66,14 @@ TARGETS = flags.DEFINE_integer(
 RAW = flags.DEFINE_bool(
     "raw", False, 'Take texts as they are: for a Llama, without " Label : ".', FLAGS
 )
+SCORING = model_flags.define_scoring(FLAGS)
 
 
 def main(words: list[str], received: signals.Signals) -> None:
     """Answers all lines, and reports the rate on standard error."""
     given = opened(FILES.value)
     # After flags and files, so that what is wrong with them need not wait for JAX.
-    from dtvg_jax.inference import predict_lines, request_lines
+    from dtvg_jax.inference import predict_lines, ranking, request_lines
     from dtvg_jax.store.prompt_store import PromptStore
     from dtvg_jax.training import placement
 
@@ -92,6 +94,7 @@ def main(words: list[str], received: signals.Signals) -> None:
         batch_size=MODEL.batch_size.value,
         tasks_module=TASKS_MODULE.value,
         raw=RAW.value,
+        scoring=ranking.Scoring(SCORING.value),
     )
     start, count = time.monotonic(), 0
     for answer in predict_lines.predict(backbone, learned, lines, settings):

@@ -70,7 +70,7 @@ def test_an_abort_in_a_library_ends_with_a_sentence():
     program = (
         "import os, threading\n"
         "from dtvg_jax.cli import processes\n"
-        "processes._let_aborts_be_said()\n"
+        "processes._explain_aborts()\n"
         "threading.Thread(target=os.abort).start()\n"
         "while True: pass\n"
     )

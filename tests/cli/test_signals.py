@@ -24,7 +24,7 @@ from dtvg_jax.cli import command, standard_streams
 def main(words, received):
     print("ready", flush=True)
 {body}
-command.run(command.Command("", flags.FlagValues(), main), ["job"])
+command.run(command.Command("", flags.FlagValues(), main, resumes=True), ["job"])
 """
 
 

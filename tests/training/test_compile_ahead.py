@@ -98,7 +98,9 @@ def test_products_by_hand():
     assert count(again) == 4 * 7 * 2 * (2 * 4 * 4) + 2 * 2 * (2 * 4 * 3)
 
 
-@pytest.mark.parametrize("step", [PROMPT, DTVG])
+@pytest.mark.parametrize(
+    "step", [pytest.param(PROMPT, marks=pytest.mark.slow), DTVG], ids=["prompt", "dtvg"]
+)
 def test_a_batch_spread_over_devices_needs_sums_only(step):
     abstract = compile_ahead.abstract_step(TINY, step, placement.make())
     figures = compile_ahead.compile_for(*abstract)

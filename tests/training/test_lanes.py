@@ -160,7 +160,7 @@ def train(method, given, steps=25, lane=None, config=T5, step_fn=None):
         pytest.param("prompt_tuning", EMBEDDED, marks=pytest.mark.slow),
         ("dtvg", T5),
         pytest.param("dtvg", LLAMA, marks=pytest.mark.slow),
-        ("dtvg", EMBEDDED),
+        pytest.param("dtvg", EMBEDDED, marks=pytest.mark.slow),
         pytest.param("attempt", LLAMA, marks=pytest.mark.slow),
         pytest.param("attempt", EMBEDDED, marks=pytest.mark.slow),
         *(

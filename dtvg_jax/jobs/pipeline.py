@@ -31,7 +31,7 @@ from dtvg_jax.jobs.job import Job
 from dtvg_jax.jobs.measurements import Compared, Tested
 from dtvg_jax.jobs.stage_inputs import Prompt
 from dtvg_jax.jobs.taken_prompts import Takes
-from dtvg_jax.methods import Start, described, initial_prompt
+from dtvg_jax.methods import Start, described
 from dtvg_jax.models.backbone import Backbone
 from dtvg_jax.report import health
 from dtvg_jax.report.records import Cost, JobFacts, Report, Results, SingleSource
@@ -108,7 +108,7 @@ def run(
         job_folder.check_plan(folder, planned)
         # All that can be wrong with the settings is found before the plan is written:
         # a corrected job may then use the same folder.
-        p_init = _shared_starts(job, backbone)
+        p_init = stage_inputs.p_inits(job, backbone)
         store = PromptStore(folder / "store")
         fits = {seed: lane_entries.fit(backbone, p) for seed, p in p_init.items()}
         entries_taken = taken_prompts.read(job, taken, store, fits)
@@ -378,15 +378,6 @@ def _read(work: _Work, run: Run) -> Entry:
 def _digests(learned: Iterable[Metadata]) -> dict[str, str]:
     """Gives the digests of prompts by the names of their entries."""
     return {str(one.name): one.prompt_digest for one in learned}
-
-
-def _shared_starts(job: Job, backbone: Backbone) -> dict[int, Prompt]:
-    embedding = backbone.embedding(backbone.params)[: initial_prompt.CANDIDATES]
-    embedding = hosts.whole(embedding)
-    return {
-        seed: initial_prompt.p_init(embedding, job.prompt_length, seed)
-        for seed in job.seeds
-    }
 
 
 def _evaluator(

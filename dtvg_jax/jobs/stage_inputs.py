@@ -8,15 +8,27 @@ from jaxtyping import Float
 
 from dtvg_jax.jobs import plan
 from dtvg_jax.jobs.job import Job
-from dtvg_jax.methods import Method, Start
+from dtvg_jax.methods import Method, Start, initial_prompt
+from dtvg_jax.models.backbone import Backbone
 from dtvg_jax.report.records import SingleSource
 from dtvg_jax.store.entries import Entry
+from dtvg_jax.training import hosts
 from dtvg_jax.training.lanes import LaneContexts
 from dtvg_jax.training.runs import Lane, Run
 
 Prompt = Float[np.ndarray, "P H"]
 Starts = Mapping[int, Prompt]  # P_init by seed
 Read = Callable[[Run], Entry]
+
+
+def p_inits(job: Job, backbone: Backbone) -> dict[int, Prompt]:
+    """Draws P_init of each seed from the backbone's embedding."""
+    embedding = backbone.embedding(backbone.params)[: initial_prompt.CANDIDATES]
+    embedding = hosts.whole(embedding)
+    return {
+        seed: initial_prompt.p_init(embedding, job.prompt_length, seed)
+        for seed in job.seeds
+    }
 
 
 def first(p_init: Starts, lanes: Sequence[Lane]) -> LaneContexts:

@@ -6,10 +6,10 @@ import os
 from collections.abc import Sequence
 
 from dtvg_jax import files
-from dtvg_jax.errors import InputError
+from dtvg_jax.errors import InputError, unknown
 from dtvg_jax.report import figures, markdown
 from dtvg_jax.report.records import FORMAT, Report, Results
-from dtvg_jax.report.summary import summarise
+from dtvg_jax.report.summary import BASELINE, summarise
 from dtvg_jax.report.terminal import print_table
 from dtvg_jax.training import hosts, metrics_log
 from dtvg_jax.training.metrics_log import LogRecord
@@ -19,12 +19,13 @@ __all__ = ["Report", "print_table", "read", "save", "to_json", "write"]
 FILE = "results.json"
 
 
-def write(job_dir: str | os.PathLike[str]) -> Report:
+def write(job_dir: str | os.PathLike[str], baseline: str | None = None) -> Report:
     """Writes results.md and plots/ of a job folder, and returns the report.
 
-    The numbers of the tables are added to results.json (`table`, `comparisons`,
-    `groups`, `failed`). Files are replaced whole. Raises InputError if results.json is
-    missing, or if it or the log is not what the job wrote.
+    The methods of stage 2 are compared with `baseline`, by default prompt tuning. The
+    numbers of the tables are added to results.json (`table`, `comparisons`, `groups`,
+    `failed`). Files are replaced whole. Raises InputError if results.json is missing,
+    if it or the log is not what the job wrote, or if the job has no such method.
     """
     folder = files.expand(job_dir)
     results = read(folder / FILE)
@@ -33,8 +34,10 @@ def write(job_dir: str | os.PathLike[str]) -> Report:
             f"{folder / metrics_log.FILE} is not the log that {FILE} was made with: "
             "restore it"
         )
+    if baseline is not None and baseline not in results.job.methods:
+        raise unknown("method of this job", baseline, results.job.methods)
     records = _shown(results, metrics_log.read(folder / metrics_log.FILE))
-    summary = summarise(results, records)
+    summary = summarise(results, records, baseline or BASELINE)
     plots = figures.draw(results, records, folder / "plots")
     made = Report(folder.resolve().name, results, summary, plots)
     _write(folder, made)

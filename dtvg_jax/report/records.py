@@ -354,7 +354,7 @@ class Report(NamedTuple):
 
     name: of the job's folder
     results: what was measured: a row per tested prompt, with its scores by metric
-    summary: tables, comparisons with prompt tuning, groups, failures
+    summary: tables, comparisons with a baseline, groups, failures
     plots: files in plots/
     """
 

@@ -42,13 +42,18 @@ class Cell(NamedTuple):
     method: str  # as `Run.shown_method`
 
 
-def summarise(results: Results, records: Iterable[LogRecord]) -> Summary:
-    """Makes the tables of a job from its results and its log."""
+def summarise(
+    results: Results, records: Iterable[LogRecord], baseline: str = BASELINE
+) -> Summary:
+    """Makes the tables of a job from its results and its log.
+
+    `baseline` is the method that the others are compared with.
+    """
     table, records = score_table(results), list(records)
     steps = [record for record in records if isinstance(record, TrainRecord)]
     return Summary(
         table=table,
-        comparisons=comparisons(results.rows, table),
+        comparisons=comparisons(results.rows, table, baseline),
         groups=group_shares(results.job, steps),
         failed=failures(results),
         problems=health.problems(results.rows, records),
@@ -118,9 +123,9 @@ def best_source(
 
 
 def comparisons(
-    rows: Sequence[ResultRow], table: Sequence[ScoreRow]
+    rows: Sequence[ResultRow], table: Sequence[ScoreRow], baseline: str = BASELINE
 ) -> list[Comparison]:
-    """Compares each method with prompt tuning, over the (task, seed) pairs of both."""
+    """Compares each method with the baseline, over the (task, seed) pairs of both."""
     stage = last_stage(table)
     last = [row for row in table if row.role == "target" and row.stage == stage]
     compared = []
@@ -128,14 +133,14 @@ def comparisons(
         means = [
             row.mean for row in last if row.method == method and row.mean is not None
         ]
-        pairs = {} if method == BASELINE else _paired(_tested(rows), method, stage)
+        pairs = _paired(_tested(rows), (method, baseline), stage)
         every = [value for values in pairs.values() for value in values]
         compared.append(
             Comparison(
                 method=method,
                 mean=spread(means).mean if means else None,
                 tasks=len(means),
-                baseline=BASELINE,
+                baseline=baseline,
                 overall=_difference(every) if every else None,
                 by_task={task: _difference(values) for task, values in pairs.items()},
             )
@@ -144,16 +149,21 @@ def comparisons(
 
 
 def _paired(
-    rows: Sequence[ResultRow], method: str, stage: int | None
+    rows: Sequence[ResultRow], methods: tuple[str, str], stage: int | None
 ) -> dict[str, list[float]]:
-    """Lists by target a method's scores minus the baseline's with the same seed."""
+    """Lists by target a method's scores minus another's with the same seed.
+
+    Of a method and itself there are none.
+    """
+    if methods[0] == methods[1]:
+        return {}
     ours, base = (
         {
             (row.task, row.seed): _score(row)
             for row in rows
             if (row.stage, row.role, row.run.shown_method) == (stage, "target", name)
         }
-        for name in (method, BASELINE)
+        for name in methods
     )
     # Pairs share P_init and data order, so that only the method differs.
     by_task: dict[str, list[float]] = {}

@@ -12,7 +12,7 @@ from dtvg_jax.report.records import (
     SettingRow,
 )
 from dtvg_jax.report.statistics import spread
-from dtvg_jax.report.summary import BASELINE, last_stage
+from dtvg_jax.report.summary import last_stage
 from dtvg_jax.report.verdicts import verdict
 
 
@@ -44,9 +44,10 @@ _METHODS = {
     "mean of targets": 'mean over targets of the column "mean".',
     "targets": "number of targets in that mean.",
     "difference": "mean over pairs (same target, same seed) of the method's score "
-    "minus that of prompt tuning. For a single target, *noise* means that its 95 % "
-    "interval contains 0; otherwise it is *better* or *worse*. Where methods do not "
-    "differ, one in twenty is called so by chance.",
+    "minus that of the baseline, which is prompt tuning unless the report was made "
+    "with `--baseline`. For a single target, *noise* means that its 95 % interval "
+    "contains 0; otherwise it is *better* or *worse*. Where methods do not differ, one "
+    "in twenty is called so by chance.",
     "95 % interval": "where the difference may lie, by the paired t interval (n - 1 "
     "degrees of freedom). Pairs of one target or one seed are not quite independent, "
     "so the interval is a measure of noise, not a proof.",
@@ -185,11 +186,11 @@ def mixture_table(report: Report) -> Table:
 
 
 def method_table(report: Report) -> Table:
-    """Lays out the comparison with prompt tuning, one line per method."""
+    """Lays out the comparison with the baseline, one line per method."""
     rows = []
     for one in report.summary.comparisons:
         difference, interval = "-", "-"
-        pairs = "-" if one.method == BASELINE else "0"
+        pairs = "-" if one.method == one.baseline else "0"
         if one.overall:
             found = one.overall
             difference, pairs = f"{found.difference:+.2f}", str(found.pairs)

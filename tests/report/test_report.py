@@ -145,6 +145,18 @@ def test_a_clear_difference_is_called_better(tmp_path):
     assert "dtvg is better than prompt_tuning by 5.10 on average" in text
 
 
+def test_any_method_can_be_the_baseline(tmp_path):
+    written(tmp_path, small())
+    made = report.write(tmp_path / "job", baseline="dtvg")
+    text = (tmp_path / "job/results.md").read_text()
+    assert "| prompt_tuning | 66.00 | 2 | -3.00 | -6.44 to +0.44 | 4 | - | - |" in text
+    assert "| dtvg | 69.00 | 2 | - | - | - | - | - |" in text
+    assert {one.baseline for one in made.summary.comparisons} == {"dtvg"}
+    said = "unknown method of this job 'dtv': did you mean 'dtvg'\\? known are "
+    with pytest.raises(InputError, match=said):
+        report.write(tmp_path / "job", baseline="dtv")
+
+
 def test_a_job_of_stage_1_alone_compares_nothing(tmp_path):
     rows = [row("mrpc", "prompt_tuning", s, 70.0 + s, stage=1) for s in (0, 1)]
     made = fake_job.results(

@@ -18,6 +18,13 @@ JOB_DIR = flags.DEFINE_string(
     required=True,
     flag_values=FLAGS,
 )
+BASELINE = flags.DEFINE_string(
+    "baseline",
+    None,
+    "The method of the job that the others are compared with, such as dtvg; by default "
+    "prompt_tuning.",
+    flag_values=FLAGS,
+)
 
 
 def main(words: list[str], received: signals.Signals) -> None:
@@ -25,7 +32,7 @@ def main(words: list[str], received: signals.Signals) -> None:
     from dtvg_jax import report
 
     folder = files.expand(JOB_DIR.value)
-    report.print_table(report.write(folder), folder)
+    report.print_table(report.write(folder, BASELINE.value), folder)
 
 
 COMMAND = command.Command(__doc__ or "", FLAGS, main)

@@ -1,4 +1,4 @@
-"""What `--dry_run` says of devices and lengths: mesh, tokens, truncation, padding."""
+"""What `--dry_run` says of devices and rows: mesh, lengths, padding, operations."""
 
 from collections.abc import Collection, Sequence
 
@@ -6,12 +6,13 @@ from dtvg_jax.data import microbatches, token_table
 from dtvg_jax.data.microbatches import Stream
 from dtvg_jax.data.token_table import TokenTable
 from dtvg_jax.formats.load import open_source
-from dtvg_jax.jobs import plan, token_tables
+from dtvg_jax.jobs import costs, plan, token_tables
 from dtvg_jax.jobs.job import Job
 from dtvg_jax.jobs.token_tables import Tables
 from dtvg_jax.models import backbone as backbones
 from dtvg_jax.training import placement, programs
 from dtvg_jax.training.runs import Run
+from dtvg_jax.training.utilisation import Prompted
 
 COUNTED = 64  # steps whose tokens are counted
 
@@ -20,7 +21,7 @@ _HEAD += ("targets: longest", "at most", "truncated")
 
 
 def describe(job: Job, taken: Collection[Run] = ()) -> str:
-    """Describes the mesh, lengths of each task's rows, each program's microbatches.
+    """Describes the mesh, rows, microbatches, and what training takes at the least.
 
     Reads no weights; token tables that the cache lacks are made. Sources that are
     `taken` from other stores have none.
@@ -37,12 +38,15 @@ def describe(job: Job, taken: Collection[Run] = ()) -> str:
         *_of_tasks(job, tables, taken),
         "",
     ]
+    total = 0.0
     for program in plan.programs(job, taken):
         streams = [
             Stream(token_tables.training_rows(job, tables, run), run.seed)
             for run in program.runs
         ]
         size = plan.stage_of(job, program).batch_size
+        model = Prompted(source.config, job.prompt_length, program.method.looks_at_rows)
+        total += costs.operations(model, streams, program.lanes, size)
         cut = programs.choose_cut(streams, size, decoder_only, job.prompt_length, place)
         padding = microbatches.padding(streams, size, cut, COUNTED)
         shapes = ", ".join(f"{b.rows} x {b.inputs}" for b in cut.buckets)
@@ -51,6 +55,7 @@ def describe(job: Job, taken: Collection[Run] = ()) -> str:
             f"{padding.real / COUNTED:,.0f} input tokens a step, and "
             f"{1 - padding.real / padding.positions:.0%} of their inputs is padding"
         )
+    lines.append(costs.describe(total, place.mesh.devices.flat, job.dtype))
     return "\n".join(lines)
 
 

@@ -36,7 +36,7 @@ from dtvg_jax.data.token_table import TokenTable
 from dtvg_jax.files import JsonObject
 from dtvg_jax.jobs import job, plan, stage_inputs, token_tables
 from dtvg_jax.methods import METHODS, initial_prompt
-from dtvg_jax.models.backbone import Backbone
+from dtvg_jax.models.backbone import Backbone, Config
 from dtvg_jax.training import loop, metrics_log, placement, programs
 from dtvg_jax.training.runs import Lane
 from dtvg_jax.training.stages import Stage
@@ -109,12 +109,12 @@ def padding(
     case: Case,
     training: programs.Training,
     opened: Sequence[TokenTable],
-    decoder_only: bool,
+    config: Config,
     place: placement.Placement,
 ) -> JsonObject:
     """Counts the input tokens of the timed steps, and the positions that hold them."""
     streams = training.streams
-    cut = programs.choose_cut(streams, BATCH, decoder_only, case.prompt_length, place)
+    cut = programs.choose_cut(streams, BATCH, config, case.prompt_length, place)
     lanes = range(len(case.tasks))
     made = [
         one.inputs
@@ -163,7 +163,7 @@ def train(case: Case, vocabulary: pathlib.Path, data_dir: str, cache: str) -> No
         checkpoints = pathlib.Path(folder, "checkpoints")
         check = lambda: None
         loop.train(training, backbone, validate, checkpoints, log, place, check)
-    found |= padding(case, training, opened, backbone.decoder_only, place)
+    found |= padding(case, training, opened, backbone.config, place)
     print(json.dumps(found | {"versions": sides.versions("jax", "jaxlib")}))
 
 

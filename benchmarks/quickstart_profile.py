@@ -74,7 +74,7 @@ def training(
     ]
     size, length = stage.batch_size, settings.prompt_length
     place = placement.make()
-    cut = programs.choose_cut(streams, size, backbone.decoder_only, length, place)
+    cut = programs.choose_cut(streams, size, backbone.config, length, place)
 
     def batch(i: int) -> list[microbatches.Rows]:
         return microbatches.make(streams, range(count), i, size, cut)

@@ -46,7 +46,7 @@ def pooled_rows(
     table = token_rows.of_one_length(rows, lengths, vocabulary)
     streams = [microbatches.Stream(table, seed) for seed in range(count)]
     cut = programs.choose_cut(
-        streams, rows, backbone.decoder_only, prompt_length, placement.make()
+        streams, rows, backbone.config, prompt_length, placement.make()
     )
     made = microbatches.make(streams, range(count), 0, rows, cut)
     return [step.Rows(*jax.device_put(tuple(one))) for one in made]

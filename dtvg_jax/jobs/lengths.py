@@ -9,7 +9,6 @@ from dtvg_jax.formats.load import open_source
 from dtvg_jax.jobs import costs, plan, token_tables
 from dtvg_jax.jobs.job import Job
 from dtvg_jax.jobs.token_tables import Tables
-from dtvg_jax.models import backbone as backbones
 from dtvg_jax.training import placement, programs
 from dtvg_jax.training.runs import Run
 from dtvg_jax.training.utilisation import Prompted
@@ -28,7 +27,6 @@ def describe(job: Job, taken: Collection[Run] = ()) -> str:
     """
     source = open_source(job.backbone, job.cache_dir)
     tables = token_tables.open_tables(job, source.vocabulary(), lambda: None, taken)
-    decoder_only = backbones.architecture(source.config).decoder_only
     mesh = job.mesh or placement.chosen_here(source.config, job.dtype)
     place = placement.make(mesh)
     lines = [
@@ -47,7 +45,9 @@ def describe(job: Job, taken: Collection[Run] = ()) -> str:
         size = plan.stage_of(job, program).batch_size
         model = Prompted(source.config, job.prompt_length, program.method.looks_at_rows)
         total += costs.operations(model, streams, program.lanes, size)
-        cut = programs.choose_cut(streams, size, decoder_only, job.prompt_length, place)
+        cut = programs.choose_cut(
+            streams, size, source.config, job.prompt_length, place
+        )
         padding = microbatches.padding(streams, size, cut, COUNTED)
         shapes = ", ".join(f"{b.rows} x {b.inputs}" for b in cut.buckets)
         lines.append(

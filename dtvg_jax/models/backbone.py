@@ -155,6 +155,11 @@ def architecture(config: Config) -> Architecture:
     return ARCHITECTURES[type(config)]
 
 
+def looped(config: Config) -> bool:
+    """Tells whether the layers of a stack are one loop, see `layers.run`."""
+    return config.num_hidden_layers > layers.UNROLLED
+
+
 class Functions(NamedTuple):
     """The functions of a `Backbone`, which documents them."""
 

@@ -74,7 +74,7 @@ def train(
     cut = microbatches.choose(
         [stream],
         stage.batch_size,
-        placement.microbatch_tokens,
+        placement.microbatch_tokens(backbone.config),
         prompt_length=0,
         devices=placement.row_parts,
     )

@@ -90,7 +90,7 @@ def train(
     cut = programs.choose_cut(
         training.streams,
         stage.batch_size,
-        backbone.decoder_only,
+        backbone.config,
         training.context.p_init.shape[1],
         placement,
     )

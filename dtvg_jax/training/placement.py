@@ -18,9 +18,9 @@ from dtvg_jax.models import sharding
 from dtvg_jax.models.backbone import Backbone, Config
 from dtvg_jax.training import hosts
 
-# The fewer, the less is padded; below these a device is not busy.
-MICROBATCH_TOKENS = {"cpu": 256}
-OF_ACCELERATORS = 16384
+# Positions of a microbatch: the fewer, the less is padded; below these a device is not
+# busy. A loop over layers copies every weight once more for each microbatch.
+CPU_TOKENS, CPU_LOOP_TOKENS, ACCELERATOR_TOKENS = 256, 1024, 16384
 # The share of a device's memory that parameters may take: a step needs the rest.
 COMFORTABLE = 0.5
 
@@ -72,11 +72,12 @@ class Placement(NamedTuple):
         """The devices that rows are spread over: their number is a multiple of it."""
         return math.prod(self.mesh.shape[axis] for axis in sharding.ROWS)
 
-    @property
-    def microbatch_tokens(self) -> int:
-        """The positions of a microbatch: enough to keep all devices busy."""
-        kind = jax.default_backend()  # "gpu", "tpu", and names of plugins
-        return MICROBATCH_TOKENS.get(kind, OF_ACCELERATORS) * self.row_parts
+    def microbatch_tokens(self, config: Config) -> int:
+        """Gives the positions of a microbatch that keep all devices busy."""
+        if jax.default_backend() != "cpu":
+            return ACCELERATOR_TOKENS * self.row_parts
+        each = CPU_LOOP_TOKENS if backbones.looped(config) else CPU_TOKENS
+        return each * self.row_parts
 
     @property
     def memory(self) -> int | None:

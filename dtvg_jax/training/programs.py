@@ -12,7 +12,8 @@ from dtvg_jax.data.microbatches import Cut, Stream
 from dtvg_jax.data.mixtures import Mixture
 from dtvg_jax.data.token_table import TokenTable
 from dtvg_jax.methods.method import Context, Method
-from dtvg_jax.models.backbone import Backbone
+from dtvg_jax.models import backbone as backbones
+from dtvg_jax.models.backbone import Backbone, Config
 from dtvg_jax.training import lanes, optimisers, step
 from dtvg_jax.training.lanes import LaneContexts
 from dtvg_jax.training.placement import Placement
@@ -70,14 +71,14 @@ def trained_numbers(method: Method, sources: int, length: int, width: int) -> in
 def choose_cut(
     streams: Sequence[Stream],
     batch_size: int,
-    backbone_is_decoder: bool,
+    config: Config,
     prompt_length: int,
     placement: Placement,
 ) -> Cut:
     """Chooses the microbatches of a program from its tables and devices."""
     # A decoder computes a prompt's keys and values once, whatever the rows.
-    each = 0 if backbone_is_decoder else prompt_length
-    tokens = placement.microbatch_tokens
+    each = 0 if backbones.architecture(config).decoder_only else prompt_length
+    tokens = placement.microbatch_tokens(config)
     return microbatches.choose(streams, batch_size, tokens, each, placement.row_parts)
 
 

@@ -27,7 +27,7 @@ def test_weights_follow_the_gradient_of_the_mean_token_loss(
     plain = optax.with_extra_args_support(optax.identity())
     monkeypatch.setitem(optimisers.OPTIMISERS, "descent", plain)
     # Two buckets at least: the rows of a step are pooled from several microbatches.
-    monkeypatch.setitem(placement.MICROBATCH_TOKENS, "cpu", 16)
+    monkeypatch.setattr(placement, "CPU_TOKENS", 16)
     table = fake_table.make(tmp_path, fake_table.rows(10), lengths=(6, 2))
     backbone, seen = test_lanes.backbone(config), []
 

@@ -1,9 +1,12 @@
 """Meshes: their shapes, the one that is chosen, and two devices against one."""
 
+import dataclasses
+
 import jax
 import numpy as np
 import pytest
 import test_lanes
+import tiny_t5
 
 from dtvg_jax.errors import InputError
 from dtvg_jax.formats import load
@@ -166,3 +169,16 @@ def test_no_device_holds_all_parameters_when_they_are_loaded(mesh):
     # Vectors lie whole, and with tensor = 2 an odd number of rows of the vocabulary.
     assert max(held) < 0.6 * total
     jax.tree.map(np.testing.assert_array_equal, spread.params, whole.params)
+
+
+@pytest.mark.parametrize(
+    ("layers", "backend", "tokens"),
+    [(4, "cpu", 256), (5, "cpu", 1024), (4, "gpu", 16384), (5, "metal", 16384)],
+)
+def test_loops_and_accelerators_take_larger_microbatches(
+    layers, backend, tokens, monkeypatch
+):
+    monkeypatch.setattr(jax, "default_backend", lambda: backend)
+    config = dataclasses.replace(tiny_t5.CONFIG, num_layers=layers)
+    place = placement.make(devices=jax.devices()[:1])
+    assert place.microbatch_tokens(config) == tokens

@@ -6,7 +6,7 @@ Runs the search of benchmarks/search.gin, then a sample of its trials, each by a
 of its own that takes the sources from the search's store and learns the target's own
 prompt. All use one cache, so single jobs after the first of a method compile nothing;
 their median times the number of trials is what all would take. The search's seconds
-are those of both stages. JSON on standard output. Fifteen minutes on 2 cores.
+are those of both stages. JSON on standard output. Twenty minutes on 2 cores.
 """
 
 import json

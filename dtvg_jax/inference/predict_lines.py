@@ -1,7 +1,7 @@
 """Lines answered with stored prompts: in order, batched by length."""
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple, TypedDict
 
 import jax
@@ -94,11 +94,7 @@ def predict(
         catalogue.check_module(settings.tasks_module)
         source.import_tasks(settings.tasks_module)
     found = _read(backbone, learned)
-    # An imported prompt has no style: it takes that of the others.
-    said = (entry.metadata.label_style for entry in found.values())
-    styles = {style for style in said if style is not None}
-    if len(styles) > 1:
-        raise InputError("the store mixes digits and words as labels: use two stores")
+    style = _label_style(found)
     prompts: dict[str | None, np.ndarray] = {
         name: entry.arrays["prompt"] for name, entry in found.items()
     }
@@ -109,7 +105,6 @@ def predict(
     backbone, place = placement.spread(backbone)
     width = backbone.embedding(backbone.params).shape[1]
     prompts = prompts or {None: np.zeros((0, width), np.float32)}
-    [style] = styles or {"digits"}
     looking = {name: entries.row_prompt_of(entry) for name, entry in found.items()}
     model = _Model(
         backbone,
@@ -130,6 +125,17 @@ def predict(
         settings.scoring,
     )
     yield from _answers(model, lines, defaults)
+
+
+def _label_style(found: Mapping[str, Entry]) -> str:
+    """Gives the one label style of prompts, which lines are formatted in."""
+    # An imported prompt has no style: it takes that of the others.
+    given = (entry.metadata.label_style for entry in found.values())
+    styles = {style for style in given if style is not None}
+    if len(styles) > 1:
+        raise InputError("the store mixes digits and words as labels: use two stores")
+    [style] = styles or {"digits"}
+    return style
 
 
 def _read(backbone: Backbone, learned: PromptStore | None) -> dict[str, Entry]:

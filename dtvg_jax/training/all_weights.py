@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int, Key, PyTree
 
 from dtvg_jax.data import batches, microbatches
@@ -80,7 +81,6 @@ def train(
     )
     key = lanes.named_key(stream.seed, "dropout", name)
     made = _step(backbone, optimiser, stage)
-    settled = functools.partial(sharding.settled, mesh=backbone.mesh)
     # Copies, because a step gives away the state that it is given.
     params = jax.tree.map(jnp.copy, backbone.params)
     state = _State(params, optimiser.init(params), jnp.zeros((), jnp.int32))
@@ -96,13 +96,8 @@ def train(
     with progress(stage.steps, name) as report, contextlib.closing(stream_of_rows):
         for at, rows in enumerate(stream_of_rows):
             check()
-            zeros = jax.tree.map(jnp.zeros_like, state.params)
-            sums = _Sums(zeros, jnp.zeros(()))
-            for number, one in enumerate(rows):
-                where = (key, state.step, np.int32(number))
-                sums = settled(made.add(sums, state.params, where, one))
-            done, loss = at + 1, sums.loss
-            state = settled(made.end(state, sums))
+            state, loss = _advance(made, state, key, rows, backbone.mesh)
+            done = at + 1
             if done % stage.log_every == 0:
                 report(done, float(loss))
             if done % stage.validate_every == 0 or done == stage.steps:
@@ -110,6 +105,21 @@ def train(
                 if found["mean"] > best.validation["mean"]:
                     best = Tuned(jax.tree.map(jnp.copy, state.params), done, found)
     return best
+
+
+def _advance(
+    made: _Step,
+    state: _State,
+    key: Key[Array, ""],
+    rows: Sequence[Rows],
+    mesh: Mesh | None,
+) -> tuple[_State, Float[Array, ""]]:
+    """Adds up a step's microbatches and updates the weights; gives the loss too."""
+    sums = _Sums(jax.tree.map(jnp.zeros_like, state.params), jnp.zeros(()))
+    for number, one in enumerate(rows):
+        where = (key, state.step, np.int32(number))
+        sums = sharding.settled(made.add(sums, state.params, where, one), mesh)
+    return sharding.settled(made.end(state, sums), mesh), sums.loss
 
 
 def _step(

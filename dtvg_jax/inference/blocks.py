@@ -4,6 +4,7 @@ The rows of a group are sorted by length and cut from the longest on, so that al
 but its last, of its shortest rows, are full.
 """
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
@@ -36,12 +37,14 @@ class Limits(NamedTuple):
     devices: the rows of every block are a multiple of it
     bound: the most tokens of an input
     prompt_length: of the rows that stand before them
+    bytes: that a block may take, where more would not be faster
     """
 
     rows: int
     devices: int
     bound: int
     prompt_length: int
+    bytes: int | None = None
 
 
 def plan(
@@ -87,12 +90,19 @@ def _filled(block: Block, count: int) -> Block:
 
 
 def rows_at_once(config: Config, limits: Limits, length: int) -> int:
-    """Doubles the rows of a block while they take no more than the longest rows do."""
+    """Doubles the rows of a block while they take no more than the longest rows do.
+
+    Halves them where they take more than `limits.bytes`.
+    """
     budget = limits.rows * _row_bytes(config, limits.prompt_length + limits.bound)
     budget = max(budget, LEAST_BUDGET)
     each = _row_bytes(config, limits.prompt_length + length)
     doublings = (budget // (limits.rows * each)).bit_length() - 1
-    return limits.rows << min(max(doublings, 0), MOST_DOUBLINGS)
+    rows = limits.rows << min(max(doublings, 0), MOST_DOUBLINGS)
+    most = math.inf if limits.bytes is None else limits.bytes / each
+    while rows > most and rows % (2 * limits.devices) == 0:
+        rows //= 2
+    return rows
 
 
 def _row_bytes(config: Config, length: int) -> int:

@@ -74,6 +74,7 @@ def greedy(
 
     rows = inputs.shape[0]
     before = before_rows(params, prompt, inputs)
+    params = backbones.apart(backbone, params)
     logits, cache = backbone.prefill(params, before, inputs, length)
     nothing = Decoded(jnp.full((rows, length), -1, jnp.int32), jnp.zeros(rows))
     padding = jnp.all(inputs < 0, axis=-1)

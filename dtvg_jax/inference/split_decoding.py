@@ -129,6 +129,7 @@ def _blocks(setup: Setup, prompts: Prompts, pairs: Sequence[Pair]) -> list[Block
         devices=setup.placement.row_parts,
         bound=max(pair.table.lengths[0] for pair in pairs),
         prompt_length=prompts.arrays.shape[1],
+        bytes=setup.placement.block_bytes,
     )
     groups: dict[tuple[int, int], dict[int, TokenTable]] = {}
     for number, pair in enumerate(pairs):

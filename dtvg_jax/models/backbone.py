@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from flax.typing import RNGSequences
 from jax.sharding import Mesh
+from jax.tree_util import DictKey
 from jaxtyping import Array, Float, Int, Key
 
 from dtvg_jax.models import layers, llama, sharding, t5
@@ -29,21 +30,25 @@ class Architecture(NamedTuple):
     module: makes the Flax module, whose methods are the functions of a backbone
     init_params: draws parameters, boxed with the names of their axes
     take: chooses the prompt of each row from the prefix of many prompts
+    stack: where the parameters of the layers that decode are
     decoder_only: prompt, inputs and targets are one sequence; there is no encoder
     """
 
     module: Callable[..., nn.Module]
     init_params: Callable[..., Params]
     take: Callable[..., Prefix]
+    stack: tuple[str, ...]
     decoder_only: bool
 
 
 # An architecture is a module of this folder and a line here. A family of models that
 # differs only in its files is a module of formats/families.
 ARCHITECTURES: dict[type[Config], Architecture] = {
-    t5.T5Config: Architecture(t5.module, t5.init_params, t5.take, decoder_only=False),
+    t5.T5Config: Architecture(
+        t5.module, t5.init_params, t5.take, ("decoder", "layers"), decoder_only=False
+    ),
     llama.LlamaConfig: Architecture(
-        llama.module, llama.init_params, llama.take, decoder_only=True
+        llama.module, llama.init_params, llama.take, ("layers",), decoder_only=True
     ),
 }
 
@@ -142,6 +147,23 @@ def with_params(backbone: Backbone, params: Params, mesh: Mesh) -> Backbone:
     """Gives the same backbone on a mesh, with parameters in its `shardings`."""
     b = backbone
     return build(b.name, b.config, params, b.vocabulary, b.digest, mesh)
+
+
+def apart(backbone: Backbone, params: Params) -> Params:
+    """Gives parameters for many decode steps, which `prefill` and `decode` take, too.
+
+    A loop over layers copies the weights of each, which for one position per row costs
+    a CPU as much as the products. So lists of arrays take the place of stacks there.
+    """
+    few = backbone.mesh is None and backbone.config.num_hidden_layers <= layers.APART
+    if not few or jax.default_backend() != "cpu":
+        return params
+    stack = tuple(map(DictKey, architecture(backbone.config).stack))
+
+    def split(path: tuple[object, ...], leaf: Array) -> Array | list[Array]:
+        return list(jnp.unstack(leaf)) if path[: len(stack)] == stack else leaf
+
+    return jax.tree.map_with_path(split, params)
 
 
 def described(config: Config) -> dict[str, object]:

@@ -26,11 +26,14 @@ ACTIVATIONS = {
 # Stacks of at most this many layers are unrolled: as a loop, a step of the miniature
 # takes 1.3 times as long (docs/performance.md).
 UNROLLED = 4
+# Stacks of at most this many layers are `apart` where a CPU decodes.
+APART = 12
 
 # Keys and values of a layer; of one row if all rows share them.
 KeysValues = tuple[Float[Array, "N _ _ D"], Float[Array, "N _ _ D"]]
-# Those of all layers of a stack.
+# Those of all layers of a stack, or of each layer.
 Stacked = tuple[Float[Array, "layers N _ _ D"], Float[Array, "layers N _ _ D"]]
+Apart = tuple[list[Float[Array, "N _ _ D"]], list[Float[Array, "N _ _ D"]]]
 
 Layer = TypeVar("Layer", bound=nn.Module)
 # (layer, x, what this layer is given) -> (x, what is kept of this layer).
@@ -56,6 +59,13 @@ def write(
 ) -> Float[Array, "N B k D"]:
     """Puts one position into a cache."""
     return jax.lax.dynamic_update_slice_in_dim(past, new, index, axis=2)
+
+
+def nothing_yet(seen: Stacked | Apart, length: int) -> Stacked | Apart:
+    """Makes a cache of `length` positions, of the form of keys and values."""
+    return jax.tree.map(
+        lambda x: jnp.zeros((*x.shape[:-2], length, x.shape[-1]), x.dtype), seen
+    )
 
 
 def parameter(
@@ -95,8 +105,11 @@ def run(
     """Runs a stack: one body for `count` layers, whose parameters are `[count, ...]`.
 
     `given` and what is kept of the layers are `[count, ...]` too. With `remat` a
-    layer's activations are computed again for gradients, not kept.
+    layer's activations are computed again for gradients, not kept. Where the parameters
+    are lists of each layer's arrays, so is what is kept, and nothing is a loop.
     """
+    if any(map(_is_list, _leaves(layer.variables))):
+        return _in_a_row(body, layer, count, x, given)
     if remat:
         # Inside a loop XLA cannot merge the two computations, so no barrier is needed.
         body = nn.remat(body, prevent_cse=False)
@@ -114,6 +127,31 @@ def run(
         metadata_params={nn.PARTITION_NAME: "layers"},
     )
     return cast(tuple[Array, PyTree[Array]], scan(layer, x, given))
+
+
+def _in_a_row(
+    body: Body[Layer], layer: Layer, count: int, x: Array, given: PyTree
+) -> tuple[Array, PyTree]:
+    """Runs layers that are apart; `given` may be stacked."""
+    every = []
+    for number in range(count):
+        pick = functools.partial(_pick, number)
+        one = nn.map_variables(body, "params", trans_in_fn=pick)
+        x, kept = one(layer, x, pick(given))
+        every.append(kept)
+    return x, jax.tree.map(lambda *kept: list(kept), *every)
+
+
+def _pick(number: int, tree: PyTree) -> PyTree[Array]:
+    return jax.tree.map(lambda leaf: leaf[number], tree, is_leaf=_is_list)
+
+
+def _leaves(tree: PyTree) -> list[Array | list[Array]]:
+    return jax.tree.leaves(tree, is_leaf=_is_list)
+
+
+def _is_list(leaf: object) -> bool:
+    return isinstance(leaf, list)
 
 
 class Dropout(nn.Module):

@@ -21,7 +21,7 @@ from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
 from dtvg_jax.models import attention, layers, ranges, sharding
 from dtvg_jax.models.attention import Segment
-from dtvg_jax.models.layers import KeysValues, Stacked
+from dtvg_jax.models.layers import Apart, KeysValues, Stacked
 from dtvg_jax.shapes import Params
 
 Angles = tuple[Float[Array, "#b q c"], Float[Array, "#b q c"]]
@@ -38,10 +38,10 @@ class Cache(NamedTuple):
 
     start: Int[Array, " B"]
     step: Int[Array, ""]
-    prefix: Stacked
-    inputs: Stacked
+    prefix: Stacked | Apart
+    inputs: Stacked | Apart
     real: Bool[Array, "B 1 T"]
-    past: Stacked
+    past: Stacked | Apart
 
 
 @dataclasses.dataclass(frozen=True)
@@ -209,7 +209,9 @@ class Llama(nn.Module):
         if not c.tied_head:
             self.logits_dense = layers.Head(c.vocab_size)
 
-    def prefix(self, prompt: Float[Array, "P H"] | Float[Array, "B P H"]) -> Stacked:
+    def prefix(
+        self, prompt: Float[Array, "P H"] | Float[Array, "B P H"]
+    ) -> Stacked | Apart:
         """Runs the prompt alone: what all later positions see of it.
 
         A prompt `[P, H]` gives keys and values of one row.
@@ -227,16 +229,14 @@ class Llama(nn.Module):
         def body(layer: Layer, x: Array, _: None) -> tuple[Array, KeysValues]:
             return layer(x, rotation, [], mask)
 
-        key, value = self.run(body, sharding.constrain(x, "batch", "length", "width"))[
-            1
-        ]
-        return key[:, :, :count], value[:, :, :count]
+        _, seen = self.run(body, sharding.constrain(x, "batch", "length", "width"))
+        return jax.tree.map(lambda x: x[..., :count, :, :], seen)
 
     def after(
-        self, prefix: Stacked, tokens: Int[Array, "B S"]
-    ) -> tuple[Float[Array, "B S H"], Stacked]:
+        self, prefix: Stacked | Apart, tokens: Int[Array, "B S"]
+    ) -> tuple[Float[Array, "B S H"], Stacked | Apart]:
         """Runs tokens after the prefix; their positions count real ones from there."""
-        c, real, start = self.config, tokens >= 0, prefix[0].shape[3]
+        c, real, start = self.config, tokens >= 0, prefix[0][0].shape[2]
         # Padding between inputs and targets takes no position.
         positions = start + jnp.cumsum(real, axis=1) - 1
         rotation = angles(c.rope, c.head_dim, positions)
@@ -287,15 +287,13 @@ class Llama(nn.Module):
         """Runs prompt and inputs and scores the first target token of `length`."""
         prefix, real = self.prefix(prompt), inputs >= 0
         x, seen = self.after(prefix, inputs)
-        key = seen[0]
-        empty = jnp.zeros((*key.shape[:3], length, key.shape[4]), key.dtype)
         cache = Cache(
             start=prompt.shape[-2] + real.sum(axis=1),
             step=jnp.zeros((), jnp.int32),
             prefix=prefix,
             inputs=seen,
             real=real[:, None],
-            past=(empty, empty),
+            past=layers.nothing_yet(seen, length),
         )
         return self.head(_last(x, inputs))[:, 0], cache
 
@@ -305,7 +303,7 @@ class Llama(nn.Module):
         """Scores the token after `tokens` and adds them to the cache."""
         c, step = self.config, cache.step
         rotation = angles(c.rope, c.head_dim, (cache.start + step)[:, None])
-        mask = (jnp.arange(cache.past[0].shape[3]) <= step)[None, None]
+        mask = (jnp.arange(cache.past[0][0].shape[2]) <= step)[None, None]
 
         def body(
             layer: Layer, x: Array, given: tuple[KeysValues, KeysValues, KeysValues]

@@ -15,7 +15,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float, Int, Key
 
 from dtvg_jax.models import attention, layers, sharding
-from dtvg_jax.models.layers import KeysValues, Stacked
+from dtvg_jax.models.layers import Apart, KeysValues, Stacked
 from dtvg_jax.models.relative_positions import RelativePositions
 from dtvg_jax.models.t5_config import T5Config
 from dtvg_jax.shapes import Params
@@ -29,9 +29,9 @@ class Cache(NamedTuple):
     """
 
     step: Int[Array, ""]
-    memory: Stacked
+    memory: Stacked | Apart
     memory_lengths: Int[Array, " B"]
-    past: Stacked
+    past: Stacked | Apart
 
 
 def positions(config: T5Config, *, both: bool) -> RelativePositions:
@@ -234,7 +234,7 @@ class Decoder(nn.Module):
         x, _ = layers.run(body, self.layers, count, x, remat=self.remat)
         return self.dropout(self.decoder_norm(x))
 
-    def memory(self, encoded: Float[Array, "B m H"]) -> Stacked:
+    def memory(self, encoded: Float[Array, "B m H"]) -> Stacked | Apart:
         """Makes keys and values of the encoder's output, for `step`."""
 
         def body(layer: DecoderLayer, x: Array, _: None) -> tuple[Array, KeysValues]:
@@ -248,7 +248,7 @@ class Decoder(nn.Module):
     ) -> tuple[Float[Array, "B 1 H"], Cache]:
         """Runs the next position and adds it to the cache."""
         index = cache.step
-        bias = self.bias(cache.past[0].shape[3], index)
+        bias = self.bias(cache.past[0][0].shape[2], index)
 
         def body(
             layer: DecoderLayer, x: Array, given: tuple[KeysValues, KeysValues]
@@ -322,13 +322,11 @@ class T5(nn.Module):
     ) -> tuple[Float[Array, "B V"], Cache]:
         """Encodes once and scores the first target token of `length`."""
         encoded, lengths = self.encode(prompt, inputs)
-        c, memory = self.config, self.decoder.memory(encoded)
-        shape = (*memory[0].shape[:3], length, c.d_kv)
-        empty = jnp.zeros(shape, encoded.dtype)
-        cache = Cache(jnp.zeros((), jnp.int32), memory, lengths, (empty, empty))
-        return self.decode(
-            cache, jnp.full(inputs.shape[:1], c.decoder_start_id, jnp.int32)
-        )
+        memory = self.decoder.memory(encoded)
+        past = layers.nothing_yet(memory, length)
+        cache = Cache(jnp.zeros((), jnp.int32), memory, lengths, past)
+        start = self.config.decoder_start_id
+        return self.decode(cache, jnp.full(inputs.shape[:1], start, jnp.int32))
 
     def decode(
         self, cache: Cache, tokens: Int[Array, " B"]

@@ -21,6 +21,8 @@ from dtvg_jax.training import hosts
 # Positions of a microbatch: the fewer, the less is padded; below these a device is not
 # busy. A loop over layers copies every weight once more for each microbatch.
 CPU_TOKENS, CPU_LOOP_TOKENS, ACCELERATOR_TOKENS = 256, 1024, 16384
+# Bytes of a block that is decoded: beyond these a row takes longer on a CPU.
+CPU_BLOCK = 3 << 27
 # The share of a device's memory that parameters may take: a step needs the rest.
 COMFORTABLE = 0.5
 
@@ -78,6 +80,11 @@ class Placement(NamedTuple):
             return ACCELERATOR_TOKENS * self.row_parts
         each = CPU_LOOP_TOKENS if backbones.looped(config) else CPU_TOKENS
         return each * self.row_parts
+
+    @property
+    def block_bytes(self) -> int | None:
+        """What rows that are decoded at once may take; None: it is not limited."""
+        return CPU_BLOCK * self.row_parts if jax.default_backend() == "cpu" else None
 
     @property
     def memory(self) -> int | None:

@@ -67,3 +67,14 @@ def test_little_is_padding_and_shapes_are_few() -> None:
     assert len(shapes) == len({b.length for b in got}) <= 9
     padded = sum(b.length * len(b.rows) for b in got)
     assert sum(lengths) / padded > 0.8
+
+
+@pytest.mark.parametrize(
+    ("length", "devices", "want"),
+    # A row of T5-small takes 6.5 MB with 132 positions and 49 MB with 612: of each of
+    # 8 heads two tables of scores, and 20 vectors of 512 for each position, in float32.
+    [(32, 1, 32), (512, 1, 8), (512, 16, 16)],
+)
+def test_a_block_takes_no_more_bytes_than_it_may(length, devices, want) -> None:
+    limits = LIMITS._replace(bytes=400_000_000, devices=devices)
+    assert blocks.rows_at_once(SMALL, limits, length) == want

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 from dtvg_jax.inference import decoding
+from dtvg_jax.models import backbone as backbones
+from dtvg_jax.models import layers
 from dtvg_jax.models.backbone import Backbone
 
 END = 1
@@ -34,7 +36,8 @@ def _scripted(calls: list[int]) -> Backbone:
     vocabulary = SimpleNamespace(eos_id=END)
     nothing = lambda *_: None
     functions = [nothing] * 4 + [prefill, decode, nothing]
-    return Backbone("", "t5", None, vocabulary, {}, "", *functions)
+    config = golden.load("t5_v1_0").config
+    return Backbone("", False, config, vocabulary, {}, "", *functions)
 
 
 @pytest.mark.parametrize(
@@ -118,3 +121,17 @@ def test_one_token_is_the_prefill_alone() -> None:
     v = golden.values("t5_v1_1")
     got = golden.greedy("t5_v1_1")(v["prompt"], v["inputs"], 1)
     np.testing.assert_array_equal(got.tokens, v["greedy"][:, :1])
+
+
+@pytest.mark.parametrize("name", ["t5_v1_1", "llama_3_tied"])
+def test_layers_apart_decode_as_stacked_ones(name: str, monkeypatch) -> None:
+    b = golden.load(name)
+    prompt, inputs = (jnp.array(golden.values(name)[k]) for k in ("prompt", "inputs"))
+    split = backbones.apart(b, b.params)
+    assert jax.tree.structure(split) != jax.tree.structure(b.params)
+    apart = golden.greedy(name)(prompt, inputs, 6)
+    monkeypatch.setattr(layers, "APART", 0)
+    assert backbones.apart(b, b.params) is b.params
+    stacked = decoding.greedy(b, b.params, prompt, inputs, 6)
+    np.testing.assert_array_equal(apart.tokens, stacked.tokens)
+    np.testing.assert_allclose(apart.scores, stacked.scores, rtol=1e-5)

@@ -4,7 +4,7 @@ import dataclasses
 import itertools
 import os
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from dtvg_jax import files
 from dtvg_jax.data import (
@@ -37,10 +37,11 @@ class EvaluateSettings:
       prompts: entries; all if none is named.
       tasks: tried by the prompts of the same task; the prompts' own if none is named.
       matrix: try every prompt on every task.
-      split: "train", "validation" or "test".
+      split: of the tasks.
       scoring: decode, or compare the labels of the task.
       rows: only the first ones of each split.
-      batch_size: rows that share a prompt.
+      batch_size: rows that are decoded at once where they are of full length; shorter
+        ones are more.
       data_dir: prepared TFDS data, or "miniature".
       tasks_module: registers the tasks that are not in the catalogue.
       cache_dir: of token tables.
@@ -49,7 +50,7 @@ class EvaluateSettings:
     prompts: Sequence[str] = ()
     tasks: Sequence[str] = ()
     matrix: bool = False
-    split: str = "test"
+    split: Literal["train", "validation", "test"] = "test"
     scoring: Scoring = Scoring.GREEDY
     rows: int | None = None
     batch_size: int = 32
@@ -261,18 +262,18 @@ def _lengths(task: str, found: Mapping[str, Entry]) -> tuple[int, int]:
 
     Without such prompts it is the catalogue's; raises InputError where they differ.
     """
-    said = {
+    own = {
         name: (entry.metadata.lengths[0], entry.metadata.lengths[1])
         for name, entry in found.items()
         if entry.metadata.task == task and entry.metadata.lengths
     }
-    if not said:
+    if not own:
         return catalogue.lengths(task)
-    first = next(iter(said))
-    for name, lengths in said.items():
-        if lengths != said[first]:
-            raise _differ("lengths", name, lengths, first, said[first])
-    return said[first]
+    first = next(iter(own))
+    for name, lengths in own.items():
+        if lengths != own[first]:
+            raise _differ("lengths", name, lengths, first, own[first])
+    return own[first]
 
 
 def _differ(
@@ -287,11 +288,11 @@ def _shared(found: Mapping[str, Entry]) -> _Shared:
     """Gives what all prompts must have in common to be tested in one program."""
     first, agreed = "", _Shared(0, "")
     for name, entry in found.items():
-        said = {field: getattr(entry.metadata, field) for field in _Shared._fields}
-        for field, value in said.items():
+        values = {field: getattr(entry.metadata, field) for field in _Shared._fields}
+        for field, value in values.items():
             if value is None:
                 raise InputError(f"{name} does not say its {field}: test it in a job")
-        mine = _Shared(said["prompt_length"], said["label_style"])
+        mine = _Shared(values["prompt_length"], values["label_style"])
         if not first:
             first, agreed = name, mine
         for field, value, before in zip(_Shared._fields, mine, agreed, strict=True):

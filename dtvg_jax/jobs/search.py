@@ -60,9 +60,9 @@ class Search:
             for name, variants in Counter(methods).items()
         }
         if len(set(counts.values())) > 1:
-            said = ", ".join(f"{name} {count}" for name, count in counts.items())
+            given = ", ".join(f"{name} {count}" for name, count in counts.items())
             raise InputError(
-                f"a search gives every method as many trials, but here they have {said}"
+                f"a search gives every method as many trials, but here they have {given}"
                 ": give variants, or rates of their own in search.rates_of"
             )
 

@@ -84,17 +84,17 @@ def compare(undisturbed: pathlib.Path, killed: pathlib.Path, kills: int = 0) -> 
 
 def _run(flags: Sequence[str], job: pathlib.Path, check: Check) -> None:
     with _started(flags, job) as process:
-        said = _said(process, math.inf, check) or ""
+        errors = _errors(process, math.inf, check) or ""
     if process.returncode:
-        last = said.strip().rpartition("\n")[2]
+        last = errors.strip().rpartition("\n")[2]
         raise InputError(f"the job in {job} failed: {last or process.returncode}")
 
 
 def _kill(flags: Sequence[str], job: pathlib.Path, life: float, check: Check) -> str:
     """Starts a job and kills it after `life` seconds; says so if it ended before."""
     with _started(flags, job) as process:
-        said = _said(process, life, check)
-    return "" if said is None else " (it had ended)"
+        errors = _errors(process, life, check)
+    return "" if errors is None else " (it had ended)"
 
 
 @contextlib.contextmanager
@@ -112,7 +112,9 @@ def _started(
             process.kill()
 
 
-def _said(process: "subprocess.Popen[str]", seconds: float, check: Check) -> str | None:
+def _errors(
+    process: "subprocess.Popen[str]", seconds: float, check: Check
+) -> str | None:
     """Waits for a job and gives its standard error; None where it still runs."""
     end = time.monotonic() + seconds
     while (left := end - time.monotonic()) > 0:

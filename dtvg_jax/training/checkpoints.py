@@ -108,7 +108,7 @@ def _restore_step(
         )
         progress = files.record(record, read["progress"], "progress")
         state = _as_in(like, read["state"])
-        said = read["digest"]["sha256"]
+        noted = read["digest"]["sha256"]
     except Exception as error:  # Orbax raises this class itself, for a damaged array
         if isinstance(error, OSError) and error.errno in SYSTEM:
             raise
@@ -119,7 +119,7 @@ def _restore_step(
             f"checkpoint {step} in {checkpoints.directory} does not fit this job or is "
             f"damaged ({first})"
         ) from error
-    if said != digest(step, state, read["progress"]):
+    if noted != digest(step, state, read["progress"]):
         raise InputError(
             f"checkpoint {step} in {checkpoints.directory} is damaged (its content is "
             "not what was saved)"

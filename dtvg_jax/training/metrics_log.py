@@ -165,12 +165,12 @@ class MetricsLog:
         if position > len(content):
             raise InputError(
                 f"{path} has {len(content)} bytes, the checkpoint says "
-                f"{position}: the file was changed; restore it or start a new job."
+                f"{position}: the file was changed; restore it or start a new job"
             )
         if position and content[position - 1 : position] != b"\n":
             raise InputError(
                 f"{path}: byte {position} of the checkpoint is not the end of a "
-                "line: the file was changed; restore it or start a new job."
+                "line: the file was changed; restore it or start a new job"
             )
         # First the seal: it never says more than the file holds, even after a kill.
         _write_seal(self._folder, content[:position])
@@ -304,8 +304,8 @@ def _check_seal(folder: files.Path) -> None:
     content = _content(path)
     if not content and not seal_path.exists():
         return
-    said = files.unseal(files.read_json(seal_path, REMEDY), seal_path, REMEDY)
-    seal = files.record(Seal, said, str(seal_path))
+    sealed = files.unseal(files.read_json(seal_path, REMEDY), seal_path, REMEDY)
+    seal = files.record(Seal, sealed, str(seal_path))
     if hashlib.sha256(content[: seal.bytes]).hexdigest() != seal.digest:
         raise InputError(
             f"{path} is not what was logged, says {SEAL_FILE}: the file was changed; "

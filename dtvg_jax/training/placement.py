@@ -56,9 +56,9 @@ class Mesh:
         others = self.lanes * self.fsdp * self.tensor
         rows = self.rows or devices // others
         if rows * others != devices:
-            said = ", ".join(f"{k} = {v}" for k, v in dataclasses.asdict(self).items())
+            given = ", ".join(f"{k} = {v}" for k, v in dataclasses.asdict(self).items())
             raise InputError(
-                f"Mesh({said}) does not divide {devices} devices: the product of the "
+                f"Mesh({given}) does not divide {devices} devices: the product of the "
                 "four must be their number, and rows = None takes what is left"
             )
         return self.lanes, rows, self.fsdp, self.tensor
@@ -127,8 +127,8 @@ class Placement(NamedTuple):
 
 def memory(devices: Iterable[Any]) -> int | None:
     """Gives the bytes of the smallest device; None where they do not say, as a CPU."""
-    said = [device.memory_stats() or {} for device in devices]
-    limits = [one["bytes_limit"] for one in said if "bytes_limit" in one]
+    stats = [device.memory_stats() or {} for device in devices]
+    limits = [one["bytes_limit"] for one in stats if "bytes_limit" in one]
     # Hosts may differ by a few bytes, and must decide the same.
     return hosts.agree(min(limits, default=None))
 

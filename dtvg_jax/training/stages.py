@@ -23,6 +23,8 @@ class Stage:
       dropout: whether the backbone's own dropout is on in training.
       remat: whether layers are computed again for gradients instead of kept, which
         costs a third of a step's time; None: where the device's memory needs it.
+      validate_every: steps between two validations, after which prompts may be best.
+      log_every: steps between two lines of the log and of progress.
     """
 
     steps: Count

@@ -45,7 +45,7 @@ def devices(topology: str) -> Sequence[object]:
     """
     if importlib.util.find_spec("libtpu") is None:
         raise InputError(
-            "Compiling for a TPU needs the package libtpu: install dtvg_jax[tpu]."
+            "compiling for a TPU needs the package libtpu: install dtvg_jax[tpu]"
         )
     # No TPU is touched: there is no host to ask, and no chip that two processes that
     # compile at the same time would have to share.
@@ -56,6 +56,6 @@ def devices(topology: str) -> Sequence[object]:
     except Exception as error:  # JaxRuntimeError, of an unknown name
         raise InputError(
             f"'{topology}' is no TPU slice that libtpu knows ({error}): "
-            "write it as v5e:2x4."
+            "write it as v5e:2x4"
         ) from error
     return list(described.devices)

@@ -137,6 +137,6 @@ def peak(devices: Iterable[Any], dtype: str) -> float | None:
 
 def memory_gb(devices: Iterable[Any]) -> float | None:
     """Gives the most that any device has held so far; None if none says, as a CPU."""
-    said = [device.memory_stats() or {} for device in devices]
-    most = [one["peak_bytes_in_use"] for one in said if "peak_bytes_in_use" in one]
+    stats = [device.memory_stats() or {} for device in devices]
+    most = [one["peak_bytes_in_use"] for one in stats if "peak_bytes_in_use" in one]
     return max(most) / 1e9 if most else None

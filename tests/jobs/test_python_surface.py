@@ -76,6 +76,9 @@ WRONG = {
     "EvaluateSettings(tasks='sst2')": "tasks = 'sst2': it must be a list of texts",
     "EvaluateSettings(tasks=['rte', 'rte'])": "tasks names 'rte' twice",
     "EvaluateSettings(prompts=['a', 'a'])": "prompts names 'a' twice",
+    "EvaluateSettings(split='dev')": (
+        "split = 'dev': it must be 'train' or 'validation' or 'test'"
+    ),
 }
 
 

@@ -60,9 +60,9 @@ class Search:
             for name, variants in Counter(methods).items()
         }
         if len(set(counts.values())) > 1:
-            given = ", ".join(f"{name} {count}" for name, count in counts.items())
+            many = ", ".join(f"{name} {count}" for name, count in counts.items())
             raise InputError(
-                f"a search gives every method as many trials, but here they have {given}"
+                f"a search gives every method as many trials, but here they have {many}"
                 ": give variants, or rates of their own in search.rates_of"
             )
 

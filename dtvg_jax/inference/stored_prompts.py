@@ -4,7 +4,7 @@ import dataclasses
 import itertools
 import os
 from collections.abc import Mapping, Sequence
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, TypeAlias
 
 from dtvg_jax import files
 from dtvg_jax.data import (
@@ -28,6 +28,8 @@ from dtvg_jax.training import hosts, placement
 
 MADE_BY = "dtvg_jax.evaluate"
 
+Split: TypeAlias = Literal["train", "validation", "test"]
+
 
 @dataclasses.dataclass(frozen=True)
 class EvaluateSettings:
@@ -50,7 +52,7 @@ class EvaluateSettings:
     prompts: Sequence[str] = ()
     tasks: Sequence[str] = ()
     matrix: bool = False
-    split: Literal["train", "validation", "test"] = "test"
+    split: Split = "test"
     scoring: Scoring = Scoring.GREEDY
     rows: int | None = None
     batch_size: int = 32

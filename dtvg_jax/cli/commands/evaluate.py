@@ -7,7 +7,7 @@ Tests stored prompts on splits of tasks. Every prompt is tested on its own task;
 
 import json
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from absl import flags
 
@@ -67,7 +67,7 @@ def main(words: list[str], received: signals.Signals) -> None:
         prompts=PROMPTS.value,
         tasks=TASKS.value,
         matrix=MATRIX.value,
-        split=SPLIT.value,
+        split=cast("stored_prompts.Split", SPLIT.value),
         scoring=ranking.Scoring(SCORING.value),
         rows=ROWS.value,
         batch_size=MODEL.batch_size.value,

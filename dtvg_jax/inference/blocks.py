@@ -37,14 +37,14 @@ class Limits(NamedTuple):
     devices: the rows of every block are a multiple of it
     bound: the most tokens of an input
     prompt_length: of the rows that stand before them
-    bytes: that a block may take, where more would not be faster
+    bytes: that a block may take, where more would not be faster; None: no bound
     """
 
     rows: int
     devices: int
     bound: int
     prompt_length: int
-    bytes: int | None = None
+    bytes: int | None
 
 
 def plan(

@@ -108,7 +108,7 @@ def run(
     layer's activations are computed again for gradients, not kept. Where the parameters
     are lists of each layer's arrays, so is what is kept, and nothing is a loop.
     """
-    if any(map(_is_list, _leaves(layer.variables))):
+    if any(map(_is_list, jax.tree.leaves(layer.variables, is_leaf=_is_list))):
         return _in_a_row(body, layer, count, x, given)
     if remat:
         # Inside a loop XLA cannot merge the two computations, so no barrier is needed.
@@ -144,10 +144,6 @@ def _in_a_row(
 
 def _pick(number: int, tree: PyTree) -> PyTree[Array]:
     return jax.tree.map(lambda leaf: leaf[number], tree, is_leaf=_is_list)
-
-
-def _leaves(tree: PyTree) -> list[Array | list[Array]]:
-    return jax.tree.leaves(tree, is_leaf=_is_list)
 
 
 def _is_list(leaf: object) -> bool:

@@ -21,7 +21,8 @@ from dtvg_jax.training import hosts
 # Positions of a microbatch: the fewer, the less is padded; below these a device is not
 # busy. A loop over layers copies every weight once more for each microbatch.
 CPU_TOKENS, CPU_LOOP_TOKENS, ACCELERATOR_TOKENS = 256, 1024, 16384
-# Bytes of a block that is decoded: beyond these a row takes longer on a CPU.
+# Bytes of a block that is decoded: on a CPU the rows of a larger one take no less time,
+# within the noise of what was measured.
 CPU_BLOCK = 3 << 27
 # The share of a device's memory that parameters may take: a step needs the rest.
 COMFORTABLE = 0.5

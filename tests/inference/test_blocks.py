@@ -17,7 +17,7 @@ SMALL = T5Config(
     num_layers=6,
     num_decoder_layers=6,
 )
-LIMITS = blocks.Limits(rows=32, devices=1, bound=512, prompt_length=100)
+LIMITS = blocks.Limits(rows=32, devices=1, bound=512, prompt_length=100, bytes=None)
 
 
 def table(*lengths: int):

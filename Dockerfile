@@ -2,7 +2,7 @@
 # one it runs on the CPU.
 #
 #   docker build --build-arg EXTRA=cuda -t dtvg_jax:cuda .
-#   docker run -v "$PWD:/mnt" dtvg_jax:cuda dtvg_jax.train --help
+#   docker run --user "$(id -u)" -v "$PWD:/mnt" dtvg_jax:cuda dtvg_jax.train --help
 FROM python:3.11-slim
 ARG EXTRA=""
 

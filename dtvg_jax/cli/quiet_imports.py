@@ -17,6 +17,8 @@ def quiet_libraries() -> None:
     take effect, so that stream is /dev/null for that time.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    # Before a library does: its format would name the module of each warning.
+    logging.basicConfig(format="%(levelname)s: %(message)s")
     # Orbax sets absl's log level again. asyncio logs an exception for every array of a
     # checkpoint that cannot be written; the first one is raised.
     for name in ("absl", "asyncio"):

@@ -26,22 +26,21 @@ Path: TypeAlias = pathlib.Path | epath.Path
 
 
 class _Store(NamedTuple):
-    """What a scheme needs: a package, which an extra of dtvg_jax installs.
+    """What a scheme needs: a package.
 
     protocols: the names of the package's file system in fsspec
     jobs: whether TensorStore, which writes the arrays of checkpoints, knows the scheme
     """
 
     package: str
-    extra: str
     protocols: tuple[str, ...]
     jobs: bool = True
 
 
 _STORES = {
-    "gs": _Store("gcsfs", "gcs", ("gs", "gcs")),
-    "s3": _Store("s3fs", "s3", ("s3", "s3a")),
-    "az": _Store("adlfs", "az", ("az", "abfs", "abfss"), jobs=False),
+    "gs": _Store("gcsfs", ("gs", "gcs")),
+    "s3": _Store("s3fs", ("s3", "s3a")),
+    "az": _Store("adlfs", ("az", "abfs", "abfss"), jobs=False),
 }
 _ADDRESS = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<place>.*)", re.DOTALL)
 # Glob patterns, object versions and parent folders: the name of one object has none.
@@ -80,7 +79,7 @@ def of_address(text: str) -> epath.Path | None:
     if importlib.util.find_spec(store.package) is None:
         raise InputError(
             f"{text}: {scheme}:// needs the package {store.package}: run "
-            f"`pip install 'dtvg_jax[{store.extra}]'`"
+            f"`pip install {store.package}`"
         )
     _configure(store)
     return epath.Path(text)

@@ -76,8 +76,8 @@ def _of_task(task: str, table: TokenTable, most: Sequence[int]) -> tuple[str, ..
         f"{table.input_lengths.mean():.1f}",
         str(table.input_lengths.max()),
         str(most[0]),
-        f"{lost.inputs_truncated:.1%}",
+        f"{lost.inputs_truncated:.2%}",
         str(table.target_lengths.max()),
         str(most[1]),
-        f"{lost.targets_truncated:.1%}",
+        f"{lost.targets_truncated:.2%}",
     )

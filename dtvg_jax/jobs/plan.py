@@ -169,7 +169,7 @@ def _shown(value: object) -> str:
 def describe(job: Job, taken: Collection[Run] = ()) -> str:
     """Writes the plan for people: programs, their lanes and steps."""
     lines = [
-        f"backbone {job.backbone}, prompts of {job.prompt_length} rows, "
+        f"backbone {job.backbone}, prompt length {job.prompt_length}, "
         f"seeds {', '.join(map(str, job.seeds))}, data {job.data_dir}"
     ]
     if job.shots is not None:
@@ -183,14 +183,23 @@ def describe(job: Job, taken: Collection[Run] = ()) -> str:
         lines += [_described(job, job.search)]
     for program in programs(job, taken):
         stage = stage_of(job, program)
-        steps = max(lane.steps for lane in program.lanes)
         lines.append(
-            f"{program.name}: {len(program.lanes)} lanes of {stage.batch_size} rows, "
-            f"{steps} steps, validated every {stage.validate_every}"
+            f"{program.name}: {len(program.lanes)} lanes, batch size "
+            f"{stage.batch_size}, validated every {stage.validate_every} steps"
         )
-        names = dict.fromkeys((run.task, run.setting) for run in program.runs)
-        lines += [f"  {task} by {method}" for task, method in names]
+        lines += _by_setting(program)
     return "\n".join(lines)
+
+
+def _by_setting(program: Program) -> list[str]:
+    """Lists the tasks of each method and number of steps, a line each."""
+    tasks: dict[tuple[str, int], dict[str, None]] = {}
+    for run, steps, *_ in program.lanes:
+        tasks.setdefault((run.setting, steps), {})[run.task] = None
+    return [
+        f"  {setting}, {steps} steps: {', '.join(names)}"
+        for (setting, steps), names in tasks.items()
+    ]
 
 
 def _described(job: Job, search: Search) -> str:

@@ -141,7 +141,7 @@ def _compile_step(
             return remat, found
     raise InputError(
         f"a step of {step.shapes.lanes} lanes of {step.shapes.batch_size} rows needs "
-        f"more than the {chip.memory / 2**30:.0f} GB of a chip: give a mesh with more "
+        f"more than the {chip.memory / 2**30:.0f} GiB of a chip: give a mesh with more "
         "fsdp or tensor, a larger slice, or fewer lanes"
     )
 

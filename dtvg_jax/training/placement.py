@@ -193,9 +193,13 @@ def described(place: Placement, config: Config, dtype: str) -> str:
         backbones.shardings(config, place.mesh),
     )
     shape = " x ".join(f"{name} {size}" for name, size in place.mesh.shape.items())
+    unit, bytes_of = (
+        ("GB", 1e9) if parameter_bytes(config, dtype) >= 1e8 else ("MB", 1e6)
+    )
     return (
-        f"mesh: {shape}; {sum(jax.tree.leaves(parts)) / 1e9:.2f} GB of "
-        f"{parameter_bytes(config, dtype) / 1e9:.2f} GB of parameters on each device"
+        f"mesh: {shape}; {sum(jax.tree.leaves(parts)) / bytes_of:.2f} of "
+        f"{parameter_bytes(config, dtype) / bytes_of:.2f} {unit} of parameters on each "
+        "device"
     )
 
 

@@ -22,7 +22,7 @@ class Stage:
         "adamw_stage2" in stage 2.
       dropout: whether the backbone's own dropout is on in training.
       remat: whether layers are computed again for gradients instead of kept, which
-        costs a third of a step's time; None: where the device's memory needs it.
+        adds 30 to 40 % to its operations; None: where the device's memory needs it.
       validate_every: steps between two validations, after which prompts may be best.
       log_every: steps between two lines of the log and of progress.
     """

@@ -45,7 +45,7 @@ def devices(topology: str) -> Sequence[object]:
     """
     if importlib.util.find_spec("libtpu") is None:
         raise InputError(
-            "compiling for a TPU needs the package libtpu: install dtvg_jax[tpu]"
+            "compiling for a TPU needs the package libtpu: run `pip install libtpu`"
         )
     # No TPU is touched: there is no host to ask, and no chip that two processes that
     # compile at the same time would have to share.

@@ -119,5 +119,5 @@ def test_an_address_without_its_package_names_the_extra(
     assert code(of, flags.replace(AT, GS)) == 2
     err = capsys.readouterr().err
     assert err.count("\n") == 1, err
-    assert "needs the package not_installed: run `pip install 'dtvg_jax[gcs]'`" in err
+    assert "needs the package not_installed: run `pip install not_installed`" in err
     assert not list(here.glob("gs*"))

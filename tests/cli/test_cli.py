@@ -337,8 +337,12 @@ def test_a_dry_run_shows_the_plan_and_writes_nothing(run, tmp_path, cache):
     kept = f"--gin.job.Job.cache_dir='{cache}'"
     code, out, _ = run(SMALL, kept, f"--job_dir={folder}", "--dry_run")
     assert code == 0 and not any(tmp_path.iterdir())
-    assert "stage1: 8 lanes of 4 rows, 12 steps, validated every 4" in out
-    assert "stage2-prompt_tuning-spot: 8 lanes" in out and "mrpc by spot" in out
+    assert "stage1: 8 lanes, batch size 4, validated every 4 steps\n" in out
+    assert "  prompt_tuning, 12 steps: sst2, qnli, mrpc, superglue-cb\n" in out
+    # SPoT trains as long as both stages do.
+    assert "stage2-prompt_tuning-spot: 8 lanes" in out
+    assert "  prompt_tuning, 6 steps: mrpc, superglue-cb\n" in out
+    assert "  spot, 18 steps: mrpc, superglue-cb\n" in out
     # Of every task, two seeds of four rows.
     means = re.findall(r"^(?:sst2|qnli|mrpc|superglue-cb) +([\d.]+)", out, re.M)
     [tokens] = re.findall(r"stage1: microbatches .* tokens; (\d+) input tokens", out)

@@ -106,7 +106,7 @@ def test_files_of_the_paper_plan(made, name, monkeypatch, tmp_path):
     planned = made(f"--gin_file=gin/paper/{name}.gin", *MINIATURE)
     assert [len(one.lanes) for one in plan.programs(planned)] == PAPER[name]
     said = plan.describe(planned)
-    assert "prompts of 100 rows" in said and "validated every 1000" in said
+    assert "prompt length 100" in said and "validated every 1000 steps" in said
 
 
 @pytest.mark.parametrize("name", ["t5_base_ablations", "llama_3_2_1b"])

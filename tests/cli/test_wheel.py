@@ -80,7 +80,7 @@ def bin(wheel, tmp_path_factory) -> pathlib.Path:
 
 
 DRY_RUN = ["--gin_file=gin/test/small_job.gin", "--dry_run"]
-PLAN = "stage1: 8 lanes of 4 rows, 12 steps, validated every 4"
+PLAN = "stage1: 8 lanes, batch size 4, validated every 4 steps"
 
 
 def test_commands_of_an_installed_wheel_run_from_any_folder(bin, tmp_path):

@@ -43,7 +43,7 @@ def emulator() -> Iterator[remote.Path]:
     """A bucket, for this process and those that it starts."""
     for package in ("gcsfs", "gcp_storage_emulator"):
         if importlib.util.find_spec(package) is None:
-            pytest.skip(f"{package} is not installed: pip install 'dtvg_jax[emulator]'")
+            pytest.skip(f"{package} is not installed: pip install -e '.[emulator]'")
     from etils.epath import backend
     from gcp_storage_emulator.server import create_server
 

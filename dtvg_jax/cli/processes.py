@@ -24,12 +24,12 @@ LOST = (
     "said, and run the same command again in all processes; a job resumes"
 )
 ENDED = 2  # the exit code of what the user can put right
+BUG = 1
 _ADDRESS = ("coordinator_address", "num_processes", "process_id")
 # Words in the messages of gloo, NCCL, barriers and the coordination service about a
-# lost process.
-_LOSS = re.compile(
-    r"gloo|nccl|barrier|coordination|heartbeat|UNAVAILABLE|DEADLINE_EXCEEDED", re.I
-)
+# lost process, and codes that say so where they are JAX's own.
+_LOSS = re.compile(r"gloo|nccl|barrier|coordination|heartbeat", re.I)
+_CODES = re.compile("UNAVAILABLE|DEADLINE_EXCEEDED")
 
 
 def define_flags(known: flags.FlagValues) -> None:
@@ -118,26 +118,30 @@ def _check_address(
 
 def sentence(error: BaseException) -> str | None:
     """Gives the sentence for an error due to a lost process; None for other errors."""
-    if not _started():
+    if not started():
         return None
     import jax
 
     for one in _with_causes(error):
-        # gloo's errors are ValueErrors.
-        if isinstance(one, jax.errors.JaxRuntimeError | ValueError):
-            if not isinstance(one, InputError) and _LOSS.search(str(one)):
+        # gloo's errors are ValueErrors, and so are TensorStore's.
+        of_jax = isinstance(one, jax.errors.JaxRuntimeError)
+        if of_jax and _CODES.search(str(one)):
+            return LOST
+        if of_jax or (isinstance(one, ValueError) and not isinstance(one, InputError)):
+            if _LOSS.search(str(one)):
                 return LOST
     return None
 
 
 def leave(code: int) -> None:
     """Ends a failed process at once, since the others would wait for its shutdown."""
-    if code == ENDED and _started():
+    if code in (ENDED, BUG) and started():
         sys.stdout.flush()
         os._exit(code)
 
 
-def _started() -> bool:
+def started() -> bool:
+    """Tells whether this process has met the others of its job."""
     jax = sys.modules.get("jax")
     return jax is not None and jax.distributed.is_initialized()
 

@@ -40,7 +40,13 @@ _CAUSES = {
     errno.ESTALE: _GONE,
     errno.EIO: _Cause("the disk cannot be read or written", "check the disk"),
 }
+_MEMORY = (
+    "give a mesh with more fsdp (placement.Mesh) or a smaller evaluation_batch_size; "
+    "for a new job also stages.Stage.remat = True or smaller batches"
+)
 _STORE = "check the address, your access to it and the network"
+_OUT_OF_MEMORY = re.compile("RESOURCE_EXHAUSTED|Ran out of memory")
+_NO_DEVICE = "Unable to initialize backend"
 # Error codes in messages of TensorStore, and of libraries written in Rust.
 _CODE = re.compile(r"os_error_code='(\d+)'|\(os error (\d+)\)")
 # TensorFlow's messages have the text of the error only.
@@ -62,6 +68,13 @@ def sentence(error: BaseException, resumes: bool) -> str | None:
             place = f"{path}: " if path else ""
             end = RESUMES if resumes and cause is not _GONE else ""
             return f"{place}{cause.wrong}: {cause.remedy}{end}"
+        # Of JAX, which is not imported for this.
+        if type(one).__name__ == "JaxRuntimeError" and _OUT_OF_MEMORY.search(str(one)):
+            reason = str(one).partition("\n")[0]
+            return f"a device is out of memory ({reason}): {_MEMORY}"
+        if isinstance(one, RuntimeError) and _NO_DEVICE in str(one):
+            reason = str(one).partition("\n")[0]
+            return f"there is no device ({reason}): see which process holds it"
         if remote.refused(one):
             reason = str(one).partition("\n")[0] or type(one).__name__
             end = RESUMES if resumes else ""

@@ -26,7 +26,7 @@ from dtvg_jax.files.remote import Path
 
 LIFE = 60.0  # seconds; a lease that was not renewed for so long may be taken
 RENEWED = 15.0  # seconds between two renewals
-LONG_DEAD = 600.0  # seconds; clocks of two hosts differ by less
+LONG_DEAD = 600.0  # seconds; clocks of two hosts seldom differ by more
 POLL = 1.0  # seconds between two looks at the lease of another
 SETTLE = 1.0  # seconds after which a store shows which of two took it
 
@@ -184,15 +184,16 @@ def _wait_for_end(
     folder: Path, number: int, before: Lease, check: Callable[[], None]
 ) -> int:
     """Gives the number of a lease that is over; raises InputError for a renewed one."""
-    if before.renewed is None or time.time() - before.renewed > LONG_DEAD:
+    if before.renewed is None:
         return number
+    # By this host's clock alone: those of two hosts may differ.
+    life = LIFE if time.time() - before.renewed < LONG_DEAD else 2 * RENEWED
     print(
-        f"waiting up to {LIFE:.0f} s for {before.owner}, which holds {folder}",
+        f"waiting up to {life:.0f} s for {before.owner}, which holds {folder}",
         file=sys.stderr,
         flush=True,
     )
-    # By this host's clock alone: those of two hosts may differ.
-    end = time.monotonic() + LIFE
+    end = time.monotonic() + life
     while time.monotonic() < end:
         check()
         time.sleep(POLL)

@@ -44,10 +44,13 @@ _STORES = {
 }
 _ADDRESS = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<place>.*)", re.DOTALL)
 # Glob patterns, object versions and parent folders: the name of one object has none.
+# `pathlib` makes one slash of two.
+_ONE_SLASH = re.compile(rf"({'|'.join(_STORES)}):/(?!/)(?P<place>.*)", re.DOTALL)
 _NO_NAME = re.compile(r"[*?\[\]#\x00-\x1f]|(^|/)\.\.(/|$)")
-# TensorStore's errors begin with these, whatever the store.
+# TensorStore's errors, which are ValueErrors, begin with these, whatever the store.
 _REFUSALS = re.compile(
-    "UNAVAILABLE|PERMISSION_DENIED|UNAUTHENTICATED|DEADLINE_EXCEEDED|RESOURCE_EXHAUSTED"
+    "UNAVAILABLE|PERMISSION_DENIED|UNAUTHENTICATED|DEADLINE_EXCEEDED|"
+    r"RESOURCE_EXHAUSTED|ABORTED: All \d+ retry"
 )
 
 # Each is called with a path before it is written, and raises to forbid that.
@@ -62,6 +65,12 @@ def of_address(text: str) -> epath.Path | None:
     """
     found = _ADDRESS.match(text)
     if found is None:
+        if one_slash := _ONE_SLASH.match(text):
+            scheme, place = one_slash.groups()
+            raise InputError(
+                f"{text} is neither an address nor a folder: give the text "
+                f"'{scheme}://{place}', which is no pathlib.Path"
+            )
         return None
     scheme, place = found["scheme"], found["place"]
     store = _STORES.get(scheme)
@@ -115,7 +124,8 @@ def refused(error: BaseException) -> bool:
     frames = traceback.walk_tb(error.__traceback__)
     modules = {frame.f_globals.get("__name__", "") for frame, _ in frames}
     through = packages & {name.partition(".")[0] for name in modules}
-    return bool(through) or _REFUSALS.match(str(error)) is not None
+    of_tensorstore = isinstance(error, ValueError) and _REFUSALS.match(str(error))
+    return bool(through) or bool(of_tensorstore)
 
 
 def create(path: Path, content: bytes) -> None:

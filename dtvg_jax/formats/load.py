@@ -24,11 +24,13 @@ class Source(NamedTuple):
     """A backbone's files: open and checked, the weights not read yet.
 
     Code that needs only the config, the vocabulary or the shapes takes them from here.
+    `folder` is a copy where `place`, which the user gave, is an address.
     """
 
     name: str
     folder: pathlib.Path
     checkpoint: Checkpoint
+    place: str
 
     @property
     def config(self) -> backbone.Config:
@@ -126,5 +128,8 @@ def open_source(where: str, cache_dir: str | os.PathLike[str] = CACHE) -> Source
     if not is_hugging_face and (found := t5x.find(folder)) is not None:
         # checkpoint_<step> alone would say little in a table.
         name = f"{found.parent.name}-{found.name}"
-        return Source(name, found, t5x.open_checkpoint(found))
-    return Source(folder.name, folder, hugging_face.open_checkpoint(folder))
+        opened, folder = t5x.open_checkpoint(found), found
+    else:
+        name, opened = folder.name, hugging_face.open_checkpoint(folder)
+    place = str(folder) if isinstance(given, pathlib.Path) else where
+    return Source(name, folder, opened, place)

@@ -118,6 +118,7 @@ def evaluate(
     check = hosts.together(lambda: None)
     setup = Setup(backbone, place, settings.batch_size, check)
     tables = _open_tables(trials, found, settings, shared, backbone)
+    hosts.check_alike(_facts(backbone, found, settings, tables))
     answers = answer(trials, found, tables, setup, settings.scoring)
     results = [
         _result(trial, tables[trial.task], given, folder)
@@ -125,6 +126,24 @@ def evaluate(
     ]
     _write(folder / "results.json", results)
     return results
+
+
+def _facts(
+    backbone: Backbone,
+    found: Mapping[str, Entry],
+    settings: EvaluateSettings,
+    tables: Mapping[str, TokenTable],
+) -> files.JsonObject:
+    """Gathers what answers depend on, and the programs that all hosts run alike."""
+    given = dataclasses.asdict(settings)
+    for place in ("data_dir", "cache_dir"):
+        del given[place]
+    return {
+        **given,
+        "backbone_digest": backbone.digest,
+        "prompts": {name: one.metadata.prompt_digest for name, one in found.items()},
+        "splits": {task: t.metadata.split_digest for task, t in tables.items()},
+    }
 
 
 @hosts.written_once

@@ -14,6 +14,7 @@ import jax
 from dtvg_jax import files
 from dtvg_jax.errors import InputError
 from dtvg_jax.files import JsonObject, lease, remote
+from dtvg_jax.files.differences import differences
 from dtvg_jax.jobs import plan
 from dtvg_jax.jobs.job import Job
 from dtvg_jax.jobs.token_tables import Tables
@@ -76,6 +77,17 @@ def planned(job: Job, taken: Collection[Run], facts: JsonObject) -> JsonObject:
     return {"format": FORMAT, "settings": settings, "programs": programs}
 
 
+def check_hosts(job: Job) -> None:
+    """Raises InputError where another host has other settings or versions.
+
+    With another mesh or batch size for decoding, which no plan compares, they would
+    run other programs and wait for each other.
+    """
+    facts = {"evaluation_batch_size": job.evaluation_batch_size, "mesh": job.mesh}
+    mine = plan.settings(job) | facts | {"versions": _versions()}
+    hosts.check_alike(mine)
+
+
 def split_digests(tables: Tables) -> JsonObject:
     """Gives the digests of the rows that a job reads, by "task/split"."""
     return {
@@ -88,7 +100,7 @@ def check_splits(folder: files.Path, now: JsonObject) -> None:
     """Raises InputError where rows of a job changed since it was begun; names them."""
     path = folder / "plan.json"
     was = files.read_json(path).get("splits") if path.exists() else now
-    changed = [line.partition(" ")[0] for line in plan.differences(was, now)]
+    changed = [one.name for one in differences(was, now)]
     if changed:
         raise InputError(
             f"the data of {', '.join(changed)} changed since the job in {folder} was "
@@ -117,7 +129,7 @@ def check_plan(folder: files.Path, now: JsonObject) -> None:
             f"format {was.get('format')!r}, this version's is {FORMAT}): finish it "
             "with that version, or give another --job_dir; its store can be read"
         )
-    differing = plan.differences(was.get("settings"), now["settings"])
+    differing = list(map(str, differences(was.get("settings"), now["settings"])))
     # As JSON has it: a record's tuple is a list there.
     same = was == json.loads(files.json_bytes(now)) and isinstance(splits, dict)
     if differing or not same:
@@ -137,10 +149,11 @@ def begin(
 ) -> None:
     """Writes plan.json with the digests of all rows, config.gin and environment.json.
 
-    Raises InputError where rows changed since the job was begun, or a host does not
-    see the folder that process 0 writes.
+    Raises InputError where rows changed since the job was begun, a host has another
+    backbone or other rows, or does not see the folder that process 0 writes.
     """
     splits = split_digests(tables)
+    hosts.check_alike({"settings": planned["settings"], "splits": splits})
     check_splits(folder, splits)
     _write(folder, planned | {"splits": splits}, config_gin, environment)
     _check_shared(folder)
@@ -175,8 +188,12 @@ def describe_environment(command: Sequence[str]) -> JsonObject:
         "cpus": os.cpu_count(),
         "devices": [device.device_kind for device in jax.devices()],
         "revision": _revision(),
-        "packages": {name: _version(name) for name in PACKAGES},
+        "packages": _versions(),
     }
+
+
+def _versions() -> JsonObject:
+    return {name: _version(name) for name in PACKAGES}
 
 
 def _revision() -> str | None:

@@ -100,6 +100,7 @@ def run(
     """
     folder = files.expand(job_dir)
     with job_folder.locked(folder, check):
+        job_folder.check_hosts(job)
         backbone, place = placement.load(
             job.backbone, job.dtype, job.mesh, job.cache_dir
         )

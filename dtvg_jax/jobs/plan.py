@@ -17,7 +17,6 @@ from dtvg_jax.training.stages import Stage
 STAGE1 = METHODS["prompt_tuning"]
 # The plan says these of each method and of each prompt that is taken.
 IN_OTHER_WORDS = ("method_settings", "prompts_from")
-ABSENT = object()  # a setting that one of two plans lacks
 
 
 class Program(NamedTuple):
@@ -145,25 +144,6 @@ def settings(job: Job) -> JsonObject:
     plain["methods"] = {m.full_name: m.settings for m in job.resolved_methods()}
     # As a plan that is read has it: with lists for tuples.
     return json.loads(files.json_bytes(plain))
-
-
-def differences(was: object, now: object, name: str = "") -> list[str]:
-    """Names the settings that differ, "stage1.steps was 300, is 200"."""
-    if isinstance(was, dict) and isinstance(now, dict):
-        return [
-            line
-            for key in dict.fromkeys([*was, *now])
-            for line in differences(
-                was.get(key, ABSENT), now.get(key, ABSENT), f"{name}.{key}".lstrip(".")
-            )
-        ]
-    return [] if was == now else [f"{name} was {_shown(was)}, is {_shown(now)}"]
-
-
-def _shown(value: object) -> str:
-    if value is ABSENT:
-        return "absent"
-    return "present" if isinstance(value, dict) else repr(value)
 
 
 def describe(job: Job, taken: Collection[Run] = ()) -> str:

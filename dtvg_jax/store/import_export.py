@@ -87,7 +87,7 @@ def _exported(prompt_store: PromptStore, name: str, to: Target) -> dict[str, byt
     if to.format == "npy":
         return prompt_files.npy(rows)
     if to.format == "peft":
-        base_model = to.base_model or str(source.folder)
+        base_model = to.base_model or source.place
         return prompt_files.peft(rows, source.config, base_model)
     return prompt_files.prompt_tuning(
         rows,

@@ -16,6 +16,7 @@ import struct
 from collections.abc import Mapping
 
 import numpy as np
+from etils import epath
 from jaxtyping import Float
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
@@ -61,7 +62,7 @@ class PromptStore:
         Call it only while no other process writes: under the lock of the job.
         """
         for folder in self.folder.glob("*/.*-seed*.*"):
-            shutil.rmtree(folder)
+            epath.Path(folder).rmtree()  # on a disk or in a bucket
 
     def _folders(self) -> list[str]:
         found = self.folder.glob(f"*/*/{METADATA_FILE}")

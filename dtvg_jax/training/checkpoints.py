@@ -5,13 +5,14 @@ names of their paths in the state, nested dicts of strings, so that any Orbax pr
 can read them; `progress` is JSON, what the loop must know besides; `digest` is of both.
 """
 
+import dataclasses
 import errno
 import hashlib
 import json
 import logging
 import pathlib
 from collections.abc import Sequence
-from typing import TypeAlias, TypeVar
+from typing import Generic, TypeAlias, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -25,8 +26,9 @@ from dtvg_jax.files import remote
 from dtvg_jax.training import hosts
 
 KEEP = 2
-# What the system refuses now may be there later: no checkpoint is damaged by it.
-SYSTEM = {errno.EMFILE, errno.ENFILE, errno.EIO, errno.EACCES, errno.EPERM}
+# What the system refuses with any other number may be there later: only by these is a
+# checkpoint damaged.
+ABSENT = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR}
 
 Tree = TypeVar("Tree")
 Record = TypeVar("Record")
@@ -55,7 +57,8 @@ def save(
     progress: files.JsonObject,
 ) -> None:
     """Saves a tree of arrays, and the JSON beside it, unless the step is there."""
-    if step in checkpoints.all_steps():
+    # Hosts of a shared disk may see a step earlier or later.
+    if hosts.agree(step in checkpoints.all_steps()):
         return
     args = ocp.args.Composite(
         state=ocp.args.StandardSave(named(state)),
@@ -78,7 +81,7 @@ def restore(
     refused: list[tuple[int, InputError]] = []
     for step in hosts.agree(sorted(checkpoints.all_steps(), reverse=True)):
         try:
-            found = _restore_step(checkpoints, step, like, record)
+            found = _restore_step(checkpoints.directory, step, like, record)
         except InputError as error:
             refused.append((step, error))
             continue
@@ -93,12 +96,56 @@ def restore(
     return None
 
 
+@dataclasses.dataclass(frozen=True)
+class _Read(Generic[Tree, Record]):
+    """A checkpoint as it is on disk: its state, the JSON beside it, its digest."""
+
+    state: Tree
+    progress: Record
+    json: files.JsonObject
+    digest: str
+
+
 def _restore_step(
-    checkpoints: ocp.CheckpointManager, step: int, like: Tree, record: type[Record]
+    folder: files.Path, step: int, like: Tree, record: type[Record]
 ) -> tuple[Tree, Record]:
-    target = jax.tree.map(_abstract, named(like))
+    """Restores a step; raises InputError, in all processes, where it is damaged."""
+    read, damage = None, "another process cannot read its part of it"
     try:
-        read = checkpoints.restore(
+        read = _read(folder, step, like, record)
+    except Exception as error:  # Orbax raises this class itself, for a damaged array
+        if not _damaged(error):
+            raise
+        damage = str(error).partition("\n")[0]
+    # Each process reads its own parts, so one may find damage where others find none.
+    whole = hosts.everywhere(read is not None)
+    if read is None or not whole:
+        raise InputError(
+            f"checkpoint {step} in {folder} does not fit this job or is damaged "
+            f"({damage})"
+        )
+    if read.digest != digest(step, read.state, read.json):
+        raise InputError(
+            f"checkpoint {step} in {folder} is damaged (its content is not what was "
+            "saved)"
+        )
+    return read.state, read.progress
+
+
+def _read(
+    folder: files.Path, step: int, like: Tree, record: type[Record]
+) -> _Read[Tree, Record]:
+    """Reads a step in this process alone, which waits for no other."""
+    me = jax.process_index()
+    options = ocp.CheckpointManagerOptions(
+        read_only=True,
+        multiprocessing_options=ocp.options.MultiprocessingOptions(
+            primary_host=me, active_processes={me}
+        ),
+    )
+    target = jax.tree.map(_abstract, named(like))
+    with ocp.CheckpointManager(folder, options=options) as reader:
+        found = reader.restore(
             step,
             args=ocp.args.Composite(
                 state=ocp.args.StandardRestore(target),
@@ -106,25 +153,21 @@ def _restore_step(
                 digest=ocp.args.JsonRestore(),
             ),
         )
-        progress = files.record(record, read["progress"], "progress")
-        state = _as_in(like, read["state"])
-        noted = read["digest"]["sha256"]
-    except Exception as error:  # Orbax raises this class itself, for a damaged array
-        if isinstance(error, OSError) and error.errno in SYSTEM:
-            raise
-        if remote.refused(error):
-            raise
-        first = str(error).partition("\n")[0]
-        raise InputError(
-            f"checkpoint {step} in {checkpoints.directory} does not fit this job or is "
-            f"damaged ({first})"
-        ) from error
-    if noted != digest(step, state, read["progress"]):
-        raise InputError(
-            f"checkpoint {step} in {checkpoints.directory} is damaged (its content is "
-            "not what was saved)"
-        )
-    return state, progress
+    return _Read(
+        _as_in(like, found["state"]),
+        files.record(record, found["progress"], "progress"),
+        found["progress"],
+        found["digest"]["sha256"],
+    )
+
+
+def _damaged(error: Exception) -> bool:
+    """Tells an error due to what is on disk from one of the system, store or device."""
+    if isinstance(error, OSError) and error.errno is not None:
+        return error.errno in ABSENT
+    if isinstance(error, MemoryError | jax.errors.JaxRuntimeError):
+        return False
+    return not remote.refused(error)
 
 
 def digest(step: int, state: object, progress: files.JsonObject) -> str:

@@ -1,10 +1,11 @@
 """Several processes that work on one job: what they share, who writes, when they stop.
 
-All run the same program with the same settings, and each has some of the devices. What
-they compute is the same in all of them, so only what comes from outside has to be
-agreed on: files that are there, memory, signals. Process 0 alone writes into the job's
-folder, which all see. In a single process, which JAX was not told of others, all of
-this does nothing.
+All run the same program with the same settings, which `check_alike` sees to, and each
+has some of the devices. What they compute is the same in all of them, so only what
+comes from outside has to be agreed on: files that are there, memory, signals. Process 0
+alone writes into the job's folder, which all see, but for the arrays of checkpoints, of
+which each process writes its own parts. In a single process, which JAX was not told of
+others, all of this does nothing.
 """
 
 import functools
@@ -22,7 +23,10 @@ from jax.sharding import Sharding
 from jaxtyping import Array, PyTree
 from orbax.checkpoint import multihost
 
+from dtvg_jax import files
 from dtvg_jax.errors import InputError, Stopped
+from dtvg_jax.files import JsonObject
+from dtvg_jax.files.differences import differences
 
 # One process may tokenise while others wait. One that ends is noticed long before, by
 # its heartbeat.
@@ -80,6 +84,39 @@ def agree(value: Value) -> Value:
         padded[:size] = content
     agreed = np.asarray(multihost_utils.broadcast_one_to_all(padded))
     return json.loads(agreed[:size].tobytes())
+
+
+def everywhere(holds: bool) -> bool:
+    """Tells whether something holds in all processes."""
+    if alone():
+        return holds
+    barrier("everywhere")
+    return bool(np.all(multihost_utils.process_allgather(np.bool_(holds))))
+
+
+def check_alike(mine: JsonObject) -> None:
+    """Raises InputError in every process unless all have the same facts.
+
+    A process whose facts differ from those of process 0 names them.
+    """
+    if alone():
+        return
+    plain = json.loads(files.json_bytes(mine))
+    differing = differences(agree(plain), plain)
+    if everywhere(not differing):
+        return
+    if not differing:
+        raise InputError(
+            "another process of this job has other settings, data or versions than "
+            "process 0: see what it says, and give all of them the same"
+        )
+    named = "; ".join(
+        f"{one.name} is {one.now}, in process 0 {one.was}" for one in differing
+    )
+    raise InputError(
+        f"process {jax.process_index()} differs from process 0 ({named}): give all "
+        "processes of a job the same settings, backbone, data and versions"
+    )
 
 
 def written_once(write: Callable[Given, None]) -> Callable[Given, None]:

@@ -51,6 +51,11 @@ CASES = {
         jax.errors.JaxRuntimeError("DEADLINE_EXCEEDED: Barrier timed out. Id: x"),
         processes.LOST,
     ),
+    "a coordinator": (
+        jax.errors.JaxRuntimeError("UNAVAILABLE: failed to connect"),
+        processes.LOST,
+    ),
+    "a store": (ValueError("UNAVAILABLE: gs://bucket/x: 503"), None),
     "memory": (jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory"), None),
     "a fault": (ValueError("row 3 has 9 ids and does not fit into 8"), None),
 }
@@ -64,6 +69,25 @@ def test_a_lost_process_is_said_where_there_are_several(error, said, monkeypatch
     wrapped = RuntimeError("while a checkpoint was saved")
     wrapped.__cause__ = error
     assert processes.sentence(wrapped) == said
+
+
+def test_a_fault_of_one_process_ends_it_with_its_traceback():
+    """At once: JAX would wait for the others, and then call them lost."""
+    program = (
+        "import atexit, jax\n"
+        "from dtvg_jax.cli import command\n"
+        "from dtvg_jax.cli.commands import report\n"
+        "jax.distributed.is_initialized = lambda: True\n"
+        "atexit.register(lambda: print('waited'))\n"
+        "def main(words, received): raise KeyError('a fault')\n"
+        "command.run(report.COMMAND._replace(main=main), ['report', '--job_dir=x'])\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("Traceback")
+    assert done.stderr.endswith("KeyError: 'a fault'\n")
 
 
 def test_an_abort_in_a_library_ends_with_a_sentence():

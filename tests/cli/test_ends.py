@@ -7,6 +7,7 @@ import sys
 
 import pytest
 from absl import flags
+from jax.errors import JaxRuntimeError
 
 from dtvg_jax.cli import command, standard_streams
 from dtvg_jax.errors import InputError, Stopped
@@ -46,6 +47,20 @@ SAID = [
     (TENSORSTORE, 2, f"error: /j/checkpoints/stage1: {FULL}{RESUMES}"),
     (SAFETENSORS, 2, f"error: {FULL}{RESUMES}"),
     (TENSORFLOW, 2, f"error: {FULL}{RESUMES}"),
+    (
+        JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory while trying to allocate"),
+        2,
+        "error: a device is out of memory (RESOURCE_EXHAUSTED: Out of memory while "
+        "trying to allocate): give a mesh with more fsdp (placement.Mesh) or a smaller "
+        "evaluation_batch_size; for a new job also stages.Stage.remat = True or "
+        "smaller batches",
+    ),
+    (
+        RuntimeError("Unable to initialize backend 'tpu': UNAVAILABLE: in use"),
+        2,
+        "error: there is no device (Unable to initialize backend 'tpu': UNAVAILABLE: "
+        "in use): see which process holds it",
+    ),
     (chained(), 2, f"error: /j/x: {FULL}{RESUMES}"),
     (
         TOO_LARGE,

@@ -1,6 +1,7 @@
 """A lease: one holder, taken over when it is not renewed, and noticed when lost."""
 
 import dataclasses
+import itertools
 import threading
 import time
 
@@ -63,13 +64,40 @@ def test_a_dead_one_is_taken_over_when_its_life_is_over(folder, capsys):
     assert "for process 7 on elsewhere, which holds" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("ago", [None, lease.LONG_DEAD + 1])
-def test_one_long_dead_or_let_go_is_taken_at_once(folder, ago, monkeypatch, capsys):
+def test_one_that_was_let_go_is_taken_at_once(folder, monkeypatch, capsys):
     monkeypatch.setattr(lease, "LIFE", LONG)
-    left(folder, 1, renewed=None if ago is None else time.time() - ago)
+    left(folder, 1, renewed=None)
     with lease.held(folder):
         assert names(folder) == [".lease-2.json"]
     assert not capsys.readouterr().err
+
+
+def test_one_long_dead_is_taken_before_its_life_is_over(folder, monkeypatch):
+    monkeypatch.setattr(lease, "LIFE", LONG)
+    left(folder, 1, renewed=time.time() - lease.LONG_DEAD - 1)
+    began = time.monotonic()
+    with lease.held(folder):
+        assert names(folder) == [".lease-2.json"]
+    assert 2 * lease.RENEWED <= time.monotonic() - began < LONG
+
+
+def test_a_clock_that_is_far_ahead_takes_nothing_from_the_living(folder):
+    """To such a clock a lease that was renewed just now seems long dead."""
+    renewals = itertools.count()
+    ended = threading.Event()
+
+    def renew() -> None:
+        while not ended.wait(lease.RENEWED):
+            left(folder, 1, renewed=time.time() - lease.LONG_DEAD - 60 + next(renewals))
+
+    left(folder, 1, renewed=time.time() - lease.LONG_DEAD - 60)
+    thread = threading.Thread(target=renew)
+    thread.start()
+    with pytest.raises(InputError, match="works on"), lease.held(folder):
+        pass
+    ended.set()
+    thread.join()
+    assert names(folder) == [".lease-1.json"]
 
 
 def test_one_that_is_let_go_while_it_is_waited_for_is_taken_at_once(

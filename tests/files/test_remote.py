@@ -12,6 +12,7 @@ REFUSED = {
     "ftp://host/x": "ftp:// is not supported: give one of gs://, s3://, az://",
     "GS://bucket/x": "GS:// is not supported",
     "hf://models/x": "hf:// is not supported",
+    "gs:/bucket/x": "give the text 'gs://bucket/x', which is no pathlib.Path",
     "gs://": "names no file or folder",
     "gs:///": "names no file or folder",
     "gs://bucket/*/x": "with none of *, ?, [, ], # and .. in it",
@@ -31,7 +32,9 @@ def test_what_cannot_be_used_is_refused(bucket, monkeypatch, address):
     assert "\n" not in str(refused.value)
 
 
-@pytest.mark.parametrize("given", ["gs:/bucket/x", "x/gs://bucket", "./gs://x", "gs:"])
+@pytest.mark.parametrize(
+    "given", ["file:/x", "x/gs:/bucket", "x/gs://bucket", "./gs://x", "gs:"]
+)
 def test_what_is_no_address_stays_a_local_path(given):
     assert files.expand(given) == pathlib.Path(given)
 
@@ -81,4 +84,7 @@ def test_an_error_of_a_store_is_told_from_others(bucket):
     # "fsspec" is the package of the store in memory.
     assert remote.refused(missing.value) and not remote.refused(local.value)
     assert remote.refused(ValueError("PERMISSION_DENIED: gs://bucket: 403"))
+    assert remote.refused(ValueError("ABORTED: All 32 retry attempts failed: CURL"))
     assert not remote.refused(ValueError("DATA_LOSS: a chunk is damaged"))
+    # A device that is out of memory says the same, as a RuntimeError.
+    assert not remote.refused(RuntimeError("RESOURCE_EXHAUSTED: Out of memory"))

@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import pathlib
+import shutil
 import signal
 import socket
 import subprocess
@@ -14,9 +15,10 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import pytest
 import tiny_job
-from safetensors.numpy import load_file
+from safetensors.numpy import load_file, save_file
 
 from dtvg_jax.cli import processes
+from dtvg_jax.formats import load
 
 pytestmark = pytest.mark.slow
 
@@ -173,6 +175,30 @@ def test_a_mistake_on_one_host_ends_all(settings, tmp_path):
     (code, line), (wrong_code, wrong_line) = ends(started, 2 * MINUTE)
     assert (code, line) == (2, f"error: {processes.LOST}")
     assert wrong_code == 2 and "/nowhere" in wrong_line
+
+
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        ("stages.Stage.learning_rate=0.2", "stage1.learning_rate is 0.2, in process 0"),
+        ("job.Job.evaluation_batch_size=3", "evaluation_batch_size is 3, in process 0"),
+        ("job.Job.backbone='{backbone}'", "settings.backbone_digest is "),
+    ],
+)
+def test_hosts_that_differ_are_refused(given, named, settings, tmp_path):
+    backbone = tmp_path / "miniature"
+    shutil.copytree(load.EMBEDDED / "miniature", backbone)
+    weights = load_file(backbone / "model.safetensors")
+    weights["shared.weight"] *= 1.01
+    save_file(weights, backbone / "model.safetensors")
+    folder = tmp_path / "job"
+    flag = f"--gin.{given.format(backbone=backbone)}"
+    (code, line), (wrong_code, wrong_line) = ends(start(2, settings, folder, flag))
+    assert code == wrong_code == 2
+    assert named in wrong_line and "the same settings, backbone, data" in wrong_line
+    assert not (folder / "store").exists() and not (folder / "plan.json").exists()
+    # What is right may then be given for the same folder.
+    run(2, settings, folder)
 
 
 def test_processes_that_jax_does_not_find_are_asked_for(settings, tmp_path):

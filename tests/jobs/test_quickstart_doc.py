@@ -14,6 +14,7 @@ import gin
 from dtvg_jax.cli import gin_settings
 from dtvg_jax.cli.command import parse
 from dtvg_jax.cli.commands import train
+from dtvg_jax.files.differences import differences
 from dtvg_jax.jobs import job, plan
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -38,8 +39,8 @@ def test_each_variant_changes_what_the_text_says(monkeypatch):
     monkeypatch.chdir(ROOT)
     first, *variants = filter(None, map(settings, COMMANDS))
     was = plan.settings(first)
-    changed = [plan.differences(was, plan.settings(variant)) for variant in variants]
-    assert changed == [
+    changed = [differences(was, plan.settings(variant)) for variant in variants]
+    assert [list(map(str, one)) for one in changed] == [
         ["prompt_length was 16, is 8"],
         ["stage2.steps was 100, is 300"],
         [

@@ -214,6 +214,13 @@ def test_what_a_killed_process_left_is_removed(prompts):
     assert prompts.strays() == ["mrpc/dtvg-seed1-backup"]
 
 
+def test_what_a_killed_process_left_is_removed_from_a_bucket(bucket):
+    """As where the folder of a local job was copied there."""
+    files.put(bucket / "mrpc/.dtvg-seed1.4662/prompt.safetensors", b"x")
+    prompt_store.PromptStore(str(bucket)).remove_leftovers()
+    assert not list(bucket.glob("*/.*/*"))
+
+
 def test_an_entry_under_another_name_is_refused(prompts):
     other = prompts.folder / "mrpc" / "dtvg-seed2"
     shutil.copytree(prompts.folder / NAME, other)

@@ -5,6 +5,7 @@ python host_training.py FOLDER ADDRESS COUNT NUMBER
 It is one of COUNT processes, and writes what it has found to FOLDER/found-NUMBER.npz.
 """
 
+import dataclasses
 import pathlib
 import sys
 from collections.abc import Sequence
@@ -16,11 +17,13 @@ import numpy as np
 import tiny_t5
 
 from dtvg_jax import methods
+from dtvg_jax.errors import InputError
 from dtvg_jax.inference import split_decoding
 from dtvg_jax.methods.row_prompts import Prompts
 from dtvg_jax.models import backbone as backbones
 from dtvg_jax.models.backbone import Backbone
 from dtvg_jax.training import (
+    checkpoints,
     hosts,
     lanes,
     loop,
@@ -139,6 +142,40 @@ def train(folder: pathlib.Path, tables_folder: pathlib.Path) -> loop.Trained:
         )
 
 
+def refusal(number: int) -> str:
+    """What a process says where they differ in a rate."""
+    hosts.check_alike({"steps": 6, "rates": (0.1, 0.2)})  # alike: nothing
+    try:
+        hosts.check_alike({"steps": 6, "stage": {"rate": [0.1, 0.2][number]}})
+    except InputError as error:
+        return str(error)
+    return ""
+
+
+def taken_where_one_finds_damage(folder: pathlib.Path, number: int) -> int:
+    """Saves two steps, the second of which process 1 alone cannot read."""
+    made = placement.make().put_whole({"x": np.arange(3.0)})
+    read = checkpoints._read
+
+    def damaged(folder, step, *others):
+        if (number, step) == (1, 2):
+            raise ValueError("DATA_LOSS: a chunk is damaged")
+        return read(folder, step, *others)
+
+    with checkpoints.manager(folder) as manager:
+        for step in (1, 2):
+            checkpoints.save(manager, step, made, {"step": step})
+        checkpoints._read = damaged
+        found = checkpoints.restore(manager, made, Progress)
+    assert found is not None and not (folder / "2").exists()
+    return found[1].step
+
+
+@dataclasses.dataclass
+class Progress:
+    step: int
+
+
 if __name__ == "__main__":
     folder, (address, count, number) = pathlib.Path(sys.argv[1]), sys.argv[2:]
     jax.config.update("jax_cpu_enable_async_dispatch", False)
@@ -149,4 +186,6 @@ if __name__ == "__main__":
         scores=[one["mean"] for one in trained.scores],
         agreed=hosts.agree({"from": int(number), "é": [1.5, None]})["from"],
         prompt=np.asarray(trained.best.prompt),
+        refusal=refusal(int(number)),
+        taken=taken_where_one_finds_damage(folder / "damaged", int(number)),
     )

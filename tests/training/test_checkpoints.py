@@ -207,14 +207,26 @@ def test_plain_orbax_reads_a_checkpoint_as_the_documentation_says(tmp_path):
     assert done.stdout == "(2, 3, 4) 100 3\n"
 
 
-def test_what_the_system_refuses_is_no_damage(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.EMFILE, "Too many open files"),
+        OSError(errno.ESTALE, "Stale file handle"),
+        ValueError("ABORTED: All 32 retry attempts failed: CURL error"),
+        jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory"),
+    ],
+    ids=["files", "stale", "store", "memory"],
+)
+def test_what_the_system_refuses_is_no_damage(tmp_path, monkeypatch, error):
     with checkpoints.manager(tmp_path) as manager:
-        save(manager, state(step=3))
-        error = OSError(errno.EMFILE, "Too many open files")
-        monkeypatch.setattr(manager, "restore", raising := Raising(error))
-        with pytest.raises(OSError, match="Too many open files"):
+        for step in (3, 6):
+            save(manager, state(step=step))
+        raising = Raising(error)
+        monkeypatch.setattr(checkpoints.ocp.CheckpointManager, "restore", raising)
+        with pytest.raises(type(error)) as raised:
             restore(manager, state())
-        assert raising.calls == 1 and manager.all_steps() == [3]
+        assert raised.value is error and raising.calls == 1
+        assert manager.all_steps() == [3, 6]
 
 
 class Raising:

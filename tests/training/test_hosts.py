@@ -57,8 +57,8 @@ def test_two_processes_train_as_one(tmp_path, together):
     assert found[0]["scores"].tolist() == [score["mean"] for score in one.scores]
     np.testing.assert_allclose(found[0]["prompt"], one.best.prompt, atol=TOLERANCE)
     assert np.abs(one.best.prompt - host_training.starts().start).max() > 0.1
-    for name, values in found[0].items():
-        np.testing.assert_array_equal(found[1][name], values, err_msg=name)
+    for name in ("scores", "agreed", "prompt"):
+        np.testing.assert_array_equal(found[1][name], found[0][name], err_msg=name)
 
 
 def test_process_0_writes_and_decides(together):
@@ -66,6 +66,20 @@ def test_process_0_writes_and_decides(together):
     records = metrics_log.read(together / metrics_log.FILE)
     assert len({(one.lane, one.step, type(one)) for one in records}) == len(records)
     assert max(one.step for one in records) == host_training.STAGE.steps
+
+
+def test_processes_that_differ_are_refused(together):
+    said = [str(np.load(together / f"found-{n}.npz")["refusal"]) for n in "01"]
+    assert said == [
+        "another process of this job has other settings, data or versions than process "
+        "0: see what it says, and give all of them the same",
+        "process 1 differs from process 0 (stage.rate is 0.2, in process 0 0.1): give "
+        "all processes of a job the same settings, backbone, data and versions",
+    ]
+
+
+def test_all_go_back_where_one_finds_damage(together):
+    assert [np.load(together / f"found-{n}.npz")["taken"] for n in "01"] == [1, 1]
 
 
 def test_one_process_goes_on_where_two_ended(together):

@@ -1,6 +1,7 @@
 """A job's folder: one process at a time, one plan for good, where it ran."""
 
 import contextlib
+import dataclasses
 import importlib.metadata
 import json
 import os
@@ -83,9 +84,12 @@ def check_hosts(job: Job) -> None:
     With another mesh or batch size for decoding, which no plan compares, they would
     run other programs and wait for each other.
     """
-    facts = {"evaluation_batch_size": job.evaluation_batch_size, "mesh": job.mesh}
-    mine = plan.settings(job) | facts | {"versions": _versions()}
-    hosts.check_alike(mine)
+    facts = {
+        "evaluation_batch_size": job.evaluation_batch_size,
+        "mesh": job.mesh and dataclasses.asdict(job.mesh),
+        "versions": _versions(),
+    }
+    hosts.check_alike(plan.settings(job) | facts)
 
 
 def split_digests(tables: Tables) -> JsonObject:

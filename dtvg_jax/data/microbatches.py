@@ -150,18 +150,21 @@ def choose(
     """Chooses the shapes of a program's microbatches from its tables.
 
     A microbatch has at most about `tokens` positions, more where there would be too
-    many of them, and a power of two times `devices` rows. Lengths are those that pad
-    least; the longest holds any row.
+    many of them, and a power of two times `devices` rows: never more than the least
+    that hold all rows of a step, since the others would be fillers. Lengths are those
+    that pad least; the longest holds any row.
     """
     shares = _shares(streams)
     lengths = np.arange(len(shares))
     each = float(shares @ lengths) + prompt_length
-    tokens = max(tokens, int(len(streams) * batch_size * each) // MOST_MICROBATCHES)
+    rows = len(streams) * batch_size
+    tokens = max(tokens, int(rows * each) // MOST_MICROBATCHES)
+    whole = 2 ** (-(-rows // devices) - 1).bit_length()
     buckets = []
     for edge in _edges(shares, prompt_length):
         fit = max(1, tokens // (edge + prompt_length) // devices)
-        rows = devices * 2 ** (fit.bit_length() - 1)
-        buckets.append(Bucket(edge, _longest_target(streams, edge), rows))
+        count = devices * min(whole, 2 ** (fit.bit_length() - 1))
+        buckets.append(Bucket(edge, _longest_target(streams, edge), count))
     return Cut(tuple(buckets), prompt_length)
 
 

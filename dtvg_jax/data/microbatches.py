@@ -150,16 +150,15 @@ def choose(
     """Chooses the shapes of a program's microbatches from its tables.
 
     A microbatch has at most about `tokens` positions, more where there would be too
-    many of them, and a power of two times `devices` rows: never more than the least
-    that hold all rows of a step, since the others would be fillers. Lengths are those
-    that pad least; the longest holds any row.
+    many of them, and a power of two times `devices` rows, but no more than a step
+    has. Lengths are those that pad least; the longest holds any row.
     """
     shares = _shares(streams)
     lengths = np.arange(len(shares))
     each = float(shares @ lengths) + prompt_length
     rows = len(streams) * batch_size
     tokens = max(tokens, int(rows * each) // MOST_MICROBATCHES)
-    whole = 2 ** (-(-rows // devices) - 1).bit_length()
+    whole = -(-rows // devices)
     buckets = []
     for edge in _edges(shares, prompt_length):
         fit = max(1, tokens // (edge + prompt_length) // devices)

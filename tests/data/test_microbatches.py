@@ -158,8 +158,8 @@ def test_many_lanes_have_longer_microbatches_not_more(streams):
     assert many.buckets[0].rows == 128 and many.buckets[-1].rows == 16
 
 
-@pytest.mark.parametrize(("devices", "rows"), [(1, 16), (8, 16), (32, 32)])
-def test_no_microbatch_is_larger_than_a_step_needs(streams, devices, rows):
+@pytest.mark.parametrize(("devices", "rows"), [(1, 12), (8, 16), (32, 32)])
+def test_no_microbatch_is_larger_than_a_step(streams, devices, rows):
     """On accelerators, whose tokens would fit hundreds of rows."""
     cut = microbatches.choose(streams, 4, 16384 * devices, 0, devices)
     assert {bucket.rows for bucket in cut.buckets} == {rows}

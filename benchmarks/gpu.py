@@ -26,10 +26,9 @@ import numpy as np
 from benchmarks import models, rows, sides, turns
 from dtvg_jax.files import JsonObject
 from dtvg_jax.formats import hugging_face
-from dtvg_jax.methods import METHODS
 from dtvg_jax.models import attention
 from dtvg_jax.models import backbone as backbones
-from dtvg_jax.training import compile_ahead, placement, utilisation
+from dtvg_jax.training import utilisation
 
 GOLDEN = pathlib.Path(__file__).parents[1] / "tests" / "golden"
 PROMPT_LENGTH, TARGETS = 100, 8
@@ -84,23 +83,15 @@ def golden(name: str) -> JsonObject:
 
 
 def operations(case: Case) -> int:
-    """Counts the operations of a step's matrix products."""
-    shapes = compile_ahead.Shapes(
-        lanes=case.lanes,
-        groups=1,
-        sources=case.sources,
-        prompt_length=PROMPT_LENGTH,
-        batch_size=case.rows,
-        inputs_length=case.inputs,
-        targets_length=TARGETS,
+    """Counts the operations of a step as the MFU of a job does."""
+    count = case.lanes * case.rows
+    real = utilisation.RealRows(
+        inputs=np.full(count, case.inputs),
+        targets=np.full(count, TARGETS),
+        lanes=np.repeat(np.arange(case.lanes), case.rows),
     )
-    method = METHODS["dtvg" if case.sources else "prompt_tuning"]
-    step = compile_ahead.Step(method, "adamw_stage1", shapes, dropout=False)
-    place = placement.make(devices=jax.devices()[:1])
-    function, arguments = compile_ahead.abstract_step(
-        CONFIGS[case.model], step, place, case.dtype
-    )
-    return compile_ahead.products(function.trace(*arguments).jaxpr.jaxpr)
+    model = utilisation.Prompted(CONFIGS[case.model], PROMPT_LENGTH)
+    return utilisation.operations(model, real)
 
 
 def measured(case: Case, cudnn: bool | None = None) -> JsonObject:

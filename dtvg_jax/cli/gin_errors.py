@@ -222,8 +222,7 @@ def _gin_sentence(message: str, place: str, lines: Sequence[Line]) -> tuple[str,
         return place, f"{target} has no setting {parameter!r}{near}"
     if found := _NO_SUCH.search(message):
         name = (found[1] or found[2]).rstrip(".")
-        near = _nearest(name, _valid_names(lines))
-        return place, f"there is nothing called {name!r}{near}"
+        return place, _no_such(name, place, _valid_names(lines))
     if found := _NOT_IMPORTED.search(message):
         near = _nearest(found[1], _imported(lines))
         return place, f"{found[1]!r} is not imported in this file{near}"
@@ -231,6 +230,21 @@ def _gin_sentence(message: str, place: str, lines: Sequence[Line]) -> tuple[str,
         near = _nearest(found[1], _modules_beside(found[1]))
         return place, f"there is no module {found[1]!r}{near}"
     return place, message.partition("\n")[0].rstrip(".")
+
+
+def _no_such(name: str, place: str, valid: Iterable[str]) -> str:
+    """Says what a name lacks that gin does not know: it may well be a valid one."""
+    if name not in valid:
+        return f"there is nothing called {name!r}{_nearest(name, valid)}"
+    if place.startswith(flag("")):
+        return (
+            f"no gin file sets or refers to {name!r}, so a flag cannot: "
+            "set it in a file"
+        )
+    return (
+        f"{name!r} is not found without the line "
+        "`from __gin__ import dynamic_registration` at the top of the file"
+    )
 
 
 def _missing(parameters: str, message: str, lines: Sequence[Line]) -> tuple[str, str]:

@@ -150,18 +150,20 @@ def choose(
     """Chooses the shapes of a program's microbatches from its tables.
 
     A microbatch has at most about `tokens` positions, more where there would be too
-    many of them, and a power of two times `devices` rows. Lengths are those that pad
-    least; the longest holds any row.
+    many of them, and a power of two times `devices` rows, but no more than a step
+    has. Lengths are those that pad least; the longest holds any row.
     """
     shares = _shares(streams)
     lengths = np.arange(len(shares))
     each = float(shares @ lengths) + prompt_length
-    tokens = max(tokens, int(len(streams) * batch_size * each) // MOST_MICROBATCHES)
+    rows = len(streams) * batch_size
+    tokens = max(tokens, int(rows * each) // MOST_MICROBATCHES)
+    whole = -(-rows // devices)
     buckets = []
     for edge in _edges(shares, prompt_length):
         fit = max(1, tokens // (edge + prompt_length) // devices)
-        rows = devices * 2 ** (fit.bit_length() - 1)
-        buckets.append(Bucket(edge, _longest_target(streams, edge), rows))
+        count = devices * min(whole, 2 ** (fit.bit_length() - 1))
+        buckets.append(Bucket(edge, _longest_target(streams, edge), count))
     return Cut(tuple(buckets), prompt_length)
 
 

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Shaped
 
-from dtvg_jax.models import layers
+from dtvg_jax.models import layers, sharding
 
 LARGEST_HEAD = 128  # of cuDNN's kernel on every GPU that has it; Hopper takes 256
 OLDEST_GPU = 8.0  # Ampere's compute capability: JAX refuses the kernel on older ones
@@ -140,6 +140,9 @@ def fused(
         implementation=implementation,
     )
     y = y[:, :length].reshape(rows, length, heads, groups, size)
+    # As keys and values lie: where heads do not divide, XLA would ask cuDNN's
+    # partitioner for a part of them, and it fails.
+    y = sharding.constrain(y, "batch", "length", "heads", None, "kv")
     return y.transpose(2, 0, 3, 1, 4)
 
 

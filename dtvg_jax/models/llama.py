@@ -334,8 +334,16 @@ def take(prefix: Stacked, rows: Int[Array, " B"]) -> Stacked:
     """Chooses each row's keys and values among those of K prompts."""
     # On a mesh, rows of any lane are on any device.
     whole = (sharding.constrain(x, None, "heads", None, None, None) for x in prefix)
-    key, value = (jnp.take(x, rows, axis=2, mode="clip") for x in whole)
+    key, value = (_rows_of(x, rows) for x in whole)
     return key, value
+
+
+def _rows_of(
+    x: Float[Array, "layers N K P D"], rows: Int[Array, " B"]
+) -> Float[Array, "layers N B P D"]:
+    # In float32: so are then the sums of its gradient over the rows of a lane.
+    taken = jnp.take(x.astype(jnp.float32), rows, axis=2, mode="clip")
+    return taken.astype(x.dtype)
 
 
 @functools.cache

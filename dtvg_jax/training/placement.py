@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import jax
 import numpy as np
+from jax.experimental import mesh_utils
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from jaxtyping import Array, PyTree
 
@@ -210,12 +211,24 @@ def parameter_bytes(config: Config, dtype: str) -> int:
 
 
 def make(mesh: Mesh = Mesh(), devices: Iterable[Any] | None = None) -> Placement:  # noqa: B008 (frozen)
-    """Makes a placement on devices (None: all there are)."""
+    """Makes a placement on devices (None: all there are).
+
+    Raises InputError where the mesh does not divide them, or TPUs are of two slices.
+    """
     found = jax.devices() if devices is None else list(devices)
-    made = jax.make_mesh(
-        mesh.shape(len(found)),
-        sharding.AXES,
-        axis_types=(AxisType.Auto,) * len(sharding.AXES),
-        devices=found,
+    slices = {
+        getattr(device, "slice_index", 0)  # a chip that is not here has none
+        for device in found
+        if device.platform == "tpu"
+    }
+    if len(slices) > 1:
+        raise InputError(
+            f"the TPU's chips are those of {len(slices)} slices: a job takes one slice"
+        )
+    # jax.make_mesh would not split a side of a v4, v5p or v6e into two axes, such as
+    # 4 chips into rows = 2 x fsdp = 2, and would take the GPUs of one node only.
+    laid = mesh_utils.create_device_mesh(
+        mesh.shape(len(found)), found, allow_split_physical_axes=True
     )
-    return Placement(made)
+    types = (AxisType.Auto,) * len(sharding.AXES)
+    return Placement(jax.sharding.Mesh(laid, sharding.AXES, axis_types=types))

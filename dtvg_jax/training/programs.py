@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import PyTree
 
 from dtvg_jax.data import microbatches
-from dtvg_jax.data.microbatches import Cut, Stream
+from dtvg_jax.data.microbatches import Bucket, Cut, Stream
 from dtvg_jax.data.mixtures import Mixture
 from dtvg_jax.data.token_table import TokenTable
 from dtvg_jax.methods.method import Context, Method
@@ -94,21 +94,35 @@ def needs_remat(
     limit = placement.memory
     if training.stage.remat is not None or limit is None:
         return bool(training.stage.remat)
-    inputs, targets, count = cut.buckets[-1]
+    # Of the buckets with as many rows the longest, which comes last, needs most.
+    longest = {bucket.rows: bucket for bucket in cut.buckets}
+    for bucket in reversed(longest.values()):
+        needed = step.microbatch_bytes(
+            backbone,
+            training.method,
+            state,
+            fixed,
+            _shapes(bucket, placement),
+            dropout=training.stage.dropout,
+        )
+        if needed is None or needed > limit:
+            return True
+    return False
+
+
+def _shapes(bucket: Bucket, placement: Placement) -> step.Rows:
+    """Stands for the arrays of a microbatch."""
 
     def array(*shape: int, dtype: str = "int32") -> PyTree[jax.ShapeDtypeStruct]:
         return jax.ShapeDtypeStruct(shape, dtype, sharding=placement.rows)
 
-    rows = step.Rows(
+    inputs, targets, count = bucket
+    return step.Rows(
         array(count, inputs),
         array(count, targets),
         array(count),
         array(count, dtype="float32"),
     )
-    needed = step.microbatch_bytes(
-        backbone, training.method, state, fixed, rows, dropout=training.stage.dropout
-    )
-    return needed is None or needed > limit
 
 
 def fixed(training: Training) -> lanes.Fixed:

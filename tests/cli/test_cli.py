@@ -152,6 +152,29 @@ def test_a_mistake_in_a_file_is_named_with_its_line(run, tmp_path, old, new, ans
     assert got.startswith(f"{path}, line {line_of(old)}: {answer}")
 
 
+DYNAMIC = "from __gin__ import dynamic_registration\n"
+MESH = "from dtvg_jax.training import placement\n"
+
+
+def test_a_file_without_dynamic_registration_is_told_so(run, tmp_path):
+    path, base = tmp_path / "some.gin", SMALL.removeprefix("--gin_file=")
+    path.write_text(f'{MESH}include "{base}"\nplacement.Mesh.fsdp = 2\n')
+    assert sentence(run, f"--gin_file={path}") == (
+        f"{path}, line 3: 'placement.Mesh' is not found without the line "
+        "`from __gin__ import dynamic_registration` at the top of the file"
+    )
+
+
+def test_what_no_file_names_cannot_be_set_by_a_flag(run, tmp_path):
+    path, base = tmp_path / "some.gin", SMALL.removeprefix("--gin_file=")
+    path.write_text(f'{DYNAMIC}{MESH}include "{base}"\n')
+    flag = "--gin.placement.Mesh.fsdp=2"
+    assert sentence(run, f"--gin_file={path}", flag) == (
+        f"{flag}: no gin file sets or refers to 'placement.Mesh', so a flag cannot: "
+        "set it in a file"
+    )
+
+
 @pytest.mark.parametrize(
     "old, new, at, answer",
     [

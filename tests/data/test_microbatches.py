@@ -158,6 +158,15 @@ def test_many_lanes_have_longer_microbatches_not_more(streams):
     assert many.buckets[0].rows == 128 and many.buckets[-1].rows == 16
 
 
+@pytest.mark.parametrize(("devices", "rows"), [(1, 12), (8, 16), (32, 32)])
+def test_no_microbatch_is_larger_than_a_step(streams, devices, rows):
+    """On accelerators, whose tokens would fit hundreds of rows."""
+    cut = microbatches.choose(streams, 4, 16384 * devices, 0, devices)
+    assert {bucket.rows for bucket in cut.buckets} == {rows}
+    [made] = microbatches.make(streams, [0, 1, 2], 0, 4, cut)
+    assert (made.weights > 0).sum() == 12  # the step is one microbatch
+
+
 def test_padding_is_counted_by_hand(streams):
     only = [Stream(streams[0].table, 0)]  # 12 rows of 3 to 6: 54 tokens an epoch
     found = microbatches.padding(only, 12, Cut((Bucket(8, 2, 8),), 0), steps=3)

@@ -54,6 +54,21 @@ def test_a_lane_is_the_same_alone_and_among_others() -> None:
     golden.assert_lanes_are_independent(golden.load("qwen3_tied"))
 
 
+def test_gradients_of_a_lanes_rows_are_summed_in_float32() -> None:
+    """In bfloat16, 256 + 1 is 256: a sum of many ones would stop there."""
+    prefix = (jnp.ones((1, 1, 2, 3, 2), jnp.bfloat16),) * 2
+    rows = jnp.array([0] * 600 + [1] * 9)
+
+    def total(prefix: llama.Stacked) -> jax.Array:
+        key, value = llama.take(prefix, rows)
+        assert key.dtype == value.dtype == jnp.bfloat16
+        return jnp.sum(key.astype(jnp.float32) + value.astype(jnp.float32))
+
+    for gradient in jax.grad(total)(prefix):
+        np.testing.assert_array_equal(gradient[:, :, 0], 600)
+        np.testing.assert_array_equal(gradient[:, :, 1], 9)
+
+
 def test_targets_do_not_see_what_comes_after() -> None:
     golden.assert_causal(golden.load("llama_untied"))
 
@@ -67,7 +82,7 @@ def test_the_prompt_runs_once_and_not_once_per_row() -> None:
 
     def flops(prompt: jax.Array) -> float:
         run = jax.jit(b.logits).lower(b.params, prompt, tokens, tokens).compile()
-        return run.cost_analysis()["flops"]
+        return (run.cost_analysis() or {})["flops"]
 
     none, shared = flops(prompt[:0]), flops(prompt)
     per_row = flops(jnp.broadcast_to(prompt[None], (32, *prompt.shape)))

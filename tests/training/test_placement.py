@@ -1,6 +1,7 @@
 """Meshes: their shapes, the one that is chosen, and two devices against one."""
 
 import dataclasses
+import itertools
 
 import jax
 import numpy as np
@@ -102,6 +103,73 @@ def test_rows_take_the_devices_that_are_left(mesh, devices, shape):
 def test_a_shape_of_other_devices_is_a_sentence(mesh, devices):
     with pytest.raises(InputError, match=rf"Mesh\(.*\) does not divide {devices} dev"):
         mesh.shape(devices)
+
+
+@dataclasses.dataclass(frozen=True)
+class Chip:
+    """What JAX reads of a TPU's chip to lay out a mesh."""
+
+    coords: tuple[int, int, int]
+    device_kind: str
+    slice_index: int = 0
+    platform: str = "tpu"
+    core_on_chip: int = 0
+
+    @property
+    def id(self) -> int:
+        x, y, z = self.coords
+        return x + 100 * (y + 100 * (z + 100 * self.slice_index))
+
+
+def chips(kind: str, *shape: int, number: int = 0) -> list[Chip]:
+    """Makes the chips of a slice, x first."""
+    found = itertools.product(*map(range, reversed(shape)))
+    return [Chip((x, y, z), kind, number) for z, y, x in found]
+
+
+@pytest.mark.parametrize(
+    ("kind", "shape", "mesh"),
+    [
+        ("TPU v6 lite", (4, 4, 1), Mesh(fsdp=2)),
+        ("TPU v6 lite", (4, 4, 1), Mesh(tensor=2)),
+        ("TPU v5", (4, 4, 4), Mesh(tensor=2)),
+        ("TPU v4", (4, 4, 4), Mesh(lanes=2, fsdp=2)),
+        ("TPU v5 lite", (4, 4, 1), Mesh(fsdp=2)),
+    ],
+)
+def test_parts_may_be_fewer_than_a_side_of_the_slice(kind, shape, mesh):
+    given = chips(kind, *shape)
+    made = placement.make(mesh, given).mesh.devices
+    assert made.shape == mesh.shape(len(given))
+    assert set(made.flat) == set(given)
+    # The two that exchange most have a link.
+    for a, b in made.reshape(-1, 2):
+        assert sum(abs(i - j) for i, j in zip(a.coords, b.coords, strict=True)) == 1
+
+
+def test_chips_of_two_slices_are_a_sentence():
+    both = [one for n in (0, 1) for one in chips("TPU v6 lite", 2, 4, 1, number=n)]
+    with pytest.raises(InputError, match="the TPU's chips are those of 2 slices"):
+        placement.make(Mesh(), both)
+
+
+def test_gpus_of_two_nodes_are_one_mesh():
+    """To JAX each node is a slice."""
+    nodes = [
+        Chip((i, 0, 0), "NVIDIA H200", slice_index=node, platform="gpu")
+        for node in (0, 1)
+        for i in range(2)
+    ]
+    made = placement.make(Mesh(fsdp=2), nodes).mesh.devices
+    assert made.reshape(2, 2).tolist() == [nodes[:2], nodes[2:]]
+
+
+@pytest.mark.parametrize(
+    ("mesh", "count"), [(Mesh(), 1), (Mesh(), 2), (Mesh(tensor=2), 2)]
+)
+def test_devices_without_coordinates_keep_their_order(mesh, count):
+    made = placement.make(mesh, jax.devices()[:count]).mesh.devices
+    assert list(made.flat) == jax.devices()[:count]
 
 
 def test_no_part_is_a_sentence():

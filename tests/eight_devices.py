@@ -17,6 +17,7 @@ os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8"
 
 import fake_table
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 
@@ -85,7 +86,7 @@ LANES = [
 ]
 # Without it Adam brings a tiny gradient to full size, and its rounding with it, as in
 # test_lanes: rows lie on other devices, so that sums are rounded otherwise.
-optimisers.OPTIMISERS[STAGE.optimiser] = optax.chain(
+optimisers.OPTIMISERS["adamw_stage2"] = optax.chain(
     optax.clip_by_global_norm(optimisers.CLIP),
     optimisers.scale_by_adam_unscaled_eps(eps=1e-2),
 )
@@ -104,9 +105,11 @@ class Vocabulary(fake_table.ByteVocabulary):
 def context() -> lanes.LaneContexts:
     random = np.random.default_rng(0)
     shapes = (2, 5, 16), (2, 3, 5, 16), (8, 5, 16)
-    p_init, sources, start = (random.normal(size=s).astype(np.float32) for s in shapes)
-    seeds = np.arange(2, dtype=np.uint32)
-    return lanes.LaneContexts(p_init, sources, start, np.ones((8, 3), bool), seeds)
+    p_init, sources, start = (
+        jnp.asarray(random.normal(size=s), jnp.float32) for s in shapes
+    )
+    seeds = jnp.arange(2, dtype=jnp.uint32)
+    return lanes.LaneContexts(p_init, sources, start, jnp.ones((8, 3), bool), seeds)
 
 
 def backbone_on(config: backbones.Config, place: Placement) -> backbones.Backbone:

@@ -64,6 +64,14 @@ ROWS = [
     Row("t5_1_1_base", "v6e:2x4"),
     Row("llama_3_2_1b", "v5p:2x2x2"),
     Row("llama_3_2_1b", "v6e:2x4"),
+    Row("t5_1_1_xl", "v6e:2x4"),
+    Row("llama_3_2_3b", "v6e:2x4"),
+    Row("t5_1_1_xxl", "v5e:2x4"),
+    Row("llama_3_1_8b", "v5e:2x4"),
+    Row("t5_1_1_base", "v5e:4x4"),
+    Row("llama_3_2_1b", "v5e:4x4"),
+    Row("t5_1_1_xl", "v5p:2x2x2"),
+    Row("llama_3_2_3b", "v5p:2x2x2"),
 ]
 
 

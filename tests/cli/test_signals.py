@@ -154,6 +154,9 @@ def test_a_command_that_loads_libraries_stops_at_once(name, number, code, tmp_pa
         process = start("-m", f"dtvg_jax.{name}", *flags[name])
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(seconds)
+        if process.poll() is not None and seconds > 0.2:
+            process.communicate()
+            break  # it ends by itself before that
         process.send_signal(number)
         _, err = process.communicate(timeout=20)
         assert (process.returncode, err) == (code, f"stopped by {number.name}\n")
@@ -172,7 +175,9 @@ def test_a_killed_and_a_terminated_job_end_with_the_same_prompts(cache, tmp_path
     flags += [f"--gin.job.Job.cache_dir='{cache}'"]
     undisturbed = start(*flags, f"--job_dir={tmp_path / 'undisturbed'}")
     out, err = undisturbed.communicate()
-    assert (undisturbed.returncode, err) == (0, ""), err
+    assert undisturbed.returncode == 0
+    # Of texts that are truncated in the data.
+    assert all(line.startswith("WARNING: ") for line in err.splitlines()), err
     assert "Targets" in out and "results.md" in out
     folder = tmp_path / "disturbed"
     for text, number, code in [

@@ -154,11 +154,11 @@ def test_a_command_that_loads_libraries_stops_at_once(name, number, code, tmp_pa
         process = start("-m", f"dtvg_jax.{name}", *flags[name])
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(seconds)
-        if process.poll() is not None and seconds > 0.2:
-            process.communicate()
-            break  # it ends by itself before that
         process.send_signal(number)
         _, err = process.communicate(timeout=20)
+        if seconds > 0.2 and process.returncode == 2:
+            assert err.startswith("error: ")  # it had already said what is absent
+            continue
         assert (process.returncode, err) == (code, f"stopped by {number.name}\n")
 
 

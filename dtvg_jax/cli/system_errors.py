@@ -44,6 +44,7 @@ _MEMORY = (
     "give a mesh with more fsdp (placement.Mesh) or a smaller evaluation_batch_size; "
     "for a new job also stages.Stage.remat = True or smaller batches"
 )
+_DEVICE = "end the process that holds it, or set JAX_PLATFORMS=cpu"
 _STORE = "check the address, your access to it and the network"
 _OUT_OF_MEMORY = re.compile("RESOURCE_EXHAUSTED|Ran out of memory")
 _NO_DEVICE = "Unable to initialize backend"
@@ -74,7 +75,7 @@ def sentence(error: BaseException, resumes: bool) -> str | None:
             return f"a device is out of memory ({reason}): {_MEMORY}"
         if isinstance(one, RuntimeError) and _NO_DEVICE in str(one):
             reason = str(one).partition("\n")[0]
-            return f"there is no device ({reason}): see which process holds it"
+            return f"the accelerator cannot be used ({reason}): {_DEVICE}"
         if remote.refused(one):
             reason = str(one).partition("\n")[0] or type(one).__name__
             end = RESUMES if resumes else ""

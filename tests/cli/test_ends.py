@@ -58,8 +58,8 @@ SAID = [
     (
         RuntimeError("Unable to initialize backend 'tpu': UNAVAILABLE: in use"),
         2,
-        "error: there is no device (Unable to initialize backend 'tpu': UNAVAILABLE: "
-        "in use): see which process holds it",
+        "error: the accelerator cannot be used (Unable to initialize backend 'tpu': "
+        "UNAVAILABLE: in use): end the process that holds it, or set JAX_PLATFORMS=cpu",
     ),
     (chained(), 2, f"error: /j/x: {FULL}{RESUMES}"),
     (

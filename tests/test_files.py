@@ -240,7 +240,9 @@ def test_an_address_is_no_local_folder(scheme):
         files.expand(f"{scheme}://bucket/x")
 
 
-@pytest.mark.parametrize("path", ["x:/b", "a/gs:/b", "a/gs://b", "c:x", "://x", "./s3://b"])
+@pytest.mark.parametrize(
+    "path", ["x:/b", "a/gs:/b", "a/gs://b", "c:x", "://x", "./s3://b"]
+)
 def test_a_path_with_a_colon_is_one(path):
     assert files.expand(path) == pathlib.Path(path)
 

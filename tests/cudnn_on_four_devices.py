@@ -5,6 +5,7 @@ difference from one device: the norm of that of a prompt's gradient, relative. A
 of its own, since the number of devices is that of a process.
 """
 
+import dataclasses
 import os
 import types
 from typing import Any
@@ -14,26 +15,17 @@ os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=4"
 import jax
 import jax.numpy as jnp
 import numpy as np
+import tiny_t5
 from jax._src.cudnn import fused_attention_stablehlo as cudnn
 from jax.interpreters import mlir
 
 from dtvg_jax.models import attention
 from dtvg_jax.models import backbone as backbones
-from dtvg_jax.models.t5_config import T5Config
 from dtvg_jax.training import placement
 from dtvg_jax.training.placement import Mesh
 
 # Six heads on four devices, of which two could share them; their width, 48, divides.
-CONFIG = T5Config(
-    vocab_size=32,
-    d_model=16,
-    d_kv=8,
-    num_heads=6,
-    d_ff=16,
-    num_layers=1,
-    num_decoder_layers=1,
-    dropout_rate=0.0,
-)
+CONFIG = dataclasses.replace(tiny_t5.CONFIG, d_kv=8, num_heads=6, dropout_rate=0.0)
 
 
 def attend(query, key, value, bias, _, lengths, *, variadic_args, scale) -> jax.Array:

@@ -71,6 +71,12 @@ def test_a_lost_process_is_said_where_there_are_several(error, said, monkeypatch
     assert processes.sentence(wrapped) == said
 
 
+def run(program: str) -> subprocess.CompletedProcess[str]:
+    """Runs a program of Python in a process of its own."""
+    command = [sys.executable, "-c", program]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60)
+
+
 def test_a_fault_of_one_process_ends_it_with_its_traceback():
     """At once: JAX would wait for the others, and then call them lost."""
     program = (
@@ -82,9 +88,7 @@ def test_a_fault_of_one_process_ends_it_with_its_traceback():
         "def main(words, received): raise KeyError('a fault')\n"
         "command.run(report.COMMAND._replace(main=main), ['report', '--job_dir=x'])\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60
-    )
+    done = run(program)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith("Traceback")
     assert done.stderr.endswith("KeyError: 'a fault'\n")
@@ -98,7 +102,5 @@ def test_an_abort_in_a_library_ends_with_a_sentence():
         "threading.Thread(target=os.abort).start()\n"
         "while True: pass\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, timeout=30
-    )
+    done = run(program)
     assert (done.returncode, done.stderr) == (2, f"error: {processes.LOST}\n")

@@ -93,10 +93,12 @@ def test_a_clock_that_is_far_ahead_takes_nothing_from_the_living(folder):
     left(folder, 1, renewed=time.time() - lease.LONG_DEAD - 60)
     thread = threading.Thread(target=renew)
     thread.start()
-    with pytest.raises(InputError, match="works on"), lease.held(folder):
-        pass
-    ended.set()
-    thread.join()
+    try:
+        with pytest.raises(InputError, match="works on"), lease.held(folder):
+            pass
+    finally:
+        ended.set()
+        thread.join()
     assert names(folder) == [".lease-1.json"]
 
 
